@@ -1,0 +1,11 @@
+"""Runs Core ML model packages without Core ML: the serialized ML program, op by op, on any machine."""
+
+from __future__ import annotations
+
+from milrun.bridge import install
+from milrun.errors import ModelError
+from milrun.loading import Pipeline, load
+from milrun.model import Model, State
+from milrun.plan import Tap
+
+__all__ = ["Model", "ModelError", "Pipeline", "State", "Tap", "install", "load"]

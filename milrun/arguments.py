@@ -1,0 +1,61 @@
+"""Brings the arguments of an op into the forms that its implementation asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from milrun.program import Datum
+
+SCALARS = (int, float, bool, str)
+VECTORS = {list[int]: int, list[float]: float, list[bool]: bool, list[str]: str}
+
+
+def is_tensor_form(form: Any) -> bool:
+    return form in (torch.Tensor, list[torch.Tensor])
+
+
+def python_value(form: Any, datum: Datum) -> Any:
+    """A constant or a tensor as a Python scalar or list; a value that does not fit the form is a TypeError."""
+    if form in SCALARS:
+        if isinstance(datum, Tensor):
+            if datum.numel() != 1:
+                raise TypeError(f"a tensor of shape {tuple(datum.shape)} where one {form.__name__} is wanted")
+            datum = datum.item()  # type: ignore[assignment]
+        return _scalar(form, datum)
+    element = VECTORS[form]
+    if isinstance(datum, Tensor):
+        if datum.dim() > 1:
+            raise TypeError(f"a tensor of shape {tuple(datum.shape)} where a list of {element.__name__} is wanted")
+        datum = datum.reshape(-1).tolist()
+    elif isinstance(datum, str):
+        datum = [datum]
+    return [_scalar(element, item.item() if isinstance(item, Tensor) else item) for item in datum]
+
+
+def _scalar(form: type, value: Any) -> Any:
+    if form is str:
+        # The classes of a classifier are strings or integers.
+        if not isinstance(value, str | int):
+            raise TypeError(f"{value!r} where a string is wanted")
+        return value
+    if isinstance(value, str) or (form is int and isinstance(value, float) and not value.is_integer()):
+        raise TypeError(f"{value!r} where a value of type {form.__name__} is wanted")
+    return form(value)
+
+
+def converter(form: Any) -> Callable[[Tensor], Any]:
+    """What brings a tensor into the form at run time."""
+    if form is list[int]:
+        return _int_list
+    return lambda tensor: python_value(form, tensor)
+
+
+def _int_list(tensor: Tensor) -> list[int]:
+    values = tensor.tolist()
+    if tensor.dim() == 1 and not tensor.is_floating_point():
+        return values
+    return python_value(list[int], tensor)

@@ -1,0 +1,126 @@
+"""The weight file of a package: 64-byte records that describe runs of packed elements."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from milrun import dtypes
+from milrun.dtypes import DType
+from milrun.errors import ModelError
+
+_HEADER = struct.Struct("<II56x")
+_RECORD = struct.Struct("<IIQQQ32x")
+_SENTINEL = 0xDEADBEEF
+_VERSION = 2
+
+_ELEMENT_TYPES = {
+    1: dtypes.FP16,
+    2: dtypes.FP32,
+    3: dtypes.UINT8,
+    4: dtypes.INT8,
+    5: dtypes.BF16,
+    6: dtypes.INT16,
+    7: dtypes.UINT16,
+    8: dtypes.INT4,
+    9: dtypes.UINT1,
+    10: dtypes.UINT2,
+    11: dtypes.UINT4,
+    12: dtypes.UINT3,
+    13: dtypes.UINT6,
+    14: dtypes.INT32,
+    15: dtypes.UINT32,
+}
+_RAW = {
+    dtypes.FP16: torch.float16,
+    dtypes.FP32: torch.float32,
+    dtypes.FP64: torch.float64,
+    dtypes.BF16: torch.bfloat16,
+    dtypes.INT8: torch.int8,
+    dtypes.INT16: torch.int16,
+    dtypes.INT32: torch.int32,
+    dtypes.INT64: torch.int64,
+    dtypes.UINT8: torch.uint8,
+    dtypes.BOOL: torch.bool,
+}
+
+
+class BlobFile:
+    """A memory-mapped weight file. Tensors of it share the mapping; nothing is read before it is used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                # Copy-on-write: torch wants writable memory, and no write may ever reach the file.
+                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: the weight file can't be mapped: {error}") from error
+        if len(self._data) < _HEADER.size:
+            raise ModelError(f"{path}: the weight file has {len(self._data)} bytes, less than its header")
+        _, version = _HEADER.unpack_from(self._data, 0)
+        if version != _VERSION:
+            raise ModelError(f"{path}: weight file version {version}, only {_VERSION} is known")
+
+    def tensor(self, offset: int, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+        """The tensor described by the record at this offset, checked against the type that the program declares."""
+        where = f"{self.path}: the weight record at offset {offset}"
+        if offset % 64 or offset + _RECORD.size > len(self._data):
+            raise ModelError(f"{where} is outside the file ({len(self._data)} bytes) or not aligned to 64")
+        sentinel, number, size, start, padding_bits = _RECORD.unpack_from(self._data, offset)
+        if sentinel != _SENTINEL:
+            raise ModelError(f"{where} has no record mark")
+        stored = _ELEMENT_TYPES.get(number)
+        # A bool weight is written as the bytes it consists of.
+        if stored is not dtype and not (stored in (dtypes.UINT8, dtypes.INT8) and dtype is dtypes.BOOL):
+            raise ModelError(f"{where} holds {stored or f'unknown type {number}'}, the program says {dtype}")
+        if start > len(self._data) or size > len(self._data) - start:
+            raise ModelError(f"{where} points to bytes {start} to {start + size} of a file of {len(self._data)}")
+        needed = (count(shape) * dtype.bits + 7) // 8
+        if size != needed or padding_bits != needed * 8 - count(shape) * dtype.bits:
+            raise ModelError(f"{where} has {size} bytes, a {dtype} tensor of shape {shape} takes {needed}")
+        return decode(memoryview(self._data)[start : start + size], dtype, shape)
+
+
+def count(shape: tuple[int, ...]) -> int:
+    """The number of elements, in Python's unbounded integers."""
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def decode(data: memoryview | bytes, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+    """Packed little-endian elements as a tensor in milrun's storage for their type. The size must already fit."""
+    if count(shape) == 0:
+        return torch.empty(shape, dtype=dtype.storage)
+    if dtype.bits < 8:
+        return _unpack(data, dtype, count(shape)).reshape(shape)
+    if dtype in (dtypes.UINT16, dtypes.UINT32):
+        wide = np.frombuffer(data, np.uint16 if dtype is dtypes.UINT16 else np.uint32)
+        return torch.from_numpy(wide.astype(np.int32 if dtype is dtypes.UINT16 else np.int64)).reshape(shape)
+    if dtype not in _RAW:
+        raise ModelError(f"weights of type {dtype} are not known")
+    buffer = bytearray(data) if isinstance(data, bytes) else data
+    return torch.frombuffer(buffer, dtype=_RAW[dtype], count=count(shape)).reshape(shape)
+
+
+def _unpack(data: memoryview | bytes, dtype: DType, elements: int) -> Tensor:
+    """Elements below 8 bits, packed from the least significant bit on."""
+    packed = np.frombuffer(data, np.uint8)
+    if 8 % dtype.bits == 0:
+        per_byte = 8 // dtype.bits
+        shifts = np.arange(per_byte, dtype=np.uint8) * dtype.bits
+        values: np.ndarray[Any, Any] = ((packed[:, None] >> shifts) & ((1 << dtype.bits) - 1)).reshape(-1)[:elements]
+    else:
+        bits = np.unpackbits(packed, count=elements * dtype.bits, bitorder="little").reshape(elements, dtype.bits)
+        values = np.packbits(bits, axis=1, bitorder="little").reshape(-1)
+    if dtype is dtypes.INT4:
+        return torch.from_numpy(((values.astype(np.int8) ^ 8) - 8).astype(np.int8))
+    return torch.from_numpy(np.ascontiguousarray(values))

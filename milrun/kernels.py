@@ -1,0 +1,147 @@
+"""Binds a kernel to slots: the small closures that a plan is made of.
+
+A closure exists per number of operands, since at a microsecond per torch call every lookup counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from milrun.plan import Env
+
+Kernel = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One run-time argument of a kernel: the slots it comes from, and what brings it into form."""
+
+    name: str
+    slots: tuple[int, ...]
+    is_list: bool = False
+    convert: Callable[[Any], Any] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.is_list and self.convert is None
+
+    def fetch(self, env: Env) -> Any:
+        if self.is_list:
+            return [env[slot] for slot in self.slots]
+        value = env[self.slots[0]]
+        return value if self.convert is None else self.convert(value)
+
+
+def bind(
+    kernel: Kernel,
+    positions: list[str],
+    operands: list[Operand],
+    constants: dict[str, Any],
+    writes: tuple[int, ...],
+    wants: tuple[torch.dtype | None, ...],
+) -> Callable[[Env], None]:
+    """A closure that calls the kernel and stores its results in the dtypes wanted.
+
+    ``positions`` are the kernel's parameters in order; ``wants`` holds None for a result that is no tensor.
+    """
+    if constants:
+        kernel = partial(kernel, **constants)
+    leading = [operand.name for operand in operands] == positions[: len(operands)]
+    if len(writes) == 1 and leading and 0 < len(operands) <= 3 and all(operand.is_plain for operand in operands):
+        return _SIMPLE[len(operands)](kernel, [operand.slots[0] for operand in operands], writes[0], wants[0])
+    return _general(kernel, operands, writes, wants)
+
+
+def _unary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
+    (a,) = slots
+
+    def run(env: Env) -> None:
+        y = kernel(env[a])
+        env[out] = y if y.dtype is want else stored_as(y, want)
+
+    return run
+
+
+def _binary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
+    a, b = slots
+
+    def run(env: Env) -> None:
+        y = kernel(env[a], env[b])
+        env[out] = y if y.dtype is want else stored_as(y, want)
+
+    return run
+
+
+def _ternary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
+    a, b, c = slots
+
+    def run(env: Env) -> None:
+        y = kernel(env[a], env[b], env[c])
+        env[out] = y if y.dtype is want else stored_as(y, want)
+
+    return run
+
+
+_SIMPLE = {1: _unary, 2: _binary, 3: _ternary}
+
+
+def _general(
+    kernel: Kernel, operands: list[Operand], writes: tuple[int, ...], wants: tuple[torch.dtype | None, ...]
+) -> Callable[[Env], None]:
+    def run(env: Env) -> None:
+        results = kernel(**{operand.name: operand.fetch(env) for operand in operands})
+        if not isinstance(results, tuple):
+            results = (results,)
+        for slot, result, want in zip(writes, results, wants, strict=True):
+            env[slot] = stored_as(result, want)
+
+    return run
+
+
+def stored_as(value: Any, want: torch.dtype | None) -> Any:
+    """A result in its storage type: the one rounding of ``declared``. None leaves what is no tensor as it is."""
+    if want is None:
+        return value
+    if isinstance(value, list):
+        return [stored_as(item, want) for item in value]
+    if isinstance(value, str | int | dict):
+        # The label and the probabilities of a classifier.
+        return value
+    if value.dtype is want:
+        return value
+    if want is torch.bool or value.dtype is torch.bool or value.is_floating_point() == want.is_floating_point:
+        return value.to(want)
+    if want.is_floating_point:
+        return value.to(want)
+    # An integer result of floating-point work (a division of integers) is cut off towards zero.
+    return value.trunc().to(want)
+
+
+def widen(source: int, target: int) -> Callable[[Env], None]:
+    def run(env: Env) -> None:
+        env[target] = env[source].float()
+
+    return run
+
+
+def read_state(name: str, target: int) -> Callable[[Env], None]:
+    def run(env: Env) -> None:
+        env[target] = env[0].state[name]
+
+    return run
+
+
+def write_state(name: str, source: int) -> Callable[[Env], None]:
+    def run(env: Env) -> None:
+        held = env[0].state[name]
+        value = env[source]
+        if value.shape != held.shape:
+            raise ValueError(f"state {name!r} has the shape {tuple(held.shape)}, not {tuple(value.shape)}")
+        env[0].state[name] = value
+
+    return run

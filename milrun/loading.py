@@ -1,0 +1,109 @@
+"""From a package to something that predicts: a model, or a pipeline of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from milrun.errors import ModelError
+from milrun.features import Feature, read_features
+from milrun.model import Model, State, open_function
+from milrun.numerics import Numerics, numerics
+from milrun.package import Package
+from milrun.plan import Tap
+
+_PIPELINES = {"pipeline": None, "pipelineClassifier": "pipeline", "pipelineRegressor": "pipeline"}
+
+
+class Pipeline:
+    """ML programs run one after the other; outputs of one are inputs of the next, by name."""
+
+    def __init__(self, description: Any, parts: dict[str, Model], package: Package) -> None:
+        self.package = package
+        self.parts = parts
+        self.inputs: dict[str, Feature] = read_features(description.input, str(package.path))
+        self.outputs: dict[str, Feature] = read_features(description.output, str(package.path))
+        self.states: dict[str, Feature] = {}
+        known = set(self.inputs)
+        for name, part in parts.items():
+            for missing in part.inputs.keys() - known:
+                raise ModelError(f"{package.path}: {name!r} in the pipeline takes {missing!r}, which nothing gives")
+            if part.states:
+                raise ModelError(f"{package.path}: {name!r} in the pipeline has states, which pipelines can't have")
+            known |= part.outputs.keys()
+        for missing in self.outputs.keys() - known:
+            raise ModelError(f"{package.path}: no model of the pipeline gives the output {missing!r}")
+
+    def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
+        values = self._take(inputs, state)
+        for part in self.parts.values():
+            values |= part.predict({name: values[name] for name in part.inputs})
+        return {name: values[name] for name in self.outputs}
+
+    def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[Tap]:
+        values = self._take(inputs, state)
+        for part in self.parts.values():
+            given = {name: values[name] for name in part.inputs}
+            yield from part.trace(given)
+            values |= part.predict(given)
+
+    def make_state(self) -> State:
+        return State({})
+
+    def _take(self, inputs: Mapping[str, Any], state: State | None) -> dict[str, Any]:
+        if state is not None and state.tensors:
+            raise ValueError("a pipeline has no states")
+        for name in inputs.keys() - self.inputs.keys():
+            raise ValueError(f"unknown input {name!r}, the pipeline takes {', '.join(self.inputs)}")
+        for name in self.inputs.keys() - inputs.keys():
+            raise ValueError(f"input {name!r} is missing: {self.inputs[name]}")
+        return dict(inputs)
+
+
+def load(
+    source: str | Path | Any,
+    *,
+    numerics: str = "declared",
+    function: str | None = None,
+    rules: list[str] | None = None,
+    seed: int | None = None,
+) -> Model | Pipeline:
+    """Load a model package: a path, or a coremltools ``MLModel``.
+
+    ``numerics`` is ``fp32``, ``declared`` or ``ane`` (then ``rules`` may name the hazards to apply, all by default);
+    ``function`` names one of several functions; ``seed`` fixes the random ops that have no seed of their own.
+    Raises ModelError for a package that is malformed or has anything that can't be executed.
+    """
+    if not isinstance(source, str | Path):
+        function = function or getattr(source, "function_name", None)
+        source = _path_of(source)
+    package = Package(source)
+    return _open(package, package.spec(), _numerics(numerics, rules), function, seed)
+
+
+def _numerics(name: str, rules: list[str] | None) -> Numerics:
+    return numerics(name, rules)
+
+
+def _open(package: Package, spec: Any, how: Numerics, function: str | None, seed: int | None) -> Model | Pipeline:
+    kind = spec.WhichOneof("Type")
+    if kind == "mlProgram":
+        return open_function(package, spec, how, function, seed)
+    if kind not in _PIPELINES:
+        raise ModelError(f"{package.path}: a model of type {kind}; milrun runs ML programs and pipelines of them")
+    pipeline = getattr(spec, kind) if kind == "pipeline" else getattr(spec, kind).pipeline
+    parts: dict[str, Model] = {}
+    for index, part in enumerate(pipeline.models):
+        name = pipeline.names[index] if index < len(pipeline.names) else f"model{index}"
+        if part.WhichOneof("Type") != "mlProgram" or name in parts:
+            raise ModelError(f"{package.path}: {name!r} in the pipeline is no ML program of its own name")
+        parts[name] = open_function(package, part, how, None, seed)
+    return Pipeline(spec.description, parts, package)
+
+
+def _path_of(model: Any) -> str:
+    path = getattr(model, "package_path", None)
+    if not path:
+        raise ModelError(f"a {type(model).__name__} without a package on disk: save it and load the path")
+    return str(path)

@@ -1,0 +1,207 @@
+"""A loaded model: what a caller holds, calls and looks into."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from milrun.compile import Plan, compile_function, unsupported
+from milrun.errors import ModelError
+from milrun.features import ArrayFeature, Feature, PlainFeature, read_features, to_numpy, to_tensor
+from milrun.numerics import Numerics
+from milrun.package import Package
+from milrun.plan import Context, Env, Tap, execute, traced
+from milrun.program import Function, Operation, StateType, TensorType, Type, read_functions
+
+
+class State:
+    """The states of a model, zero at first; a prediction reads and updates them."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    def read_state(self, name: str) -> np.ndarray[Any, Any]:
+        return self._held(name).numpy().copy()
+
+    def write_state(self, name: str, value: Any) -> None:
+        held, array = self._held(name), np.asarray(value)
+        if array.shape != tuple(held.shape):
+            raise ValueError(f"state {name!r} has the shape {tuple(held.shape)}, not {array.shape}")
+        self.tensors[name] = torch.from_numpy(np.array(array)).to(held.dtype)
+
+    def _held(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise ValueError(f"there is no state {name!r}, the model has {', '.join(self.tensors) or 'none'}")
+        return self.tensors[name]
+
+
+class Model:
+    """One function of an ML program, ready to run."""
+
+    def __init__(
+        self, function: Function, description: Any, numerics: Numerics, package: Package, seed: int | None = None
+    ) -> None:
+        self.function = function
+        self.numerics = numerics
+        self.package = package
+        place = f"{package.path}: function {function.name!r}"
+        self.inputs: dict[str, Feature] = read_features(description.input, place)
+        self.outputs: dict[str, Feature] = read_features(description.output, place)
+        self.states: dict[str, Feature] = read_features(description.state, place)
+        self._types: dict[str, Type] = dict(function.inputs)
+        self._check_interface(place)
+        self._plan = compile_function(function, numerics)
+        self._results = self._name_results(description, place)
+        self._generator = torch.Generator()
+        if seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(seed)
+
+    def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
+        """Run the model: arrays in, arrays out, by the names and in the types that the model describes."""
+        context = self._context(state)
+        env = self._start(self._plan, inputs, context)
+        with torch.inference_mode():
+            execute(self._plan.body, env)
+        return self._finish(self._plan, env)
+
+    def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[Tap]:
+        """Run the model and hand out every value that the program names, in order, as it is computed."""
+        plan = self._traceable
+        context = self._context(state)
+        env = self._start(plan, inputs, context)
+        taps = traced(plan.body, env)
+        while True:
+            with torch.inference_mode():
+                tap = next(taps, None)
+            if tap is None:
+                return
+            yield tap
+
+    def step_operations(self) -> list[Operation]:
+        """The op behind each step of the plan, in the order of execution."""
+        return [step.operation for step in self._plan.body.steps]
+
+    def time_steps(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[float]:
+        """Run the model and hand out the seconds that each step of its plan took."""
+        env = self._start(self._plan, inputs, self._context(state))
+        for step in self._plan.body.steps:
+            start = time.perf_counter()
+            step.run(env)
+            yield time.perf_counter() - start
+            for slot in step.dead:
+                env[slot] = None
+
+    def make_state(self) -> State:
+        """Fresh states, all zeros."""
+        tensors = {}
+        for name, feature in self.states.items():
+            declared = self._types[name]
+            assert isinstance(feature, ArrayFeature)
+            assert isinstance(declared, StateType)
+            assert isinstance(declared.wrapped, TensorType)
+            tensors[name] = torch.zeros(feature.shape, dtype=self.numerics.storage(declared.wrapped.dtype))
+        return State(tensors)
+
+    @cached_property
+    def _traceable(self) -> Plan:
+        return compile_function(self.function, self.numerics, fold=False)
+
+    def _context(self, state: State | None) -> Context:
+        if state is None:
+            if self.states:
+                raise ValueError(f"the model has the states {', '.join(self.states)}: pass state=model.make_state()")
+            return Context({}, self._generator)
+        if state.tensors.keys() != self.states.keys():
+            raise ValueError(f"the state holds {list(state.tensors)}, the model has {list(self.states)}")
+        return Context(state.tensors, self._generator)
+
+    def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> Env:
+        for name in inputs:
+            if name not in self.inputs:
+                raise ValueError(f"unknown input {name!r}, the model takes {', '.join(self.inputs) or 'none'}")
+        env = plan.start(context)
+        for name, feature in self.inputs.items():
+            if name in inputs:
+                value = inputs[name]
+            elif isinstance(feature, ArrayFeature) and feature.optional:
+                value = np.full(feature.shape, feature.default, feature.dtype)
+            else:
+                raise ValueError(f"input {name!r} is missing: {feature}")
+            declared = self._types[name]
+            tensor = to_tensor(feature, declared, value)
+            assert isinstance(declared, TensorType)
+            env[plan.inputs[name]] = tensor.to(self.numerics.storage(declared.dtype))
+        return env
+
+    def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
+        exact_type = self.numerics.name != "fp32"
+        return {
+            name: to_numpy(feature, env[plan.outputs[self._results[name]]], exact_type)
+            for name, feature in self.outputs.items()
+        }
+
+    def _check_interface(self, place: str) -> None:
+        """Description and program must agree on names, kinds, ranks and element types."""
+        for name, type in self.function.inputs:
+            described = self.states if isinstance(type, StateType) else self.inputs
+            if name not in described:
+                raise ModelError(f"{place}: the program's input {name!r} ({type}) is not described")
+        for name, feature in (self.inputs | self.states).items():
+            if name not in self._types:
+                raise ModelError(f"{place}: the described input {name!r} ({feature}) is none of the program's")
+            if isinstance(feature, PlainFeature):
+                raise ModelError(f"{place}: input {name!r} is a {feature}, which no ML program takes")
+        for name in self.states:
+            declared, feature = self._types[name], self.states[name]
+            wrapped = declared.wrapped if isinstance(declared, StateType) else None
+            if not isinstance(wrapped, TensorType) or wrapped.shape != getattr(feature, "shape", None):
+                raise ModelError(f"{place}: state {name!r} is described as {feature}, the program has {declared}")
+
+    def _name_results(self, description: Any, place: str) -> dict[str, str]:
+        """Which of the program's outputs each described output is: classifiers rename theirs."""
+        produced = list(self._plan.outputs)
+        names = {name: name for name in self.outputs}
+        label, scores = description.predictedFeatureName, description.predictedProbabilitiesName
+        if label and label not in self._plan.outputs:
+            classify = [op for op in self.function.body.operations if op.type == "classify"]
+            if len(classify) != 1 or len(classify[0].outputs) != 2:
+                raise ModelError(f"{place}: a classifier without a classify op")
+            names[label], names[scores] = (output for output, _ in classify[0].outputs)
+        for name, result in names.items():
+            if result not in self._plan.outputs:
+                raise ModelError(f"{place}: the described output {name!r} is none of the program's {produced}")
+        return names
+
+
+def open_function(package: Package, spec: Any, numerics: Numerics, name: str | None, seed: int | None) -> Model:
+    """One function of the ML program in a specification."""
+    functions = read_functions(spec.mlProgram, package)
+    description: Any = spec.description
+    if spec.description.functions:
+        described = {function.name: function for function in spec.description.functions}
+        name = name or spec.description.defaultFunctionName
+        if name not in described:
+            raise ModelError(f"{package.path}: there is no function {name!r}, only {', '.join(described)}")
+        description = described[name]
+    name = name or "main"
+    if name not in functions:
+        raise ModelError(f"{package.path}: the program has no function {name!r}, only {', '.join(functions)}")
+    refuse_unsupported(package.path, functions[name])
+    return Model(functions[name], description, numerics, package, seed)
+
+
+def refuse_unsupported(path: Path, function: Function) -> None:
+    missing = unsupported(function)
+    if missing:
+        types = sorted({operation.type for operation in missing})
+        places = "\n".join(f"  {operation.where}" for operation in missing)
+        raise ModelError(f"{path}: no implementation in {function.opset} for {', '.join(types)}:\n{places}")

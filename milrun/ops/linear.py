@@ -1,0 +1,90 @@
+"""Matrix products, and the attention built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from milrun.registry import op, prepare
+
+_PACKING_PAYS_FROM = 2**18
+"""Elements of a weight matrix, below which the packed product's fixed cost outweighs what it saves."""
+
+
+def _promoted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Two operands in one type: from iOS17 on, a constant may have another type than the tensor it meets."""
+    if x.dtype == y.dtype:
+        return x, y
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return x.to(dtype), y.to(dtype)
+
+
+def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+    """``x * weight.T + bias`` with the weight laid out in advance as the matrix kernels of oneDNN want it."""
+    if weight.dtype != torch.float32 or weight.numel() < _PACKING_PAYS_FROM:
+        return None
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return None
+    multiply = torch.ops.mkldnn._linear_pointwise
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+
+    def product(x: Tensor) -> Tensor:
+        out: Tensor = multiply(x.float(), packed, bias, "none", [], "")
+        return out
+
+    return product
+
+
+@op("linear")
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    x, weight = _promoted(x, weight)
+    return F.linear(x, weight, None if bias is None else bias.to(x.dtype))
+
+
+@prepare("linear")
+def prepare_linear(weight: Tensor, bias: Tensor | None = None) -> Callable[..., Tensor] | None:
+    return _packed(weight, bias)
+
+
+@op("matmul")
+def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
+    if transpose_x and x.dim() > 1:
+        x = x.mT
+    if transpose_y and y.dim() > 1:
+        y = y.mT
+    return torch.matmul(*_promoted(x, y))
+
+
+@prepare("matmul")
+def prepare_matmul(y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Callable[..., Tensor] | None:
+    """The product with a constant matrix is a linear layer."""
+    if y.dim() != 2:
+        return None
+    product = _packed(y if transpose_y else y.mT, None)
+    if product is None:
+        return None
+
+    def kernel(x: Tensor) -> Tensor:
+        return product(x.mT if transpose_x and x.dim() > 1 else x)
+
+    return kernel
+
+
+@op("einsum")
+def einsum(values: list[Tensor], equation: str) -> Tensor:
+    return torch.einsum(equation, values)
+
+
+@op("scaled_dot_product_attention", since="iOS18")
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    if attn_mask is not None:
+        if attn_mask.dtype not in (torch.bool, query.dtype):
+            attn_mask = attn_mask.to(query.dtype)
+        # Torch has its fast kernel for four axes, in the operands and in the mask.
+        attn_mask = attn_mask[(None,) * (4 - attn_mask.dim())]
+    if query.dim() == 3:
+        return F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask)[0]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask)

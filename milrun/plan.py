@@ -1,0 +1,167 @@
+"""A function of the program, compiled once: kernels resolved, constants laid out, lifetimes known.
+
+A plan is a list of steps over an environment, a flat list of values: slot 0 holds the run's context, some slots hold
+constants, every other slot is filled by one step and emptied after the last step that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from milrun.errors import ModelError
+from milrun.program import Operation
+
+Env = list[Any]
+MAX_ITERATIONS = 1_000_000
+
+
+@dataclass
+class Context:
+    """What one prediction carries along: its states, the random generator, and where taps go if it is traced."""
+
+    state: dict[str, torch.Tensor]
+    generator: torch.Generator
+    taps: list[Tap] | None = None
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A named value as a traced run computed it."""
+
+    name: str
+    op_type: str
+    op_name: str
+    tensor: Any
+
+
+@dataclass
+class Step:
+    """One kernel call: reads slots, fills slots, and empties those that nobody reads after it."""
+
+    run: Callable[[Env], None]
+    operation: Operation
+    reads: frozenset[int]
+    writes: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    """The names of the program's values that this step computes, in the order of ``writes``."""
+    dead: tuple[int, ...] = ()
+
+
+@dataclass
+class BlockPlan:
+    """The steps of one block, with the slots of its inputs and outputs."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    steps: list[Step] = field(default_factory=list)
+
+    def reads(self) -> frozenset[int]:
+        """Slots that the block takes from outside."""
+        own = set(self.inputs).union(*(step.writes for step in self.steps))
+        read = set(self.outputs).union(*(step.reads for step in self.steps))
+        return frozenset(read - own)
+
+    def mark_lifetimes(self, constants: set[int]) -> None:
+        """Let each step empty the slots of this block that no later step reads."""
+        last: dict[int, int] = {}
+        own = set(self.inputs)
+        for index, step in enumerate(self.steps):
+            own.update(step.writes)
+            for slot in (*step.reads, *step.writes):
+                last[slot] = index
+        keep = constants.union(self.outputs)
+        dead: dict[int, list[int]] = {}
+        for slot, index in last.items():
+            if slot in own and slot not in keep:
+                dead.setdefault(index, []).append(slot)
+        for index, step in enumerate(self.steps):
+            step.dead = tuple(dead.get(index, ()))
+
+
+def execute(block: BlockPlan, env: Env) -> None:
+    """Run the steps of a block on an environment whose input slots are filled."""
+    outer = env[0].taps
+    if outer is not None:
+        outer.extend(traced(block, env))
+        env[0].taps = outer
+        return
+    step = None
+    try:
+        for step in block.steps:
+            step.run(env)
+            for slot in step.dead:
+                env[slot] = None
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _failure(step, error) from error
+
+
+def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
+    """Run the steps of a block one by one, and hand out every named value as it is computed."""
+    context: Context = env[0]
+    for step in block.steps:
+        inner: list[Tap] = []
+        context.taps = inner
+        try:
+            step.run(env)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise _failure(step, error) from error
+        yield from inner
+        for name, slot in zip(step.names, step.writes, strict=False):
+            yield Tap(name, step.operation.type, step.operation.name, env[slot])
+        for slot in step.dead:
+            env[slot] = None
+
+
+def _failure(step: Step | None, error: Exception) -> ModelError:
+    where = step.operation.where if step else "before the first op"
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return ModelError(f"{where} failed: {reason}")
+
+
+def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ...]) -> Callable[[Env], None]:
+    """The kernel of ``cond``."""
+    on_true, on_false = blocks
+
+    def run(env: Env) -> None:
+        chosen = on_true if env[pred].item() else on_false
+        execute(chosen, env)
+        _move(env, chosen.outputs, writes)
+
+    return run
+
+
+def loop(initial: tuple[int, ...], test: BlockPlan, body: BlockPlan, writes: tuple[int, ...]) -> Callable[[Env], None]:
+    """The kernel of ``while_loop``."""
+
+    def run(env: Env) -> None:
+        values = [env[slot] for slot in initial]
+        for _ in range(MAX_ITERATIONS):
+            _fill(env, test.inputs, values)
+            execute(test, env)
+            if not env[test.outputs[0]].item():
+                break
+            _fill(env, body.inputs, values)
+            execute(body, env)
+            values = [env[slot] for slot in body.outputs]
+        else:
+            raise RuntimeError(f"the loop did not end after {MAX_ITERATIONS} iterations")
+        _fill(env, writes, values)
+
+    return run
+
+
+def _fill(env: Env, slots: tuple[int, ...], values: list[Any]) -> None:
+    for slot, value in zip(slots, values, strict=True):
+        env[slot] = value
+
+
+def _move(env: Env, sources: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    _fill(env, targets, [env[slot] for slot in sources])

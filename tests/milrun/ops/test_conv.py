@@ -1,0 +1,248 @@
+"""Convolutions against sums over kernel elements in float64."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import milrun.ops  # noqa: F401
+from milrun.registry import find, find_preparer
+
+RNG = np.random.default_rng(11)
+
+
+def run(op: str, opset: str = "iOS17", **arguments: Any) -> np.ndarray:
+    tensors = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
+    return find(op, opset).run(**tensors).numpy()
+
+
+def random(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def convolved(x, weight, bias=None, strides=None, pad=None, dilations=None, groups=1):
+    """Convolution of x with explicit padding, one kernel element at a time."""
+    n = x.ndim - 2
+    strides, dilations, pad = strides or [1] * n, dilations or [1] * n, pad or [0] * 2 * n
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *zip(pad[::2], pad[1::2], strict=True)])
+    weight = weight.astype(np.float64)
+    kernel = weight.shape[2:]
+    sizes = [(x.shape[2 + i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(n)]
+    out = np.zeros((x.shape[0], weight.shape[0], *sizes))
+    ci, co = x.shape[1] // groups, weight.shape[0] // groups
+    for g, at in itertools.product(range(groups), np.ndindex(*kernel)):
+        starts = [a * d for a, d in zip(at, dilations, strict=True)]
+        window = tuple(slice(s, s + (m - 1) * t + 1, t) for s, m, t in zip(starts, sizes, strides, strict=True))
+        part = x[(slice(None), slice(g * ci, (g + 1) * ci), *window)]
+        out[:, g * co : (g + 1) * co] += np.einsum(
+            "nc...,oc->no...", part, weight[(slice(g * co, (g + 1) * co), slice(None), *at)]
+        )
+    return out if bias is None else out + bias.reshape(-1, *[1] * n)
+
+
+def transposed(x, weight, bias, strides, dilations, groups, before, sizes):
+    """Transposed convolution, from element ``before`` of the full result on, zeros where that has ended."""
+    n = x.ndim - 2
+    kernel = weight.shape[2:]
+    full = [(x.shape[2 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 for i in range(n)]
+    ci, co = x.shape[1] // groups, weight.shape[1]
+    room = [max(f, b + s) for f, b, s in zip(full, before, sizes, strict=True)]
+    out = np.zeros((x.shape[0], co * groups, *room))
+    for g, at in itertools.product(range(groups), np.ndindex(*kernel)):
+        window = tuple(
+            slice(a * d, a * d + (x.shape[2 + i] - 1) * s + 1, s)
+            for i, (a, d, s) in enumerate(zip(at, dilations, strides, strict=True))
+        )
+        part = x[:, g * ci : (g + 1) * ci].astype(np.float64)
+        taps = weight[(slice(g * ci, (g + 1) * ci), slice(None), *at)].astype(np.float64)
+        out[(slice(None), slice(g * co, (g + 1) * co), *window)] += np.einsum("nc...,co->no...", part, taps)
+    out = out[(slice(None), slice(None), *(slice(b, b + s) for b, s in zip(before, sizes, strict=True)))]
+    return out if bias is None else out + bias.reshape(-1, *[1] * n)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "channels", "attributes"),
+    [
+        ((7,), (3,), (2, 4, 1), {}),
+        ((9,), (3,), (4, 6, 2), {"strides": [2], "dilations": [3], "pad": [4, 1]}),
+        ((6, 7), (3, 2), (3, 2, 1), {"pad": [1, 1, 2, 2]}),
+        ((8, 9), (3, 4), (4, 4, 4), {"strides": [2, 3], "pad": [0, 3, 1, 2], "dilations": [2, 1]}),
+        ((8, 9), (3, 3), (4, 8, 2), {"strides": [1, 2], "pad": [2, 2, 0, 0], "dilations": [1, 3]}),
+        ((5, 1), (2, 1), (1, 1, 1), {"strides": [3, 1]}),
+        ((4, 5, 6), (2, 3, 1), (2, 4, 2), {"pad": [1, 0, 1, 1, 0, 2], "strides": [1, 2, 2]}),
+        ((4, 5, 4), (2, 2, 2), (2, 2, 1), {"pad": [1, 1, 1, 1, 1, 1], "dilations": [2, 1, 2]}),
+    ],
+)
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_conv_sums_over_the_kernel(size, kernel, channels, attributes, with_bias):
+    c_in, c_out, groups = channels
+    x, weight = random(2, c_in, *size), random(c_out, c_in // groups, *kernel)
+    bias = random(c_out) if with_bias else None
+    got = run("conv", x=x, weight=weight, bias=bias, groups=groups, pad_type="custom", **attributes)
+    np.testing.assert_allclose(got, convolved(x, weight, bias, groups=groups, **attributes), atol=2e-5)
+
+
+@pytest.mark.parametrize("pad_type", ["same", "same_lower"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "strides", "dilations", "pads"),
+    [
+        ((5,), (4,), [1], [1], [(1, 2)]),
+        ((6,), (3,), [2], [1], [(0, 1)]),
+        ((7,), (3,), [2], [1], [(1, 1)]),
+        ((6, 5), (3, 2), [1, 1], [2, 3], [(2, 2), (1, 2)]),
+        ((6, 5), (2, 4), [3, 1], [1, 1], [(0, 0), (1, 2)]),
+        ((5, 4, 3), (2, 3, 2), [1, 2, 1], [1, 1, 1], [(0, 1), (0, 1), (0, 1)]),
+    ],
+)
+def test_same_padding_puts_the_odd_element_behind_and_same_lower_in_front(
+    pad_type, size, kernel, strides, dilations, pads
+):
+    x, weight = random(1, 2, *size), random(3, 2, *kernel)
+    pad = [n for pair in pads for n in (pair if pad_type == "same" else pair[::-1])]
+    got = run("conv", x=x, weight=weight, pad_type=pad_type, strides=strides, dilations=dilations)
+    assert list(got.shape[2:]) == [-(-n // s) for n, s in zip(size, strides, strict=True)]
+    np.testing.assert_allclose(got, convolved(x, weight, None, strides, pad, dilations), atol=1e-5)
+
+
+@pytest.mark.parametrize("pad_type", ["valid", "same"])
+def test_pad_counts_for_custom_padding_only(pad_type):
+    x, weight = random(1, 1, 5), random(1, 1, 3)
+    with_pad = run("conv", x=x, weight=weight, pad_type=pad_type, pad=[2, 2])
+    np.testing.assert_array_equal(with_pad, run("conv", x=x, weight=weight, pad_type=pad_type))
+
+
+@pytest.mark.parametrize("pad_type", ["same", "custom", "valid"])
+def test_a_prepared_conv_is_the_conv_at_every_input_size(pad_type):
+    weight, bias = random(3, 2, 3, 2), random(3)
+    attributes = {"pad_type": pad_type, "strides": [2, 1], "pad": [1, 0, 2, 1]}
+    kernel = find_preparer("conv")(torch.from_numpy(weight), torch.from_numpy(bias), **attributes)
+    for size in ((6, 5), (7, 5), (3, 9)):
+        x = random(2, 2, *size)
+        want = run("conv", x=x, weight=weight, bias=bias, **attributes)
+        np.testing.assert_array_equal(kernel(x=torch.from_numpy(x)).numpy(), want)
+
+
+def test_conv_of_an_empty_batch_is_empty():
+    assert run("conv", x=random(0, 2, 5), weight=random(3, 2, 2)).shape == (0, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"pad_type": "full"}, "conv: pad_type 'full' is not one of 'valid', 'custom', 'same', 'same_lower'"),
+        ({"pad_type": "custom", "pad": [1, 1, 1]}, r"conv: pad \[1, 1, 1\] is not 2 numbers of at least 0"),
+        ({"strides": [1, 1]}, r"conv: strides \[1, 1\] is not 1 numbers"),
+        ({"dilations": [0]}, r"conv: dilations \[0\]"),
+    ],
+)
+def test_conv_refuses_attributes_outside_the_specification(attributes, message):
+    with pytest.raises(ValueError, match=message):
+        run("conv", x=random(1, 1, 5), weight=random(1, 1, 3), **attributes)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_conv_quantized_scales_and_shifts_its_weight(per_channel):
+    x, weight = random(1, 2, 5, 4), RNG.integers(0, 256, (3, 2, 2, 2), dtype=np.uint8)
+    scale, shift = (RNG.random(3 if per_channel else 1).astype(np.float32) for _ in range(2))
+    got = run(
+        "conv_quantized", x=x, weight=weight, quantization_type="linear", quant_scale=scale, quant_bias=shift,
+        pad_type="same",
+    )  # fmt: skip
+    dense = weight * scale.reshape(-1, 1, 1, 1).astype(np.float64) + shift.reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(got, convolved(x, dense, pad=[0, 1, 0, 1]), rtol=1e-4, atol=1e-3)
+
+
+def test_conv_quantized_refuses_what_it_cannot_carry_out():
+    arguments = {"x": random(1, 1, 4), "weight": np.ones((1, 1, 2), np.uint8), "quant_scale": random(1)}
+    arguments["quant_bias"] = random(1)
+    with pytest.raises(ValueError, match="quantization_type 'lut'"):
+        run("conv_quantized", quantization_type="lut", **arguments)
+    with pytest.raises(ValueError, match="nbits 9"):
+        run("conv_quantized", quantization_type="linear", nbits=9, **arguments)
+
+
+TRANSPOSED = [
+    # size, kernel, (c_in, c_out per group, groups), strides, dilations, pad
+    ((5,), (3,), (2, 3, 1), [2], [1], [1, 1]),
+    ((5,), (4,), (2, 1, 2), [3], [2], [0, 2]),
+    ((5,), (4,), (2, 1, 2), [3], [1], [2, 0]),
+    ((5,), (4,), (2, 1, 1), [1], [1], [3, 0]),
+    ((4, 3), (3, 2), (4, 2, 2), [2, 1], [1, 3], [1, 0, 0, 1]),
+    ((4, 5), (1, 1), (2, 2, 1), [3, 2], [1, 1], [0, 0, 0, 0]),
+    ((3, 4, 2), (2, 3, 2), (2, 2, 1), [2, 1, 3], [1, 2, 1], [1, 1, 0, 2, 1, 0]),
+]
+
+
+@pytest.mark.parametrize(("size", "kernel", "channels", "strides", "dilations", "pad"), TRANSPOSED)
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("pad_type", ["valid", "custom", "same"])
+def test_conv_transpose_spreads_its_input_over_the_kernel(
+    size, kernel, channels, strides, dilations, pad, with_bias, pad_type
+):
+    c_in, c_out, groups = channels
+    x, weight = random(2, c_in, *size), random(c_in, c_out, *kernel)
+    bias = random(c_out * groups) if with_bias else None
+    n = len(size)
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    full = [(size[i] - 1) * strides[i] + extent[i] for i in range(n)]
+    if pad_type == "valid":
+        before, sizes = [0] * n, full
+    elif pad_type == "custom":
+        before, sizes = pad[::2], [full[i] - pad[2 * i] - pad[2 * i + 1] for i in range(n)]
+    else:
+        before = [max(0, e - s) // 2 for e, s in zip(extent, strides, strict=True)]
+        sizes = [a * s for a, s in zip(size, strides, strict=True)]
+    got = run(
+        "conv_transpose", x=x, weight=weight, bias=bias, pad_type=pad_type, pad=pad, strides=strides,
+        dilations=dilations, groups=groups,
+    )  # fmt: skip
+    want = transposed(x, weight, bias, strides, dilations, groups, before, sizes)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pad_type", "pad", "wanted", "before"),
+    [
+        (5, 3, 2, "same", None, 9, 1),  # full is 11, of which one goes on either side
+        (5, 3, 2, "same", None, 10, 0),  # of one element too many the end goes
+        (5, 3, 2, "same", None, 12, 0),  # one more than there is: a zero at the end
+        (5, 3, 2, "valid", None, 12, 0),
+        (5, 3, 2, "valid", None, 9, 0),
+        (5, 4, 2, "custom", [1, 1], 10, 1),
+        (5, 4, 2, "custom", [1, 2], 11, 1),
+        (5, 2, 1, "valid", None, 9, 0),  # more zeros than torch's output padding can add
+    ],
+)
+def test_conv_transpose_ends_where_output_shape_says(size, kernel, stride, pad_type, pad, wanted, before):
+    x, weight, bias = random(2, 3, size), random(3, 2, kernel), random(2)
+    got = run(
+        "conv_transpose", x=x, weight=weight, bias=bias, pad_type=pad_type, pad=pad, strides=[stride],
+        output_shape=[2, 2, wanted],
+    )  # fmt: skip
+    np.testing.assert_allclose(got, transposed(x, weight, bias, [stride], [1], 1, [before], [wanted]), atol=1e-5)
+
+
+@pytest.mark.parametrize("output_shape", [None, [1, 2, 9, 10]])
+def test_a_prepared_conv_transpose_is_the_conv_transpose(output_shape):
+    x, weight, bias = random(1, 3, 4, 5), random(3, 2, 3, 2), random(2)
+    attributes = {"pad_type": "same", "strides": [2, 2], "output_shape": output_shape}
+    kernel = find_preparer("conv_transpose")(torch.from_numpy(weight), torch.from_numpy(bias), **attributes)
+    got = kernel(x=torch.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(got, run("conv_transpose", x=x, weight=weight, bias=bias, **attributes))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"pad_type": "same_lower"}, "pad_type 'same_lower' is not one of 'same', 'valid', 'custom'"),
+        ({"output_shape": [7]}, r"output_shape \[7\] does not have 3 elements"),
+        ({"pad_type": "custom", "pad": [0, -1]}, r"pad \[0, -1\]"),
+    ],
+)
+def test_conv_transpose_refuses_attributes_outside_the_specification(attributes, message):
+    with pytest.raises(ValueError, match=f"conv_transpose: {message}"):
+        run("conv_transpose", x=random(1, 1, 5), weight=random(1, 1, 3), **attributes)
