@@ -18,6 +18,11 @@ def is_tensor_form(form: Any) -> bool:
     return form in (torch.Tensor, list[torch.Tensor])
 
 
+def takes_several(form: Any) -> bool:
+    """Whether an argument of this form may be written as several values."""
+    return form == list[torch.Tensor] or form in VECTORS
+
+
 def python_value(form: Any, datum: Datum) -> Any:
     """A constant or a tensor as a Python scalar or list; a value that does not fit the form is a TypeError."""
     if form in SCALARS:
@@ -54,8 +59,7 @@ def converter(form: Any) -> Callable[[Tensor], Any]:
     return lambda tensor: python_value(form, tensor)
 
 
-def _int_list(tensor: Tensor) -> list[int]:
-    values = tensor.tolist()
-    if tensor.dim() == 1 and not tensor.is_floating_point():
-        return values
-    return python_value(list[int], tensor)
+def _int_list(value: Any) -> list[int]:
+    if isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point():
+        return value.tolist()
+    return python_value(list[int], value)

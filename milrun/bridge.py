@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from milrun.features import ArrayFeature
 from milrun.loading import load
 from milrun.model import State
 
@@ -34,10 +35,17 @@ class MilrunProxy:
         return _NEWEST_SPECIFICATION
 
     def predict(self, data: dict[str, Any], state: State | None = None) -> dict[str, Any]:
-        return self._model.predict(data, state)
+        return self._model.predict({name: self._as_coreml_takes_it(name, data[name]) for name in data}, state)
 
     def batchPredict(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802 (coremltools' name)
-        return [self._model.predict(inputs) for inputs in data]
+        return [self.predict(inputs) for inputs in data]
+
+    def _as_coreml_takes_it(self, name: str, value: Any) -> Any:
+        """Core ML cuts fractions off where integers are wanted; milrun by itself refuses them."""
+        feature = self._model.inputs.get(name)
+        if isinstance(feature, ArrayFeature) and feature.dtype.kind == "i" and isinstance(value, np.ndarray):
+            return np.trunc(value)
+        return value
 
     def newState(self) -> State:  # noqa: N802 (coremltools' name)
         return self._model.make_state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun import kernels
-from milrun.arguments import converter, is_tensor_form, python_value
+from milrun.arguments import converter, is_tensor_form, python_value, takes_several
 from milrun.errors import ModelError
+from milrun.guard import Guard, budget, depends_on_data, reporting
 from milrun.kernels import Operand
 from milrun.numerics import Numerics
 from milrun.plan import BlockPlan, Context, Env, Step, branch, loop
@@ -40,7 +42,7 @@ class Ref:
         return self.datum is not None
 
 
-Scope = dict[str, Ref]
+Scope = ChainMap[str, Ref]
 
 
 class Plan:
@@ -63,12 +65,15 @@ def unsupported(function: Function) -> list[Operation]:
     return [op for op in function.body.walk() if op.type not in BUILT_IN and find(op.type, function.opset) is None]
 
 
-def compile_function(function: Function, numerics: Numerics, *, fold: bool = True) -> Plan:
+def compile_function(function: Function, numerics: Numerics, *, fold: bool = True, guard: Guard | None = None) -> Plan:
     """Compile a function. With ``fold`` off every op stays a step of its own, as tracing wants it."""
-    compiler = _Compiler(function, numerics, fold)
-    scope = {name: Ref(type, compiler.new_slot()) for name, type in function.inputs}
+    compiler = _Compiler(function, numerics, fold, guard or Guard(budget(0)))
+    scope: Scope = ChainMap({name: Ref(type, compiler.new_slot()) for name, type in function.inputs})
+    if len(scope) != len(function.inputs):
+        raise ModelError(f"function {function.name!r} has two inputs of one name")
     tensors = {name: ref.slot for name, ref in scope.items() if not isinstance(ref.type, StateType)}
-    body = _BlockBuilder(compiler, scope, {}).build(function.body, tuple(tensors.values()))
+    with compiler.guard.watching():
+        body = _BlockBuilder(compiler, scope, ChainMap()).build(function.body, tuple(tensors.values()))
     outputs = dict(zip(function.body.outputs, body.outputs, strict=True))
     return Plan(tensors, outputs, body, compiler.template)
 
@@ -76,10 +81,11 @@ def compile_function(function: Function, numerics: Numerics, *, fold: bool = Tru
 class _Compiler:
     """What all blocks of a function share."""
 
-    def __init__(self, function: Function, numerics: Numerics, fold: bool) -> None:
+    def __init__(self, function: Function, numerics: Numerics, fold: bool, guard: Guard) -> None:
         self.function = function
         self.numerics = numerics
         self.fold = fold
+        self.guard = guard
         self.template: Env = [None]
         self.kept: set[int] = set()
         """Slots of constants: filled in the template, never emptied."""
@@ -102,16 +108,20 @@ class _Compiler:
 class _BlockBuilder:
     """Compiles the ops of one block in order. Names and widened values of a block end with it."""
 
-    def __init__(self, compiler: _Compiler, scope: Scope, wide: dict[Ref, int]) -> None:
+    def __init__(self, compiler: _Compiler, scope: Scope, wide: ChainMap[Ref, int]) -> None:
         self.compiler = compiler
-        self.scope = dict(scope)
-        self.wide = dict(wide)
+        self.scope = scope.new_child()
+        self.wide = wide.new_child()
         self.steps: list[Step] = []
 
     def build(self, block: Block, inputs: tuple[int, ...]) -> BlockPlan:
         for operation in block.operations:
             self.add(operation)
-        outputs = tuple(self.stored(self.lookup(name, "an output of a block")) for name in block.outputs)
+        refs = [self.lookup(name, f"{block.place}: an output of a block") for name in block.outputs]
+        for name, ref in zip(block.outputs, refs, strict=True):
+            if isinstance(ref.type, StateType):
+                raise ModelError(f"{block.place}: the output {name!r} of a block is a state")
+        outputs = tuple(self.stored(ref) for ref in refs)
         plan = BlockPlan(inputs, outputs, self.steps)
         plan.mark_lifetimes(self.compiler.kept)
         return plan
@@ -139,7 +149,7 @@ class _BlockBuilder:
         found = []
         for argument in operation.inputs.get(parameter, []):
             if isinstance(argument, Value):
-                found.append(Ref(argument.type, self.compiler.new_slot(), _load(argument, operation)))
+                found.append(Ref(argument.type, self.compiler.new_slot(), self.load(argument, operation)))
             else:
                 found.append(self.lookup(argument, operation.where))
         return found
@@ -154,9 +164,28 @@ class _BlockBuilder:
         """Slots for the results of an op, under their names."""
         slots = []
         for name, type in operation.outputs:
+            self.check_new(name, type, operation)
             self.scope[name] = Ref(type, self.compiler.new_slot())
             slots.append(self.scope[name].slot)
         return tuple(slots)
+
+    def check_new(self, name: str, type: Type, operation: Operation) -> None:
+        if name in self.scope:
+            raise ModelError(f"{operation.where} defines {name!r}, which is defined already")
+        if isinstance(type, TensorType) and type.least_bytes() > self.compiler.guard.limit:
+            raise ModelError(f"{operation.where} declares a result of type {type}, more than the package justifies")
+
+    def load(self, value: Value, operation: Operation) -> Datum:
+        guard = self.compiler.guard
+        try:
+            if value.decoded_bytes:
+                guard.check(value.decoded_bytes)
+            datum = value.load()
+        except Exception as error:
+            raise ModelError(f"{operation.where}: {error}") from error
+        if value.decoded_bytes and isinstance(datum, Tensor):
+            guard.charge(datum)
+        return datum
 
     def emit(self, run: Any, operation: Operation, reads: set[int], writes: tuple[int, ...]) -> None:
         names = tuple(name for name, _ in operation.outputs) if len(writes) == len(operation.outputs) else ()
@@ -197,11 +226,13 @@ class _BlockBuilder:
     # Ops
 
     def add_constant(self, operation: Operation) -> None:
-        (value,) = operation.inputs.get("val", [None])
+        values = operation.inputs.get("val", [])
+        value = values[0] if len(values) == 1 else None
         if not isinstance(value, Value) or len(operation.outputs) != 1:
             raise ModelError(f"{operation.where} must have one value and one result")
-        ref = Ref(value.type, self.compiler.new_slot(), _load(value, operation))
-        self.scope[operation.outputs[0][0]] = ref
+        name = operation.outputs[0][0]
+        self.check_new(name, value.type, operation)
+        self.scope[name] = Ref(value.type, self.compiler.new_slot(), self.load(value, operation))
 
     def add_read_state(self, operation: Operation) -> None:
         name, _ = self.state(operation)
@@ -247,12 +278,16 @@ class _BlockBuilder:
             raise ModelError(f"{operation.where} has a condition of {len(test.outputs)} values instead of one")
         writes = self.define(operation)
         reads = set(initial) | test.reads() | body.reads()
-        self.emit(loop(initial, test, body, writes), operation, reads, writes)
+        inner = {op.type for block in operation.blocks for op in block.walk()}
+        is_pure = inner.isdisjoint(_RANDOM | {"read_state", "write_state"})
+        self.emit(loop(initial, test, body, writes, is_pure), operation, reads, writes)
 
     def nested(self, block: Block, inputs: tuple[tuple[str, Type], ...]) -> BlockPlan:
-        scope = dict(self.scope)
+        scope = self.scope.new_child()
         slots = []
         for name, type in inputs:
+            if name in scope:
+                raise ModelError(f"{block.place}: the input {name!r} of a block is defined already")
             scope[name] = Ref(type, self.compiler.new_slot())
             slots.append(scope[name].slot)
         return _BlockBuilder(self.compiler, scope, self.wide).build(block, tuple(slots))
@@ -275,11 +310,16 @@ class _BlockBuilder:
         self.emit(run, operation, reads, writes)
         foldable = self.compiler.fold and call.all_constant and operation.type not in _RANDOM
         if is_constexpr or foldable:
-            self.fold_last(operation, writes, before, always=is_constexpr)
+            self.fold_last(operation, reads, writes, before, always=is_constexpr)
+        elif depends_on_data(operation.type, call.runtime_numbers):
+            self.steps[-1].run = reporting(run, operation.type, writes)
 
-    def fold_last(self, operation: Operation, writes: tuple[int, ...], before: int, always: bool) -> None:
+    def fold_last(
+        self, operation: Operation, reads: set[int], writes: tuple[int, ...], before: int, always: bool
+    ) -> None:
         """Run the step just added, and let its results be constants; a result too large to keep stays a step."""
-        env = self.compiler.template.copy()
+        # Not a copy of the template: of as many folds as a program has values, that would be quadratic.
+        env: Any = {slot: self.compiler.template[slot] for slot in reads}
         try:
             with torch.inference_mode():
                 self.steps[-1].run(env)
@@ -300,6 +340,8 @@ class _Call:
         self.builder = builder
         self.operation = operation
         self.definition = definition
+        self.runtime_numbers = False
+        """Whether it takes numbers or lists of them, not as tensors, that only a run knows."""
         self.numerics = builder.compiler.numerics
         names = [parameter.name for parameter in definition.parameters]
         for name in operation.inputs:
@@ -320,7 +362,7 @@ class _Call:
         if refs is None:
             if not parameter.optional and parameter.form is not torch.Generator:
                 raise ModelError(f"{self.operation.where} lacks its argument {parameter.name!r}")
-        elif parameter.form != list[torch.Tensor] and len(refs) != 1:
+        elif not takes_several(parameter.form) and len(refs) != 1:
             raise ModelError(f"{self.operation.where} has {len(refs)} values for its argument {parameter.name!r}")
 
     def bind(self, writes: tuple[int, ...]) -> tuple[Any, set[int]]:
@@ -338,10 +380,12 @@ class _Call:
                 continue
             if is_tensor_form(parameter.form):
                 operands.append(self.tensor_operand(parameter, refs))
-            elif refs[0].is_constant:
-                constants[parameter.name] = self.python_constant(parameter, refs[0])
+            elif all(ref.is_constant for ref in refs):
+                constants[parameter.name] = self.python_constant(parameter, refs)
             else:
-                operands.append(Operand(parameter.name, (refs[0].slot,), convert=converter(parameter.form)))
+                self.runtime_numbers = True
+                slots = tuple(self.builder.stored(ref) for ref in refs)
+                operands.append(Operand(parameter.name, slots, len(refs) > 1, converter(parameter.form)))
         for rule in self.numerics.rules:
             if self.operation.type in rule.ops:
                 kernel = rule.bend(kernel, self.operation.type)
@@ -361,10 +405,10 @@ class _Call:
     def slot(self, ref: Ref) -> int:
         return self.builder.widened(ref, self.operation) if self.widen else self.builder.stored(ref)
 
-    def python_constant(self, parameter: Parameter, ref: Ref) -> Any:
-        assert ref.datum is not None
+    def python_constant(self, parameter: Parameter, refs: list[Ref]) -> Any:
+        data: list[Any] = [ref.datum for ref in refs]
         try:
-            return python_value(parameter.form, ref.datum)
+            return python_value(parameter.form, data[0] if len(data) == 1 else data)
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{self.operation.where}: argument {parameter.name!r}: {error}") from error
 
@@ -384,7 +428,7 @@ class _Call:
             if is_tensor_form(parameter.form):
                 settled[parameter.name] = self.builder.constant(refs[0], self.widen)
             else:
-                settled[parameter.name] = self.python_constant(parameter, refs[0])
+                settled[parameter.name] = self.python_constant(parameter, refs)
         try:
             prepared = preparer(**settled)
         except Exception as error:
@@ -395,10 +439,3 @@ class _Call:
         order = [left[name] for name in inspect.signature(prepared).parameters]
         missing = self.refs.keys() - settled.keys() - {p.name for p in order}
         return (prepared, tuple(order), set(settled)) if not missing else whole
-
-
-def _load(value: Value, operation: Operation) -> Datum:
-    try:
-        return value.load()
-    except ModelError as error:
-        raise ModelError(f"{operation.where}: {error}") from error

@@ -31,9 +31,7 @@ class Operand:
         return not self.is_list and self.convert is None
 
     def fetch(self, env: Env) -> Any:
-        if self.is_list:
-            return [env[slot] for slot in self.slots]
-        value = env[self.slots[0]]
+        value = [env[slot] for slot in self.slots] if self.is_list else env[self.slots[0]]
         return value if self.convert is None else self.convert(value)
 
 

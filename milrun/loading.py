@@ -38,7 +38,7 @@ class Pipeline:
     def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
         values = self._take(inputs, state)
         for part in self.parts.values():
-            values |= part.predict({name: values[name] for name in part.inputs})
+            values |= self._run(part, {name: values[name] for name in part.inputs})
         return {name: values[name] for name in self.outputs}
 
     def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[Tap]:
@@ -50,6 +50,14 @@ class Pipeline:
 
     def make_state(self) -> State:
         return State({})
+
+    def _run(self, part: Model, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return part.predict(given)
+        except ValueError as error:
+            if given.keys() <= self.inputs.keys():
+                raise
+            raise ModelError(f"{self.package.path}: a model of the pipeline refuses its input: {error}") from error
 
     def _take(self, inputs: Mapping[str, Any], state: State | None) -> dict[str, Any]:
         if state is not None and state.tensors:
@@ -78,8 +86,15 @@ def load(
     if not isinstance(source, str | Path):
         function = function or getattr(source, "function_name", None)
         source = _path_of(source)
+    how = _numerics(numerics, rules)
     package = Package(source)
-    return _open(package, package.spec(), _numerics(numerics, rules), function, seed)
+    try:
+        return _open(package, package.spec(), how, function, seed)
+    except ModelError:
+        raise
+    except Exception as error:
+        # Whatever is checked nowhere else is a fault of the package all the same.
+        raise ModelError(f"{package.path}: can't be loaded: {type(error).__name__}: {error}") from error
 
 
 def _numerics(name: str, rules: list[str] | None) -> Numerics:

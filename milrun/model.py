@@ -14,7 +14,9 @@ from torch import Tensor
 
 from milrun.compile import Plan, compile_function, unsupported
 from milrun.errors import ModelError
-from milrun.features import ArrayFeature, Feature, PlainFeature, read_features, to_numpy, to_tensor
+from milrun.features import ArrayFeature, Feature, read_features, to_numpy, to_tensor
+from milrun.guard import Guard, budget
+from milrun.interface import check_interface
 from milrun.numerics import Numerics
 from milrun.package import Package
 from milrun.plan import Context, Env, Tap, execute, traced
@@ -56,8 +58,12 @@ class Model:
         self.outputs: dict[str, Feature] = read_features(description.output, place)
         self.states: dict[str, Feature] = read_features(description.state, place)
         self._types: dict[str, Type] = dict(function.inputs)
-        self._check_interface(place)
-        self._plan = compile_function(function, numerics)
+        self._package_bytes = package.size()
+        guard = Guard(budget(self._package_bytes))
+        check_interface(place, function, self.inputs, self.outputs, self.states, guard.limit)
+        self._plan = compile_function(function, numerics, guard=guard)
+        self._known = set[int]()
+        """The shapes of runs that went well, for the guards of later ones."""
         self._results = self._name_results(description, place)
         self._generator = torch.Generator()
         if seed is None:
@@ -69,7 +75,7 @@ class Model:
         """Run the model: arrays in, arrays out, by the names and in the types that the model describes."""
         context = self._context(state)
         env = self._start(self._plan, inputs, context)
-        with torch.inference_mode():
+        with torch.inference_mode(), context.guard.running(*self._shapes(env)):
             execute(self._plan.body, env)
         return self._finish(self._plan, env)
 
@@ -80,7 +86,7 @@ class Model:
         env = self._start(plan, inputs, context)
         taps = traced(plan.body, env)
         while True:
-            with torch.inference_mode():
+            with torch.inference_mode(), context.guard.watching():
                 tap = next(taps, None)
             if tap is None:
                 return
@@ -92,7 +98,11 @@ class Model:
 
     def time_steps(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[float]:
         """Run the model and hand out the seconds that each step of its plan took."""
-        env = self._start(self._plan, inputs, self._context(state))
+        # Nothing is watched, and so nothing slowed down, where a run on the same shapes went well.
+        self.predict(inputs, State(dict(state.tensors)) if state else None)
+        context = self._context(state)
+        env = self._start(self._plan, inputs, context)
+        context.guard.meet(*self._shapes(env))
         for step in self._plan.body.steps:
             start = time.perf_counter()
             step.run(env)
@@ -113,16 +123,16 @@ class Model:
 
     @cached_property
     def _traceable(self) -> Plan:
-        return compile_function(self.function, self.numerics, fold=False)
+        return compile_function(self.function, self.numerics, fold=False, guard=Guard(budget(self._package_bytes)))
 
     def _context(self, state: State | None) -> Context:
         if state is None:
             if self.states:
                 raise ValueError(f"the model has the states {', '.join(self.states)}: pass state=model.make_state()")
-            return Context({}, self._generator)
+            return Context({}, self._generator, Guard(budget(self._package_bytes), self._known))
         if state.tensors.keys() != self.states.keys():
             raise ValueError(f"the state holds {list(state.tensors)}, the model has {list(self.states)}")
-        return Context(state.tensors, self._generator)
+        return Context(state.tensors, self._generator, Guard(budget(self._package_bytes), self._known))
 
     def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> Env:
         for name in inputs:
@@ -140,31 +150,21 @@ class Model:
             tensor = to_tensor(feature, declared, value)
             assert isinstance(declared, TensorType)
             env[plan.inputs[name]] = tensor.to(self.numerics.storage(declared.dtype))
+            context.guard.justify(tensor)
         return env
+
+    def _shapes(self, env: Env) -> list[Any]:
+        return [env[slot].shape for slot in self._plan.inputs.values()]
 
     def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
         exact_type = self.numerics.name != "fp32"
-        return {
-            name: to_numpy(feature, env[plan.outputs[self._results[name]]], exact_type)
-            for name, feature in self.outputs.items()
-        }
-
-    def _check_interface(self, place: str) -> None:
-        """Description and program must agree on names, kinds, ranks and element types."""
-        for name, type in self.function.inputs:
-            described = self.states if isinstance(type, StateType) else self.inputs
-            if name not in described:
-                raise ModelError(f"{place}: the program's input {name!r} ({type}) is not described")
-        for name, feature in (self.inputs | self.states).items():
-            if name not in self._types:
-                raise ModelError(f"{place}: the described input {name!r} ({feature}) is none of the program's")
-            if isinstance(feature, PlainFeature):
-                raise ModelError(f"{place}: input {name!r} is a {feature}, which no ML program takes")
-        for name in self.states:
-            declared, feature = self._types[name], self.states[name]
-            wrapped = declared.wrapped if isinstance(declared, StateType) else None
-            if not isinstance(wrapped, TensorType) or wrapped.shape != getattr(feature, "shape", None):
-                raise ModelError(f"{place}: state {name!r} is described as {feature}, the program has {declared}")
+        results = {}
+        for name, feature in self.outputs.items():
+            try:
+                results[name] = to_numpy(feature, env[plan.outputs[self._results[name]]], exact_type)
+            except Exception as error:
+                raise ModelError(f"{self.package.path}: output {name!r} is no {feature}: {error}") from error
+        return results
 
     def _name_results(self, description: Any, place: str) -> dict[str, str]:
         """Which of the program's outputs each described output is: classifiers rename theirs."""

@@ -13,6 +13,9 @@ from milrun.errors import ModelError
 from milrun.protobuf import model_class
 
 _MODEL_PATH = "@model_path/"
+_MAX_MANIFEST = 1 << 20
+_MAX_SPEC = (1 << 31) - 1
+"""protobuf itself has no larger messages."""
 
 
 class Package:
@@ -32,7 +35,7 @@ class Package:
         """The parsed model specification (a ``Model`` protobuf message)."""
         spec = model_class()()
         try:
-            spec.ParseFromString(self.spec_file.read_bytes())
+            spec.ParseFromString(_read(self.spec_file, _MAX_SPEC))
         except (OSError, DecodeError, RecursionError) as error:
             raise ModelError(f"{self.spec_file}: not a Core ML model specification: {error}") from error
         if spec.WhichOneof("Type") is None:
@@ -57,7 +60,7 @@ class Package:
     def _spec_from_manifest(self) -> Path:
         manifest = self._inside(self.path / "Manifest.json", "Manifest.json")
         try:
-            content = json.loads(manifest.read_bytes())
+            content = json.loads(_read(manifest, _MAX_MANIFEST))
             item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
             return self.path / "Data" / PurePosixPath(item)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -75,3 +78,10 @@ class Package:
         if not real.is_file():
             raise ModelError(f"{self.path}: {what} is not a file")
         return real
+
+
+def _read(path: Path, limit: int) -> bytes:
+    size = path.stat().st_size
+    if size > limit:
+        raise ModelError(f"{path}: has {size} bytes, {limit} are allowed")
+    return path.read_bytes()

@@ -6,6 +6,7 @@ constants, every other slot is filled by one step and emptied after the last ste
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import torch
 
 from milrun.errors import ModelError
+from milrun.guard import Guard, shape_of
 from milrun.program import Operation
 
 Env = list[Any]
 MAX_ITERATIONS = 1_000_000
+"""Of all loops of one prediction together."""
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Context:
 
     state: dict[str, torch.Tensor]
     generator: torch.Generator
+    guard: Guard
+    iterations: int = 0
     taps: list[Tap] | None = None
 
 
@@ -131,31 +136,52 @@ def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ..
     on_true, on_false = blocks
 
     def run(env: Env) -> None:
-        chosen = on_true if env[pred].item() else on_false
+        choice = bool(env[pred].item())
+        env[0].guard.meet(choice)
+        chosen = on_true if choice else on_false
         execute(chosen, env)
         _move(env, chosen.outputs, writes)
 
     return run
 
 
-def loop(initial: tuple[int, ...], test: BlockPlan, body: BlockPlan, writes: tuple[int, ...]) -> Callable[[Env], None]:
-    """The kernel of ``while_loop``."""
+def loop(
+    initial: tuple[int, ...], test: BlockPlan, body: BlockPlan, writes: tuple[int, ...], is_pure: bool
+) -> Callable[[Env], None]:
+    """The kernel of ``while_loop``; ``is_pure`` says that an iteration depends on the loop's variables alone."""
 
     def run(env: Env) -> None:
+        context: Context = env[0]
+        guard, outside = context.guard, context.guard.chain
         values = [env[slot] for slot in initial]
-        for _ in range(MAX_ITERATIONS):
+        for iteration in itertools.count(1):
+            guard.chain = outside
+            guard.meet(*map(shape_of, values))
             _fill(env, test.inputs, values)
             execute(test, env)
             if not env[test.outputs[0]].item():
                 break
+            context.iterations += 1
+            if context.iterations > MAX_ITERATIONS:
+                raise RuntimeError(f"the loop did not end, after {MAX_ITERATIONS} iterations in all")
             _fill(env, body.inputs, values)
             execute(body, env)
-            values = [env[slot] for slot in body.outputs]
-        else:
-            raise RuntimeError(f"the loop did not end after {MAX_ITERATIONS} iterations")
+            before, values = values, [env[slot] for slot in body.outputs]
+            # At powers of two only: a loop that is stuck is found soon, and one that is not pays next to nothing.
+            if is_pure and iteration & (iteration - 1) == 0 and _same(before, values):
+                raise RuntimeError("the loop can't end: an iteration leaves its variables as they are")
+        guard.chain = outside
+        guard.meet(*map(shape_of, values))
         _fill(env, writes, values)
 
     return run
+
+
+def _same(before: list[Any], after: list[Any]) -> bool:
+    return all(
+        a is b or (isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b))
+        for a, b in zip(before, after, strict=True)
+    )
 
 
 def _fill(env: Env, slots: tuple[int, ...], values: list[Any]) -> None:

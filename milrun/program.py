@@ -18,6 +18,9 @@ from milrun.package import Package
 MAX_DEPTH = 32
 """How deep blocks, types and values may nest. Converters write two or three levels."""
 
+MAX_RANK = 64
+"""torch computes with no tensors of more dimensions."""
+
 OPSET_NAMES = {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18", "CoreML9": "iOS26"}
 
 
@@ -27,6 +30,11 @@ class TensorType:
 
     dtype: DType
     shape: tuple[int | None, ...] | None
+
+    def least_bytes(self) -> int:
+        """What a tensor of this type takes, as far as its sizes are known."""
+        known = tuple(size for size in self.shape or () if size is not None)
+        return count(known) * self.dtype.storage.itemsize
 
     def __str__(self) -> str:
         sizes = "..." if self.shape is None else ", ".join("?" if s is None else str(s) for s in self.shape)
@@ -73,6 +81,8 @@ class Value:
     """``immediate`` or ``file``."""
     load: Callable[[], Datum]
     """Decodes the constant anew at every call: only the plan keeps what it executes with."""
+    decoded_bytes: int = 0
+    """What it takes in memory where it can't be used as it lies in the file."""
 
 
 Argument = str | Value
@@ -100,6 +110,7 @@ class Block:
     inputs: list[tuple[str, Type]]
     operations: list[Operation]
     outputs: list[str]
+    place: str = ""
 
     def walk(self) -> Iterator[Operation]:
         """Every op, those of nested blocks after the op that holds them."""
@@ -145,6 +156,7 @@ class _Reader:
             inputs=[(i.name, self.type(i.type, place)) for i in message.inputs],
             operations=[self.operation(op, place, depth) for op in message.operations],
             outputs=list(message.outputs),
+            place=place,
         )
 
     def operation(self, message: Any, place: str, depth: int) -> Operation:
@@ -190,6 +202,8 @@ class _Reader:
         dtype = dtypes.BY_NUMBER.get(message.dataType)
         if dtype is None:
             raise ModelError(f"{place}: unknown element type {message.dataType}")
+        if message.rank > MAX_RANK or len(message.dimensions) > MAX_RANK:
+            raise ModelError(f"{place}: a type of rank {message.rank}, more than {MAX_RANK}")
         if message.rank < 0:
             return TensorType(dtype, None)
         shape: list[int | None] = []
@@ -213,7 +227,8 @@ class _Reader:
             dtype, shape = _constant_type(type, place)
             blob = self.package.blob(message.blobFileValue.fileName)
             offset = message.blobFileValue.offset
-            return Value(type, "file", lambda: blob.tensor(offset, dtype, shape))
+            decoded = 0 if dtype.storage.itemsize * 8 == dtype.bits else count(shape) * dtype.storage.itemsize
+            return Value(type, "file", lambda: blob.tensor(offset, dtype, shape), decoded)
         if kind != "immediateValue":
             raise ModelError(f"{place}: a constant has no value")
         content = message.immediateValue
@@ -255,7 +270,7 @@ def _immediate(message: Any, dtype: DType, shape: tuple[int, ...], place: str) -
         raise ModelError(f"{place}: a {dtype} constant is written as {kind}")
     try:
         return torch.tensor(list(values), dtype=dtype.storage).reshape(shape)
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, OverflowError, TypeError) as error:
         raise ModelError(f"{place}: a {dtype} constant has values outside its type: {error}") from error
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from milrun.registry import op
 
+_MAX_LENGTH = 1 << 22
 _DTYPES = {"bool": torch.bool, "fp16": torch.float16, "fp32": torch.float32, "int32": torch.int32}
 
 
@@ -20,6 +21,8 @@ def make_list(
     """A list of zeros. A dimension that is a name is not known before the first write, and is empty until then."""
     if dtype not in _DTYPES:
         raise ValueError(f"make_list: dtype is {dtype!r}, allowed are {', '.join(_DTYPES)}")
+    if not 0 <= init_length <= _MAX_LENGTH:
+        raise ValueError(f"make_list: init_length is {init_length}, allowed are 0 to {_MAX_LENGTH}")
     sizes = [0] if elem_shape is None else [_size(dim) for dim in elem_shape]
     return [torch.zeros(sizes, dtype=_DTYPES[dtype])] * init_length
 
@@ -68,6 +71,8 @@ def _written(op: str, ls: list[Tensor], indices: list[int], values: list[Tensor]
         return ls
     if min(indices) < 0:
         raise ValueError(f"{op}: index {min(indices)} is negative")
+    if max(indices) >= _MAX_LENGTH:
+        raise ValueError(f"{op}: index {max(indices)}, a list holds {_MAX_LENGTH} at most")
     blank = torch.zeros_like(values[0])
     written = list(ls)
     if written and written[0].shape != blank.shape:

@@ -60,8 +60,21 @@ def _fused_lstm(cells: list[_LstmCell]) -> Callable[[Tensor, Tensor, Tensor], tu
             zeros = cell.weight_hh.new_zeros(cell.weight_hh.shape[0])
             params += [zeros if cell.bias is None else reordered(cell.bias, 0, 1, 3, 2), zeros]
 
+    gates, features = cells[0].weight_ih.shape
+    hidden = gates // 4
+    for cell in cells:
+        # The fused kernel reads past the end of weights that do not fit.
+        shapes = [tuple(t.shape) for t in (cell.weight_ih, cell.weight_hh, cell.bias) if t is not None]
+        if shapes != [(4 * hidden, features), (4 * hidden, hidden), (4 * hidden,)][: len(shapes)]:
+            raise ValueError(f"lstm: weights of shapes {shapes} do not fit each other")
+
     def run(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch = x.shape[1]
+        state = (batch, len(cells) * hidden)
+        if x.dim() != 3 or x.shape[2] != features or h.shape != state or c.shape != state:
+            raise ValueError(
+                f"lstm: x of shape {tuple(x.shape)} and states of {tuple(h.shape)} and {tuple(c.shape)} do not fit"
+            )
         initial = [s.reshape(batch, len(cells), -1).transpose(0, 1).contiguous() for s in (h, c)]
         out, h, c = torch.lstm(x, initial, params, biased, 1, 0.0, False, len(cells) == 2, False)
         return out, h.transpose(0, 1).reshape(batch, -1), c.transpose(0, 1).reshape(batch, -1)

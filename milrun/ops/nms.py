@@ -8,8 +8,8 @@ from torch import Tensor
 
 from milrun.registry import op
 
-_BLOCK = 64
-"""So many boxes are compared with each other at once, before the survivors are compared with all that remain."""
+_BLOCK = 256
+"""So many boxes at a time are compared with those kept so far, and then with each other."""
 
 
 @op("non_maximum_suppression")
@@ -61,10 +61,10 @@ def _select(
     if boxes.shape[0] == 0:
         return torch.empty(0, dtype=torch.int64)
     best, label = scores.max(-1)
-    rest = best.argsort(descending=True, stable=True)
+    order = best.argsort(descending=True, stable=True)
     if threshold is not None:
         passing = int((best >= threshold).sum())
-        rest = rest[: max(passing, 1)]
+        order = order[: max(passing, 1)]
     center, half = boxes[:, :2], boxes[:, 2:] / 2
     low, high, area = center - half, center + half, boxes[:, 2] * boxes[:, 3]
 
@@ -74,14 +74,16 @@ def _select(
         over = common / (area[a, None] + area[None, b] - common) > iou
         return over & (label[a, None] == label[None, b]) if per_class else over
 
-    kept: list[Tensor] = []
-    while len(rest) and sum(map(len, kept)) < max_boxes:
-        block, rest = rest[:_BLOCK], rest[_BLOCK:]
+    kept = order[:0]
+    for start in range(0, len(order), _BLOCK):
+        if len(kept) >= max_boxes:
+            break
+        block = order[start : start + _BLOCK]
+        block = block[~overlap(kept, block).any(0)]
         clashes = overlap(block, block).numpy()
         alive = np.ones(len(block), dtype=bool)
         for i in range(len(block)):
             if alive[i]:
                 alive[i + 1 :] &= ~clashes[i, i + 1 :]
-        kept.append(block[torch.from_numpy(alive)])
-        rest = rest[~overlap(kept[-1], rest).any(0)]
-    return torch.cat(kept)[:max_boxes] if kept else rest[:0]
+        kept = torch.cat([kept, block[torch.from_numpy(alive)]])
+    return kept[:max_boxes]

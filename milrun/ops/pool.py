@@ -14,6 +14,7 @@ from torch import Tensor
 from milrun.ops.conv import fixed_padding, innermost_first, per_dimension, same_padding
 from milrun.registry import op, prepare
 
+_MAX_WINDOWS = 1 << 24
 _MAX: tuple[Callable[..., Tensor], ...] = (torch.max_pool1d, torch.max_pool2d, torch.max_pool3d)
 _AVERAGE: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
@@ -167,11 +168,14 @@ def _layout(
                     raise ValueError(f"{op}: ceil_mode adds a window that lies past the end of {size} elements")
             if windows < 1:
                 raise ValueError(f"{op}: a kernel of {k} does not fit {size} elements padded by {before} and {after}")
+            if windows > _MAX_WINDOWS:
+                raise ValueError(f"{op}: {windows} windows along one dimension, {_MAX_WINDOWS} are allowed")
             starts = [i * step - before for i in range(windows)]
             needed.append((before, max(0, starts[-1] + k - size)))
             padded.append([min(start + k, size + after) - start for start in starts])
             inner.append([max(0, min(start + k, size) - max(start, 0)) for start in starts])
-            native = native and before == after and before <= k // 2
+            # torch's average in three dimensions wants inputs no smaller than the kernel, padded or not.
+            native = native and before == after and before <= k // 2 and (count < 3 or size >= k)
         return _Windows(
             steps,
             innermost_first(needed),

@@ -173,6 +173,11 @@ def _nearest_kernels(mode: str, size: int, count: int) -> frozenset[str]:
         return kernels
     if size > 1 << 24:
         return frozenset()
-    elements = torch.arange(size, dtype=torch.float32).view(1, 1, -1)
+    column = torch.arange(size, dtype=torch.float32).view(1, 1, -1, 1).expand(1, 2, -1, 2)
+    images = [column.contiguous(memory_format=m) for m in (torch.contiguous_format, torch.channels_last)]
     wanted = _nearest_axis(mode, size, count).float()
-    return frozenset(k for k in kernels if torch.equal(F.interpolate(elements, count, mode=k)[0, 0], wanted))
+
+    def agrees(kernel: str) -> bool:
+        return all(torch.equal(F.interpolate(x, (count, 2), mode=kernel)[0, 0, :, 0], wanted) for x in images)
+
+    return frozenset(filter(agrees, kernels))

@@ -55,10 +55,11 @@ def resample(
     if sampling_mode == "nearest":
         pixels = _pixels(x, coordinates, coordinates_mode, align_corners)
         return _pick_nearest(x, pixels, padding_mode, padding_value)
-    # torch reflects about the corner pixels' centres or their edges, whichever the coordinates extend to.
+    # torch reflects about the corner pixels' centres or about their edges, whichever its coordinates extend to.
+    unnormalized = coordinates_mode == "unnormalized"
     reflects = {"reflection": True, "symmetric": False}
-    about_centres = reflects.get(padding_mode, align_corners)
-    if coordinates_mode == "unnormalized" or about_centres != align_corners:
+    about_centres = reflects.get(padding_mode, align_corners and not unnormalized)
+    if unnormalized or about_centres != align_corners:
         pixels = _pixels(x, coordinates, coordinates_mode, align_corners)
         size = _size(x)
         grid = 2 * pixels / (size - 1).clamp(min=1) - 1 if about_centres else (2 * pixels + 1) / size - 1

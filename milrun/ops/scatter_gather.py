@@ -116,7 +116,10 @@ def _mul(data: Tensor, axis: int, index: Tensor, updates: Tensor) -> Tensor:
 
 def _div(data: Tensor, axis: int, index: Tensor, updates: Tensor) -> Tensor:
     divisor = torch.ones_like(data).scatter_reduce(axis, index, updates, "prod")
-    return torch.div(data, divisor, rounding_mode=None if data.is_floating_point() else "trunc")
+    if data.is_floating_point():
+        return torch.div(data, divisor)
+    # In int64, because the processor traps on the smallest int32 divided by -1.
+    return torch.div(data.long(), divisor.long(), rounding_mode="trunc").to(data.dtype)
 
 
 def _max(data: Tensor, axis: int, index: Tensor, updates: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ def topk(
 
 
 def _extremes(x: Tensor, k: int, axis: int, ascending: bool) -> tuple[Tensor, Tensor]:
+    if k == 1 and x.numel():
+        values, indices = (x.min if ascending else x.max)(axis, keepdim=True)
+        return values, indices
     if 0 < k < x.shape[axis] and x.numel():
         # The unstable search is much faster than sorting. Without equal values it gives the same result.
         values, indices = x.topk(k + 1, axis, largest=not ascending)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.registry import op
+from milrun.registry import op, prepare
 
 
 def _reshape(x: Tensor, wanted: list[int], shape: list[int]) -> Tensor:
-    if wanted.count(-1) > 1 or min(wanted, default=0) < -1:
-        raise ValueError(f"reshape: shape is {shape}, allowed are sizes, 0, and -1 once")
-    known = math.prod(size for size in wanted if size != -1)
-    fits = (known != 0 and x.numel() % known == 0) if -1 in wanted else known == x.numel()
-    if not fits:
-        raise ValueError(f"reshape: shape {shape} does not fit an input of shape {tuple(x.shape)}")
-    return x.reshape(wanted)
+    try:
+        return x.reshape(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"reshape: shape {shape} does not fit an input of shape {tuple(x.shape)}") from error
+
+
+@prepare("reshape")
+def prepare_reshape(shape: list[int]) -> Callable[[Tensor], Tensor] | None:
+    return None if 0 in shape else lambda x: _reshape(x, shape, shape)
 
 
 @op("reshape")

@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         records.mend(settings.results)
     else:
         settings.results.unlink(missing_ok=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         paths = ["."] if options.root else [path for name in options.suite or SUITES for path in SUITES[name]]
         collected, not_collected = collect(settings, paths)
@@ -127,6 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted; --resume goes on from here", file=sys.stderr)
         return 130
     finally:
+        signal.signal(signal.SIGTERM, before)
         shutil.rmtree(settings.out / "scratch", ignore_errors=True)
     return report(settings, chosen, collected, not_collected, known, wider)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conformance import compare, entries, judge, records, watch
-from tests.conformance.selection import deselected_because, readable, run_coroutine, seed
+from tests.conformance.selection import deselected_because, keep_parameters, readable, run_coroutine, seed
 
 _PLUGIN = pytest.StashKey["Conformance"]()
 _COLLECT_GARBAGE_EVERY = 50
@@ -51,6 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_make_parametrize_id(val: object, argname: str) -> str:
     return f"{argname}={readable(val)}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    keep_parameters(metafunc)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -97,7 +102,7 @@ class Conformance:
         items[:] = kept
 
     def pytest_collection_finish(self) -> None:
-        """The converter collects garbage at every call; tens of thousands of collected tests made that most of a run."""
+        """The converter collects garbage at every call, and must not go through all the collected tests each time."""
         gc.collect()
         gc.freeze()
         if not self.bare:

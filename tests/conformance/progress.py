@@ -31,8 +31,9 @@ class Progress:
         new = len(found) - self.at_start
         seconds = now - self.started
         left = (self.total - len(found)) * seconds / new if new else 0.0
+        others = len(found) - passed - failed
         print(
-            f"[{len(found)}/{self.total}] {passed} passed, {failed} failed, {len(found) - passed - failed} not executed; "
+            f"[{len(found)}/{self.total}] {passed} passed, {failed} failed, {others} not executed; "
             f"{new / max(seconds, 1e-9):.1f} tests/s, {left / 60:.0f} min left",
             flush=True,
         )

@@ -9,6 +9,7 @@ import random
 import re
 import sys
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -42,6 +43,13 @@ def readable(value: object) -> str:
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}~{zlib.crc32(text.encode()):08x}"
     return text
+
+
+def keep_parameters(metafunc: pytest.Metafunc) -> None:
+    """Iterators of parameters become lists: a class that inherits a test would find them used up by the first one."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if len(mark.args) > 1 and isinstance(mark.args[1], Iterator):
+            object.__setattr__(mark, "args", (mark.args[0], list(mark.args[1]), *mark.args[2:]))
 
 
 def deselected_because(item: pytest.Item) -> str:

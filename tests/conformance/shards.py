@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -41,7 +42,7 @@ class Settings:
         plugins = ["-p", "tests.conformance.plugin"]
         for name in ("cacheprovider", "benchmark", "xdist", "hypothesispytest", "randomly"):
             plugins += ["-p", f"no:{name}"]
-        command = [sys.executable, "-m", "pytest", "-c", str(Path(__file__).with_name("pytest.ini"))]
+        command = [sys.executable, "-m", "pytest", "-c", str(Path(__file__).with_name("suites.ini"))]
         command += ["--rootdir", str(self.root), "--confcutdir", str(self.root), *plugins]
         command += ["-q", "--tb=short", "--continue-on-collection-errors", *options]
         if self.bare:
@@ -165,8 +166,6 @@ class Shards:
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process we started, with all it started."""
     if process.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()

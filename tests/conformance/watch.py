@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 
@@ -30,19 +31,22 @@ def start_test() -> Sighting:
     return sighting
 
 
-def operations_of(spec: Any, function: str = "") -> Iterator[Any]:
-    """The operations in a model specification, nested ones too; of one function if its name is given."""
+def functions_of(spec: Any, name: str = "") -> Iterator[Any]:
+    """The functions in a model specification that run: the named one or the default one."""
     kind = spec.WhichOneof("Type")
     if kind in ("pipeline", "pipelineClassifier", "pipelineRegressor"):
         inner = spec.pipeline if kind == "pipeline" else getattr(spec, kind).pipeline
         for model in inner.models:
-            yield from operations_of(model)
+            yield from functions_of(model)
     elif kind == "mlProgram":
-        name = function or spec.description.defaultFunctionName or "main"
+        name = name or spec.description.defaultFunctionName or "main"
         functions = spec.mlProgram.functions
-        for value in [functions[name]] if name in functions else functions.values():
-            for block in value.block_specializations.values():
-                yield from _walk(block)
+        yield from [functions[name]] if name in functions else functions.values()
+
+
+def _operations(function: Any) -> Iterator[Any]:
+    for block in function.block_specializations.values():
+        yield from _walk(block)
 
 
 def _walk(block: Any) -> Iterator[Any]:
@@ -52,19 +56,19 @@ def _walk(block: Any) -> Iterator[Any]:
             yield from _walk(inner)
 
 
-def ops_of(spec: Any, function: str = "") -> set[str]:
+def ops_of(spec: Any, name: str = "") -> set[str]:
     """The op types in a model, constants aside."""
-    return {operation.type for operation in operations_of(spec, function)} - {"const"}
+    functions = functions_of(spec, name)
+    return {operation.type for function in functions for operation in _operations(function)} - {"const"}
 
 
-def has_half(spec: Any, function: str = "") -> bool:
-    """Whether a model computes something in half precision, if only a compressed constant."""
-    return any(
-        output.type.tensorType.dataType == _FLOAT16
-        for operation in operations_of(spec, function)
-        if operation.type != "const"
-        for output in operation.outputs
-    )
+def has_half(spec: Any, name: str = "") -> bool:
+    """Whether a model has a value in half precision, if only an input or a constant that was rounded to it."""
+    for function in functions_of(spec, name):
+        outputs = (output for operation in _operations(function) for output in operation.outputs)
+        if any(value.type.tensorType.dataType == _FLOAT16 for value in chain(function.inputs, outputs)):
+            return True
+    return False
 
 
 def is_program(spec: Any) -> bool:
@@ -105,7 +109,7 @@ class _Origin:
         (sighting.foreign if foreign else sighting.errors).append(text)
 
 
-def watch(proxy: type) -> None:
+def watch(proxy: Any) -> None:
     """Hook a model proxy class."""
     load = proxy.__init__
 
@@ -136,7 +140,7 @@ def watch(proxy: type) -> None:
 
         setattr(proxy, name, run)
 
-    proxy.__init__ = construct  # type: ignore[misc]
+    proxy.__init__ = construct
     for name in ("predict", "batchPredict"):
         if hasattr(proxy, name):
             hook(name)

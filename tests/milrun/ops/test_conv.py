@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import milrun.ops  # noqa: F401
+import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find, find_preparer
 
 RNG = np.random.default_rng(11)
@@ -17,14 +18,26 @@ RNG = np.random.default_rng(11)
 
 def run(op: str, opset: str = "iOS17", **arguments: Any) -> np.ndarray:
     tensors = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
-    return find(op, opset).run(**tensors).numpy()
+    found = find(op, opset)
+    assert found is not None
+    return found.run(**tensors).numpy()
+
+
+def prepared(op: str, *arguments: Any, **attributes: Any) -> Callable[..., Any]:
+    preparer = find_preparer(op)
+    assert preparer is not None
+    kernel = preparer(*arguments, **attributes)
+    assert kernel is not None
+    return kernel
 
 
 def random(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def convolved(x, weight, bias=None, strides=None, pad=None, dilations=None, groups=1):
+def convolved(
+    x: Any, weight: Any, bias: Any = None, strides: Any = None, pad: Any = None, dilations: Any = None, groups: int = 1
+) -> Any:
     """Convolution of x with explicit padding, one kernel element at a time."""
     n = x.ndim - 2
     strides, dilations, pad = strides or [1] * n, dilations or [1] * n, pad or [0] * 2 * n
@@ -44,7 +57,9 @@ def convolved(x, weight, bias=None, strides=None, pad=None, dilations=None, grou
     return out if bias is None else out + bias.reshape(-1, *[1] * n)
 
 
-def transposed(x, weight, bias, strides, dilations, groups, before, sizes):
+def transposed(
+    x: Any, weight: Any, bias: Any, strides: Any, dilations: Any, groups: int, before: Any, sizes: Any
+) -> Any:
     """Transposed convolution, from element ``before`` of the full result on, zeros where that has ended."""
     n = x.ndim - 2
     kernel = weight.shape[2:]
@@ -78,7 +93,9 @@ def transposed(x, weight, bias, strides, dilations, groups, before, sizes):
     ],
 )
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_conv_sums_over_the_kernel(size, kernel, channels, attributes, with_bias):
+def test_conv_sums_over_the_kernel(
+    size: tuple[int, ...], kernel: Any, channels: tuple[int, int, int], attributes: dict[str, Any], with_bias: bool
+) -> None:
     c_in, c_out, groups = channels
     x, weight = random(2, c_in, *size), random(c_out, c_in // groups, *kernel)
     bias = random(c_out) if with_bias else None
@@ -99,8 +116,13 @@ def test_conv_sums_over_the_kernel(size, kernel, channels, attributes, with_bias
     ],
 )
 def test_same_padding_puts_the_odd_element_behind_and_same_lower_in_front(
-    pad_type, size, kernel, strides, dilations, pads
-):
+    pad_type: str,
+    size: tuple[int, ...],
+    kernel: Any,
+    strides: list[int],
+    dilations: list[int],
+    pads: list[tuple[int, int]],
+) -> None:
     x, weight = random(1, 2, *size), random(3, 2, *kernel)
     pad = [n for pair in pads for n in (pair if pad_type == "same" else pair[::-1])]
     got = run("conv", x=x, weight=weight, pad_type=pad_type, strides=strides, dilations=dilations)
@@ -109,24 +131,24 @@ def test_same_padding_puts_the_odd_element_behind_and_same_lower_in_front(
 
 
 @pytest.mark.parametrize("pad_type", ["valid", "same"])
-def test_pad_counts_for_custom_padding_only(pad_type):
+def test_pad_counts_for_custom_padding_only(pad_type: str) -> None:
     x, weight = random(1, 1, 5), random(1, 1, 3)
     with_pad = run("conv", x=x, weight=weight, pad_type=pad_type, pad=[2, 2])
     np.testing.assert_array_equal(with_pad, run("conv", x=x, weight=weight, pad_type=pad_type))
 
 
 @pytest.mark.parametrize("pad_type", ["same", "custom", "valid"])
-def test_a_prepared_conv_is_the_conv_at_every_input_size(pad_type):
+def test_a_prepared_conv_is_the_conv_at_every_input_size(pad_type: str) -> None:
     weight, bias = random(3, 2, 3, 2), random(3)
     attributes = {"pad_type": pad_type, "strides": [2, 1], "pad": [1, 0, 2, 1]}
-    kernel = find_preparer("conv")(torch.from_numpy(weight), torch.from_numpy(bias), **attributes)
+    kernel = prepared("conv", torch.from_numpy(weight), torch.from_numpy(bias), **attributes)
     for size in ((6, 5), (7, 5), (3, 9)):
         x = random(2, 2, *size)
         want = run("conv", x=x, weight=weight, bias=bias, **attributes)
         np.testing.assert_array_equal(kernel(x=torch.from_numpy(x)).numpy(), want)
 
 
-def test_conv_of_an_empty_batch_is_empty():
+def test_conv_of_an_empty_batch_is_empty() -> None:
     assert run("conv", x=random(0, 2, 5), weight=random(3, 2, 2)).shape == (0, 3, 4)
 
 
@@ -139,13 +161,13 @@ def test_conv_of_an_empty_batch_is_empty():
         ({"dilations": [0]}, r"conv: dilations \[0\]"),
     ],
 )
-def test_conv_refuses_attributes_outside_the_specification(attributes, message):
+def test_conv_refuses_attributes_outside_the_specification(attributes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run("conv", x=random(1, 1, 5), weight=random(1, 1, 3), **attributes)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_conv_quantized_scales_and_shifts_its_weight(per_channel):
+def test_conv_quantized_scales_and_shifts_its_weight(per_channel: bool) -> None:
     x, weight = random(1, 2, 5, 4), RNG.integers(0, 256, (3, 2, 2, 2), dtype=np.uint8)
     scale, shift = (RNG.random(3 if per_channel else 1).astype(np.float32) for _ in range(2))
     got = run(
@@ -156,7 +178,7 @@ def test_conv_quantized_scales_and_shifts_its_weight(per_channel):
     np.testing.assert_allclose(got, convolved(x, dense, pad=[0, 1, 0, 1]), rtol=1e-4, atol=1e-3)
 
 
-def test_conv_quantized_refuses_what_it_cannot_carry_out():
+def test_conv_quantized_refuses_what_it_cannot_carry_out() -> None:
     arguments = {"x": random(1, 1, 4), "weight": np.ones((1, 1, 2), np.uint8), "quant_scale": random(1)}
     arguments["quant_bias"] = random(1)
     with pytest.raises(ValueError, match="quantization_type 'lut'"):
@@ -181,8 +203,15 @@ TRANSPOSED = [
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("pad_type", ["valid", "custom", "same"])
 def test_conv_transpose_spreads_its_input_over_the_kernel(
-    size, kernel, channels, strides, dilations, pad, with_bias, pad_type
-):
+    size: tuple[int, ...],
+    kernel: Any,
+    channels: tuple[int, int, int],
+    strides: list[int],
+    dilations: list[int],
+    pad: Any,
+    with_bias: bool,
+    pad_type: str,
+) -> None:
     c_in, c_out, groups = channels
     x, weight = random(2, c_in, *size), random(c_in, c_out, *kernel)
     bias = random(c_out * groups) if with_bias else None
@@ -217,7 +246,9 @@ def test_conv_transpose_spreads_its_input_over_the_kernel(
         (5, 2, 1, "valid", None, 9, 0),  # more zeros than torch's output padding can add
     ],
 )
-def test_conv_transpose_ends_where_output_shape_says(size, kernel, stride, pad_type, pad, wanted, before):
+def test_conv_transpose_ends_where_output_shape_says(
+    size: tuple[int, ...], kernel: Any, stride: int, pad_type: str, pad: Any, wanted: int, before: int
+) -> None:
     x, weight, bias = random(2, 3, size), random(3, 2, kernel), random(2)
     got = run(
         "conv_transpose", x=x, weight=weight, bias=bias, pad_type=pad_type, pad=pad, strides=[stride],
@@ -227,10 +258,10 @@ def test_conv_transpose_ends_where_output_shape_says(size, kernel, stride, pad_t
 
 
 @pytest.mark.parametrize("output_shape", [None, [1, 2, 9, 10]])
-def test_a_prepared_conv_transpose_is_the_conv_transpose(output_shape):
+def test_a_prepared_conv_transpose_is_the_conv_transpose(output_shape: list[int] | None) -> None:
     x, weight, bias = random(1, 3, 4, 5), random(3, 2, 3, 2), random(2)
     attributes = {"pad_type": "same", "strides": [2, 2], "output_shape": output_shape}
-    kernel = find_preparer("conv_transpose")(torch.from_numpy(weight), torch.from_numpy(bias), **attributes)
+    kernel = prepared("conv_transpose", torch.from_numpy(weight), torch.from_numpy(bias), **attributes)
     got = kernel(x=torch.from_numpy(x)).numpy()
     np.testing.assert_array_equal(got, run("conv_transpose", x=x, weight=weight, bias=bias, **attributes))
 
@@ -243,6 +274,6 @@ def test_a_prepared_conv_transpose_is_the_conv_transpose(output_shape):
         ({"pad_type": "custom", "pad": [0, -1]}, r"pad \[0, -1\]"),
     ],
 )
-def test_conv_transpose_refuses_attributes_outside_the_specification(attributes, message):
+def test_conv_transpose_refuses_attributes_outside_the_specification(attributes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"conv_transpose: {message}"):
         run("conv_transpose", x=random(1, 1, 5), weight=random(1, 1, 3), **attributes)

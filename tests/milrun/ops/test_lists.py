@@ -82,7 +82,8 @@ def test_gathering_nothing_keeps_the_shape_of_the_elements() -> None:
 @pytest.mark.parametrize(
     ("op", "arguments"),
     [("list_read", {"index": 2}), ("list_read", {"index": -1}), ("list_gather", {"indices": [0, 2]}),
-     ("list_write", {"index": -1, "value": torch.ones(1)}), ("list_scatter", {"indices": [-3], "value": torch.ones(1, 1)}),
+     ("list_write", {"index": -1, "value": torch.ones(1)}),
+     ("list_scatter", {"indices": [-3], "value": torch.ones(1, 1)}),
      ("list_scatter", {"indices": [0, 1], "value": torch.ones(1, 1)})],
 )  # fmt: skip
 def test_places_outside_the_list_are_errors(op: str, arguments: dict[str, Any]) -> None:

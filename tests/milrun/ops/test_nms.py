@@ -47,7 +47,7 @@ def scene(batch: int, boxes: int, classes: int) -> tuple[np.ndarray, np.ndarray]
     return np.concatenate([places, sizes], -1).astype(np.float32), rng.normal(size=(batch, boxes, classes)).astype("f4")
 
 
-@pytest.mark.parametrize(("boxes", "most"), [(10, 7), (100, 64), (200, 5), (150, 400)])
+@pytest.mark.parametrize(("boxes", "most"), [(10, 7), (100, 64), (300, 5), (300, 400)])
 @pytest.mark.parametrize("classes", [1, 4])
 @pytest.mark.parametrize("per_class", [False, True])
 @pytest.mark.parametrize(("limit", "least"), [(0.05, -10.0), (0.4, 0.2), (1.0, 0.0), (0.4, 99.0)])

@@ -12,7 +12,7 @@ from milrun.registry import find, find_preparer
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Any] = {
     "tanh": np.tanh,
     "scaled_tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -122,8 +122,12 @@ def test_lstm_follows_its_equations(
     check_lstm(steps, direction=direction, bias=bias, output_sequence=output_sequence, prepared=prepared)
 
 
-@pytest.mark.parametrize("names", [("sigmoid", "tanh", name) for name in ("relu", "scaled_tanh", "hard_sigmoid", "linear")]
-    + [("hard_sigmoid", "relu", "tanh"), ("tanh", "linear", "sigmoid"), ("linear", "sigmoid", "tanh")])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [("sigmoid", "tanh", "relu"), ("sigmoid", "tanh", "scaled_tanh"), ("sigmoid", "tanh", "hard_sigmoid"),
+     ("sigmoid", "tanh", "linear"), ("hard_sigmoid", "relu", "tanh"), ("tanh", "linear", "sigmoid"),
+     ("linear", "sigmoid", "tanh")],
+)  # fmt: skip
 @pytest.mark.parametrize(("peephole", "clip"), [(False, None), (True, None), (False, 0.2), (True, 0.01), (True, 50.0)])
 def test_lstm_takes_any_activations_peepholes_and_clip(
     names: tuple[str, str, str], peephole: bool, clip: float | None

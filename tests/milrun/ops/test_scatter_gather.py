@@ -99,7 +99,8 @@ def test_gather_along_axis_takes_single_elements(
 @pytest.mark.parametrize("index_dtype", INDEX_DTYPES)
 @pytest.mark.parametrize(
     ("shape", "index_shape", "batch_dims"),
-    [((2, 3), (4, 2), 0), ((2, 3), (4, 1), 0), ((2, 2, 3), (2, 2), 0), ((2, 2, 3), (2, 2), 1), ((2, 3, 4, 2), (2, 3, 5, 1), 2),
+    [((2, 3), (4, 2), 0), ((2, 3), (4, 1), 0), ((2, 2, 3), (2, 2), 0), ((2, 2, 3), (2, 2), 1), ((2, 3, 4, 2),
+     (2, 3, 5, 1), 2),
      ((2, 3, 4, 2), (2, 5, 3, 2), 1), ((4,), (1,), 0), ((2, 3), (2, 0), 0), ((2, 2, 2, 2, 2), (3, 5), 0)],
 )  # fmt: skip
 def test_gather_nd_takes_what_index_tuples_name(
@@ -116,7 +117,7 @@ def test_gather_nd_takes_what_index_tuples_name(
     np.testing.assert_array_equal(got, expected, strict=True)
 
 
-COMBINE = {
+COMBINE: dict[str, Any] = {
     "update": lambda old, new: new,
     "add": lambda old, new: old + new,
     "sub": lambda old, new: old - new,
@@ -187,7 +188,8 @@ def test_scatter_along_axis_combines_elements_in_order(
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 @pytest.mark.parametrize("mode", COMBINE)
 @pytest.mark.parametrize(
-    ("shape", "index_shape"), [((2, 3), (7, 2)), ((3, 2), (2, 3, 1)), ((2, 2, 2, 2, 3), (4, 3)), ((3,), (5, 1)), ((2, 2), (3, 0))]
+    ("shape", "index_shape"),
+    [((2, 3), (7, 2)), ((3, 2), (2, 3, 1)), ((2, 2, 2, 2, 3), (4, 3)), ((3,), (5, 1)), ((2, 2), (3, 0))],
 )  # fmt: skip
 def test_scatter_nd_combines_what_index_tuples_name(
     dtype: Any, mode: str, shape: tuple[int, ...], index_shape: tuple[int, ...]

@@ -128,8 +128,9 @@ def test_slice_update_refuses_an_update_that_would_have_to_be_repeated() -> None
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.bool_])
 @pytest.mark.parametrize(
     ("begin", "size", "index"),
-    [([1, 1, 1], [1, 2, 3], np.s_[1:2, 1:3, 1:4]), ([1, 1, 1], [-1, 2, -1], np.s_[1:, 1:3, 1:]), ([0, 1, 0], [-1, -1, 3], np.s_[:, 1:, :3]),
-     ([0, -2, 0], [-1, -1, 3], np.s_[:, -2:, :3]), ([0, 0, -4], [2, 0, 4], np.s_[:, :0]), ([2, 0, 0], [0, 3, 4], np.s_[2:])],
+    [([1, 1, 1], [1, 2, 3], np.s_[1:2, 1:3, 1:4]), ([1, 1, 1], [-1, 2, -1], np.s_[1:, 1:3, 1:]),
+     ([0, 1, 0], [-1, -1, 3], np.s_[:, 1:, :3]), ([0, -2, 0], [-1, -1, 3], np.s_[:, -2:, :3]),
+     ([0, 0, -4], [2, 0, 4], np.s_[:, :0]), ([2, 0, 0], [0, 3, 4], np.s_[2:])],
 )  # fmt: skip
 def test_slice_by_size_takes_so_many_elements(dtype: Any, begin: list[int], size: list[int], index: Any) -> None:
     x = counting(dtype)
@@ -137,7 +138,8 @@ def test_slice_by_size_takes_so_many_elements(dtype: Any, begin: list[int], size
 
 
 @pytest.mark.parametrize(
-    ("begin", "size"), [([0, 0, 2], [2, 3, 3]), ([0, 0, -5], [2, 3, 1]), ([3, 0, 0], [-1, 3, 4]), ([0, 0], [1, 1]), ([0] * 3, [2, -2, 4])]
+    ("begin", "size"),
+    [([0, 0, 2], [2, 3, 3]), ([0, 0, -5], [2, 3, 1]), ([3, 0, 0], [-1, 3, 4]), ([0, 0], [1, 1]), ([0] * 3, [2, -2, 4])],
 )  # fmt: skip
 def test_slice_by_size_refuses_what_lies_outside(begin: list[int], size: list[int]) -> None:
     with pytest.raises(ValueError, match="slice_by_size"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from milrun.registry import find
+from milrun.registry import find, find_preparer
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
 
@@ -29,7 +29,8 @@ def counting(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
 @pytest.mark.parametrize("opset", ["iOS15", "iOS16", "iOS17", "iOS18"])
 @pytest.mark.parametrize(
     ("shape", "wanted", "expected"),
-    [((2, 3), [3, 2], (3, 2)), ((2, 3), [2, -1], (2, 3)), ((2, 3), [2, 1, 1, 3], (2, 1, 1, 3)), ((2, 3), [0, -1], (2, 3)),
+    [((2, 3), [3, 2], (3, 2)), ((2, 3), [2, -1], (2, 3)), ((2, 3), [2, 1, 1, 3], (2, 1, 1, 3)),
+     ((2, 3), [0, -1], (2, 3)),
      ((2, 3), [-1, 0], (2, 3)), ((2, 3, 4), [0, 4, 3], (2, 4, 3)), ((1,), [], ()), ((), [1, 1], (1, 1)),
      ((0, 3), [-1, 3], (0, 3)), ((0, 3), [0, 3], (0, 3)), ((1, 2, 3, 2, 2), [6, 4], (6, 4))],
 )  # fmt: skip
@@ -42,7 +43,8 @@ def test_reshape_keeps_the_order_of_the_elements(
 
 @pytest.mark.parametrize(
     ("shape", "wanted", "expected"),
-    [((2, 50), [1, 0, -1, 0], (1, 1, 2, 50)), ((2, 3), [0, 0, 0], (1, 2, 3)), ((2, 3, 4), [6, 0], (6, 4)), ((5,), [0, 0], (1, 5))],
+    [((2, 50), [1, 0, -1, 0], (1, 1, 2, 50)), ((2, 3), [0, 0, 0], (1, 2, 3)), ((2, 3, 4), [6, 0], (6, 4)),
+     ((5,), [0, 0], (1, 5))],
 )  # fmt: skip
 def test_from_ios17_on_zeros_count_from_the_right(
     shape: tuple[int, ...], wanted: list[int], expected: tuple[int, ...]
@@ -51,6 +53,17 @@ def test_from_ios17_on_zeros_count_from_the_right(
     np.testing.assert_array_equal(run("reshape", x=x, shape=wanted), x.reshape(expected), strict=True)
     with pytest.raises(ValueError, match="rank"):
         run("reshape", opset="iOS16", x=x, shape=wanted)
+
+
+def test_a_constant_shape_prepares_a_kernel_unless_a_zero_depends_on_the_opset() -> None:
+    preparer = find_preparer("reshape")
+    assert preparer is not None
+    assert preparer(shape=[0, -1]) is None
+    kernel = preparer(shape=[3, -1])
+    assert kernel is not None
+    assert kernel(x=torch.arange(6).reshape(2, 3)).tolist() == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="reshape"):
+        kernel(x=torch.arange(5))
 
 
 @pytest.mark.parametrize("opset", ["iOS15", "iOS17"])
@@ -86,8 +99,10 @@ def test_reshape_like_joins_parts_of_the_shapes_of_others(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("shape", "axes", "expected"),
-    [((2, 3), [0], (1, 2, 3)), ((2, 3), [-1], (2, 3, 1)), ((2, 3), [0, 1], (1, 1, 2, 3)), ((2, 3), [-1, -2], (2, 3, 1, 1)),
-     ((1, 6), [0, -1, -2], (1, 1, 6, 1, 1)), ((2, 4), [-3, 1, -1], (2, 1, 1, 4, 1)), ((3,), [0, 1, -2, -1], (1, 1, 3, 1, 1)),
+    [((2, 3), [0], (1, 2, 3)), ((2, 3), [-1], (2, 3, 1)), ((2, 3), [0, 1], (1, 1, 2, 3)),
+     ((2, 3), [-1, -2], (2, 3, 1, 1)),
+     ((1, 6), [0, -1, -2], (1, 1, 6, 1, 1)), ((2, 4), [-3, 1, -1], (2, 1, 1, 4, 1)),
+     ((3,), [0, 1, -2, -1], (1, 1, 3, 1, 1)),
      ((), [0], (1,)), ((), [0, -1], (1, 1)), ((0, 2), [1], (0, 1, 2)), ((2,), [], (2,))],
 )  # fmt: skip
 def test_expand_dims_inserts_axes_of_the_result(
@@ -99,8 +114,10 @@ def test_expand_dims_inserts_axes_of_the_result(
 
 @pytest.mark.parametrize(
     ("shape", "axes", "expected"),
-    [((1, 1, 3, 1), [-1], (1, 1, 3)), ((1, 1, 3, 1), [-3, 0], (3, 1)), ((1, 1, 3, 1), [0, 1, 3], (3,)), ((1, 1, 3, 1), None, (3,)),
-     ((1,), None, ()), ((2, 3, 4), [0, 1], (2, 3, 4)), ((2, 1, 4), [0, 1], (2, 4)), ((0, 1), None, (0,)), ((1, 2), [], (1, 2))],
+    [((1, 1, 3, 1), [-1], (1, 1, 3)), ((1, 1, 3, 1), [-3, 0], (3, 1)), ((1, 1, 3, 1), [0, 1, 3], (3,)),
+     ((1, 1, 3, 1), None, (3,)),
+     ((1,), None, ()), ((2, 3, 4), [0, 1], (2, 3, 4)), ((2, 1, 4), [0, 1], (2, 4)), ((0, 1), None, (0,)),
+     ((1, 2), [], (1, 2))],
 )  # fmt: skip
 def test_squeeze_removes_axes_of_size_one_only(
     shape: tuple[int, ...], axes: list[int] | None, expected: tuple[int, ...]
@@ -156,7 +173,8 @@ def test_reverse_sequence_refuses_lengths_and_axes_that_make_no_sense(lengths: l
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "size", "stride"), [((1, 4, 1, 1), 1, 2, 1), ((5,), 0, 2, 2), ((2, 7, 3), -2, 3, 2), ((4, 3), -1, 3, 1), ((2, 9), 1, 1, 4)]
+    ("shape", "axis", "size", "stride"),
+    [((1, 4, 1, 1), 1, 2, 1), ((5,), 0, 2, 2), ((2, 7, 3), -2, 3, 2), ((4, 3), -1, 3, 1), ((2, 9), 1, 1, 4)],
 )  # fmt: skip
 def test_sliding_windows_have_their_elements_on_the_axis_behind(
     shape: tuple[int, ...], axis: int, size: int, stride: int
@@ -191,7 +209,8 @@ def test_depth_to_space_takes_the_outer_part_of_the_channel_and_pixel_shuffle_th
 
 @pytest.mark.parametrize(
     ("shape", "block", "paddings"),
-    [((2, 1, 2, 4), (2, 2), ((0, 0), (2, 0))), ((1, 3, 5, 4), (2, 3), ((1, 0), (0, 2))), ((2, 2, 4, 4), (1, 4), ((0, 0), (0, 0)))],
+    [((2, 1, 2, 4), (2, 2), ((0, 0), (2, 0))), ((1, 3, 5, 4), (2, 3), ((1, 0), (0, 2))), ((2, 2, 4, 4), (1, 4),
+     ((0, 0), (0, 0)))],
 )  # fmt: skip
 def test_space_to_batch_moves_each_place_of_the_block_into_its_own_batch(
     shape: tuple[int, int, int, int], block: tuple[int, int], paddings: Any

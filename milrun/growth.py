@@ -1,0 +1,207 @@
+"""How large the results of an op will be, for the ops that can make much out of little.
+
+Each function takes the op's arguments as its kernel gets them and gives the number of elements, or a bound on it, in
+Python's unbounded integers. Ops that are missing here make nothing larger than all their operands together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, prod
+from typing import Any
+
+from torch import Tensor
+
+Size = Callable[..., int]
+SIZES: dict[str, Size] = {}
+
+
+def _size_of(*op_types: str) -> Callable[[Size], Size]:
+    def register(size: Size) -> Size:
+        SIZES.update(dict.fromkeys(op_types, size))
+        return size
+
+    return register
+
+
+def _count(sizes: Any) -> int:
+    return prod(max(int(size), 0) for size in sizes)
+
+
+def _scaled(factor: Any) -> int:
+    value = float(factor)
+    return ceil(value) if 0 < value < float("inf") else 0
+
+
+@_size_of("fill", "random_normal", "random_uniform", "random_bernoulli")
+def _fill(shape: list[int], **_: Any) -> int:
+    return _count(shape)
+
+
+@_size_of("random_categorical")
+def _categorical(x: Tensor, size: int = 1, **_: Any) -> int:
+    return x.numel() * max(size, 0)
+
+
+@_size_of("tile")
+def _tile(x: Tensor, reps: list[int], **_: Any) -> int:
+    return x.numel() * _count(reps)
+
+
+@_size_of("range_1d")
+def _range(end: Tensor, start: Tensor, step: Tensor, **_: Any) -> int:
+    low, high, by = (float(value) for value in (start, end, step))
+    count = (high - low) / by if by else 0.0
+    return ceil(count) if 0 < count < float("inf") else 0
+
+
+@_size_of("one_hot")
+def _one_hot(indices: Tensor, one_hot_vector_size: int, **_: Any) -> int:
+    return indices.numel() * max(one_hot_vector_size, 0)
+
+
+@_size_of("pad")
+def _pad(x: Tensor, pad: list[int], **_: Any) -> int:
+    return _padded(x, pad)
+
+
+@_size_of("conv", "conv_quantized", "conv_transpose")
+def _conv(x: Tensor, weight: Tensor, pad: list[int] | None = None, **others: Any) -> int:
+    # A convolution in the middle of its own padding and stride: a bound, not the exact size.
+    strides = others.get("strides") or [1]
+    dilations = others.get("dilations") or [1]
+    kernel = list(weight.shape[2:])
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations * len(kernel), strict=False)]
+    spatial = [s * n + r for s, n, r in zip(x.shape[2:], strides * len(kernel), reach, strict=False)]
+    extra = _padded(x, pad or [])
+    groups = max(int(others.get("groups") or 1), 1)
+    channels = max(weight.shape[0], weight.shape[1] * groups)
+    wanted = _count(others.get("output_shape") or [])
+    return max(extra, x.shape[0] * channels * prod(spatial), wanted) if x.dim() > 2 else 0
+
+
+@_size_of("max_pool", "avg_pool", "l2_pool")
+def _pool(x: Tensor, pad: list[int] | None = None, **_: Any) -> int:
+    return _padded(x, pad or [])
+
+
+@_size_of("upsample_nearest_neighbor", "upsample_bilinear")
+def _upsample(x: Tensor, scale_factor_height: Any = 1, scale_factor_width: Any = 1, **_: Any) -> int:
+    return x.numel() * _scaled(scale_factor_height) * _scaled(scale_factor_width)
+
+
+@_size_of("resize_nearest_neighbor", "resize_bilinear")
+def _resize_to(x: Tensor, target_size_height: int = 1, target_size_width: int = 1, **_: Any) -> int:
+    return _count(x.shape[:-2]) * _count([target_size_height, target_size_width])
+
+
+@_size_of("resize")
+def _resize(x: Tensor, shape: list[int], resized_dims: int, **_: Any) -> int:
+    kept = x.shape[: max(x.dim() - resized_dims, 0)]
+    return _count(kept) * prod(max(int(size), x.shape[-1 - i] if i < x.dim() else 1) for i, size in enumerate(shape[::-1]))
+
+
+@_size_of("crop_resize")
+def _crop_resize(x: Tensor, target_height: int = 1, target_width: int = 1, **others: Any) -> int:
+    boxes = others.get("boxes", others.get("roi"))
+    return x.numel() and _count(x.shape[:2]) * len(boxes) * _count([target_height, target_width])  # type: ignore[arg-type]
+
+
+@_size_of("affine")
+def _affine(x: Tensor, output_height: int, output_width: int, **_: Any) -> int:
+    return _count(x.shape[:2]) * _count([output_height, output_width])
+
+
+@_size_of("resample")
+def _resample(x: Tensor, coordinates: Tensor, **_: Any) -> int:
+    return _count(x.shape[:2]) * coordinates.numel()
+
+
+@_size_of("sliding_windows")
+def _windows(x: Tensor, size: int, **_: Any) -> int:
+    return x.numel() * max(size, 1)
+
+
+@_size_of("space_to_batch")
+def _space_to_batch(x: Tensor, paddings: Tensor, **_: Any) -> int:
+    return _padded(x, [int(value) for value in paddings.reshape(-1).tolist()])
+
+
+@_size_of("gather")
+def _gather(x: Tensor, indices: Tensor, axis: int = 0, **_: Any) -> int:
+    sizes = list(x.shape)
+    if sizes and -len(sizes) <= axis < len(sizes):
+        del sizes[axis]
+    return _count(sizes) * indices.numel()
+
+
+@_size_of("gather_nd")
+def _gather_nd(x: Tensor, indices: Tensor, **_: Any) -> int:
+    taken = indices.shape[-1] if indices.dim() else 1
+    return _count(x.shape[taken:]) * indices.numel()
+
+
+@_size_of("matmul")
+def _matmul(x: Tensor, y: Tensor, **_: Any) -> int:
+    return _broadcast(x.shape[:-2], y.shape[:-2]) * max(x.shape[-2:], default=1) * max(y.shape[-2:], default=1)
+
+
+@_size_of("linear")
+def _linear(x: Tensor, weight: Tensor, **_: Any) -> int:
+    return _count(x.shape[:-1]) * _count(weight.shape[:1])
+
+
+@_size_of("einsum")
+def _einsum(values: list[Tensor], **_: Any) -> int:
+    return prod(max(value.numel(), 1) for value in values)
+
+
+@_size_of("scaled_dot_product_attention")
+def _attention(query: Tensor, key: Tensor, **_: Any) -> int:
+    return _broadcast(query.shape[:-2], key.shape[:-2]) * _count(query.shape[-2:-1]) * _count(key.shape[-2:-1])
+
+
+@_size_of("select")
+def _select(cond: Tensor, a: Tensor, b: Tensor, **_: Any) -> int:
+    return _broadcast(cond.shape, a.shape, b.shape)
+
+
+@_size_of(
+    *("add", "sub", "mul", "real_div", "floor_div", "mod", "pow", "maximum", "minimum", "equal", "not_equal"),
+    *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor"),
+)
+def _binary(x: Any, y: Any, **_: Any) -> int:
+    return _broadcast(*(value.shape for value in (x, y) if isinstance(value, Tensor)))
+
+
+@_size_of("constexpr_lut_to_dense")
+def _look_up(indices: Tensor, lut: Tensor, shape: list[int] | None = None, **_: Any) -> int:
+    return indices.numel() * lut.shape[-1] if shape is None and lut.dim() else _count(shape or [])
+
+
+@_size_of("constexpr_lut_to_sparse")
+def _look_up_sparse(indices_mask: Tensor, lut: Tensor, **_: Any) -> int:
+    return indices_mask.numel() * (lut.shape[-1] if lut.dim() else 1)
+
+
+@_size_of("constexpr_sparse_to_dense")
+def _dense(mask: Tensor, shape: list[int] | None = None, **_: Any) -> int:
+    return mask.numel() if shape is None else _count(shape)
+
+
+@_size_of("lstm", "gru", "rnn")
+def _recurrent(x: Tensor, weight_hh: Tensor, **_: Any) -> int:
+    # Input projections of all steps at once, in both directions.
+    return 2 * _count(x.shape[:2]) * _count(weight_hh.shape[:1])
+
+
+def _padded(x: Tensor, pad: list[int]) -> int:
+    """Elements once the last axes are padded by (before, after) each."""
+    pairs = [max(int(a), 0) + max(int(b), 0) for a, b in zip(pad[::2], pad[1::2], strict=False)]
+    first = x.dim() - len(pairs)
+    return prod(size + (pairs[i - first] if i >= first else 0) for i, size in enumerate(x.shape))
+
+
+def _broadcast(*shapes: Any) -> int:
+    rank = max((len(shape) for shape in shapes), default=0)
+    return prod(max(shape[-i] if i <= len(shape) else 1 for shape in shapes) for i in range(1, rank + 1))
