@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
+import numpy as np
+
+from milrun.errors import ModelError
 from milrun.features import ArrayFeature
 from milrun.loading import load
 from milrun.model import State
@@ -24,18 +28,27 @@ class MilrunProxy:
         asset: Any = None,
     ) -> None:
         # coremltools reports a RuntimeError of its binding when the model is used; anything else would escape here.
+        start = time.perf_counter_ns()
         try:
             self._model = load(path, function=function_name or None)
         except Exception as error:
             raise RuntimeError(str(error)) from error
         self._path = path
+        self._load_ns = time.perf_counter_ns() - start
+        self._predict_ns: int | None = None
 
     @staticmethod
     def maximum_supported_specification_version() -> int:
         return _NEWEST_SPECIFICATION
 
     def predict(self, data: dict[str, Any], state: State | None = None) -> dict[str, Any]:
-        return self._model.predict({name: self._as_coreml_takes_it(name, data[name]) for name in data}, state)
+        start = time.perf_counter_ns()
+        try:
+            results = self._model.predict({name: self._as_coreml_takes_it(name, data[name]) for name in data}, state)
+        except (ModelError, ValueError) as error:
+            raise RuntimeError(str(error)) from error
+        self._predict_ns = time.perf_counter_ns() - start
+        return results
 
     def batchPredict(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802 (coremltools' name)
         return [self.predict(inputs) for inputs in data]
@@ -52,6 +65,12 @@ class MilrunProxy:
 
     def get_compiled_model_path(self) -> str:
         return self._path
+
+    def get_load_duration_in_nano_seconds(self) -> int:
+        return self._load_ns
+
+    def get_last_predict_duration_in_nano_seconds(self) -> int | None:
+        return self._predict_ns
 
 
 def install() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections import ChainMap
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ import milrun.ops  # noqa: F401 (registers the ops)
 from milrun import kernels
 from milrun.arguments import converter, is_tensor_form, python_value, takes_several
 from milrun.errors import ModelError
-from milrun.guard import Guard, budget, depends_on_data, reporting
+from milrun.growth import SIZES
+from milrun.guard import Guard, budget, depends_on_data
 from milrun.kernels import Operand
 from milrun.numerics import Numerics
-from milrun.plan import BlockPlan, Context, Env, Step, branch, loop
+from milrun.plan import BlockPlan, Context, Env, Step, branch, loop, watched
 from milrun.program import Block, Datum, Function, ListType, Operation, StateType, TensorType, Type, Value
 from milrun.registry import OpDef, Parameter, find, find_preparer, parameters_of
 
@@ -43,21 +45,37 @@ class Ref:
 
 
 Scope = ChainMap[str, Ref]
+_GONE = torch.empty(0)
+"""What a constant holds once nothing will read it any more."""
 
 
 class Plan:
     """A compiled function: ``start`` gives an environment; fill the inputs, execute the body, read the outputs."""
 
-    def __init__(self, inputs: dict[str, int], outputs: dict[str, int], body: BlockPlan, template: Env) -> None:
+    def __init__(
+        self, inputs: dict[str, int], outputs: dict[str, int], body: BlockPlan, template: Env, data_sized: bool
+    ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.body = body
+        self.data_sized = data_sized
+        """Whether sizes may depend on more than the shapes of the inputs."""
         self._template = template
 
     def start(self, context: Context) -> Env:
         env = self._template.copy()
         env[0] = context
         return env
+
+
+def _names(block: Block) -> Iterator[str]:
+    """Every name that a block reads, as often as it does."""
+    yield from block.outputs
+    for operation in block.operations:
+        for arguments in operation.inputs.values():
+            yield from (argument for argument in arguments if isinstance(argument, str))
+        for inner in operation.blocks:
+            yield from _names(inner)
 
 
 def unsupported(function: Function) -> list[Operation]:
@@ -72,10 +90,9 @@ def compile_function(function: Function, numerics: Numerics, *, fold: bool = Tru
     if len(scope) != len(function.inputs):
         raise ModelError(f"function {function.name!r} has two inputs of one name")
     tensors = {name: ref.slot for name, ref in scope.items() if not isinstance(ref.type, StateType)}
-    with compiler.guard.watching():
-        body = _BlockBuilder(compiler, scope, ChainMap()).build(function.body, tuple(tensors.values()))
+    body = _BlockBuilder(compiler, scope, ChainMap()).build(function.body, tuple(tensors.values()))
     outputs = dict(zip(function.body.outputs, body.outputs, strict=True))
-    return Plan(tensors, outputs, body, compiler.template)
+    return Plan(tensors, outputs, body, compiler.template, compiler.data_sized)
 
 
 class _Compiler:
@@ -86,7 +103,10 @@ class _Compiler:
         self.numerics = numerics
         self.fold = fold
         self.guard = guard
+        self.data_sized = False
         self.template: Env = [None]
+        self.uses = Counter(_names(function.body))
+        """How often each name is still to be read."""
         self.kept: set[int] = set()
         """Slots of constants: filled in the template, never emptied."""
 
@@ -189,6 +209,7 @@ class _BlockBuilder:
 
     def emit(self, run: Any, operation: Operation, reads: set[int], writes: tuple[int, ...]) -> None:
         names = tuple(name for name, _ in operation.outputs) if len(writes) == len(operation.outputs) else ()
+        self.compiler.data_sized |= depends_on_data(operation.type, False)
         self.steps.append(Step(run, operation, frozenset(reads), writes, names))
 
     # Values in the form that a kernel wants
@@ -308,11 +329,21 @@ class _BlockBuilder:
         writes = self.define(operation)
         run, reads = call.bind(writes)
         self.emit(run, operation, reads, writes)
+        self.steps[-1].size = call.size()
         foldable = self.compiler.fold and call.all_constant and operation.type not in _RANDOM
         if is_constexpr or foldable:
             self.fold_last(operation, reads, writes, before, always=is_constexpr)
-        elif depends_on_data(operation.type, call.runtime_numbers):
-            self.steps[-1].run = reporting(run, operation.type, writes)
+        else:
+            self.compiler.data_sized |= depends_on_data(operation.type, call.runtime_numbers)
+        self.drop_constants(operation)
+
+    def drop_constants(self, operation: Operation) -> None:
+        """Let go of constants that no later op reads: kernels hold them in the form they execute with."""
+        for argument in (a for arguments in operation.inputs.values() for a in arguments if isinstance(a, str)):
+            self.compiler.uses[argument] -= 1
+            ref = self.scope[argument]
+            if ref.is_constant and not self.compiler.uses[argument]:
+                ref.datum, ref.wide = _GONE, None
 
     def fold_last(
         self, operation: Operation, reads: set[int], writes: tuple[int, ...], before: int, always: bool
@@ -320,9 +351,10 @@ class _BlockBuilder:
         """Run the step just added, and let its results be constants; a result too large to keep stays a step."""
         # Not a copy of the template: of as many folds as a program has values, that would be quadratic.
         env: Any = {slot: self.compiler.template[slot] for slot in reads}
+        env[0] = self.compiler
         try:
             with torch.inference_mode():
-                self.steps[-1].run(env)
+                watched(self.steps[-1], env)
         except Exception as error:
             raise ModelError(f"{operation.where} failed: {error}") from error
         results = [env[slot] for slot in writes]
@@ -368,7 +400,9 @@ class _Call:
     def bind(self, writes: tuple[int, ...]) -> tuple[Any, set[int]]:
         """The step's function, and the slots it reads."""
         kernel, parameters, taken = self.kernel()
-        operands, constants = [], {}
+        operands: list[Operand] = []
+        constants: dict[str, Any] = {}
+        self.taken, self.operands, self.constants = taken, operands, constants
         for parameter in parameters:
             if parameter.name in taken:
                 continue
@@ -394,6 +428,16 @@ class _Call:
         run = kernels.bind(kernel, positions, operands, constants, writes, wants)
         return run, {slot for operand in operands for slot in operand.slots if slot}
 
+    def size(self) -> Callable[[Env], int] | None:
+        """How many elements the op is about to make, where that may be many."""
+        size = SIZES.get(self.operation.type)
+        if size is None:
+            return None
+        # Of what a kernel has swallowed only the shapes count, and holding the weights would keep them twice.
+        shapes = {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in self.taken.items()}
+        known, operands = shapes | self.constants, self.operands
+        return lambda env: size(**known, **{operand.name: operand.fetch(env) for operand in operands})
+
     def tensor_operand(self, parameter: Parameter, refs: list[Ref]) -> Operand:
         for ref in refs:
             if ref.is_constant and not isinstance(ref.datum, Tensor | list):
@@ -412,9 +456,9 @@ class _Call:
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{self.operation.where}: argument {parameter.name!r}: {error}") from error
 
-    def kernel(self) -> tuple[Any, tuple[Parameter, ...], set[str]]:
-        """The function to call, its parameters, and the names of the arguments that it has swallowed already."""
-        whole = self.definition.run, self.definition.parameters, set[str]()
+    def kernel(self) -> tuple[Any, tuple[Parameter, ...], dict[str, Any]]:
+        """The function to call, its parameters, and the arguments that it has swallowed already."""
+        whole: tuple[Any, tuple[Parameter, ...], dict[str, Any]] = self.definition.run, self.definition.parameters, {}
         preparer = find_preparer(self.operation.type)
         if preparer is None or self.numerics.rules:
             return whole
@@ -438,4 +482,4 @@ class _Call:
         left = {p.name: p for p in self.definition.parameters}
         order = [left[name] for name in inspect.signature(prepared).parameters]
         missing = self.refs.keys() - settled.keys() - {p.name for p in order}
-        return (prepared, tuple(order), set(settled)) if not missing else whole
+        return (prepared, tuple(order), settled) if not missing else whole

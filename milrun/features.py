@@ -76,9 +76,11 @@ def read_features(messages: Any, place: str) -> dict[str, Feature]:
     """The features of a description, by name."""
     features: dict[str, Feature] = {}
     for message in messages:
-        if message.name in features:
+        feature = _read(message, place)
+        # A converter may list an output twice, to no harm; two features of one name are another matter.
+        if features.get(message.name, feature) != feature:
             raise ModelError(f"{place}: two features are called {message.name!r}")
-        features[message.name] = _read(message, place)
+        features[message.name] = feature
     return features
 
 

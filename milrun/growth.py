@@ -48,6 +48,11 @@ def _tile(x: Tensor, reps: list[int], **_: Any) -> int:
     return x.numel() * _count(reps)
 
 
+@_size_of("concat", "stack")
+def _joined(values: list[Tensor], **_: Any) -> int:
+    return sum(value.numel() for value in values)
+
+
 @_size_of("range_1d")
 def _range(end: Tensor, start: Tensor, step: Tensor, **_: Any) -> int:
     low, high, by = (float(value) for value in (start, end, step))
@@ -65,23 +70,34 @@ def _pad(x: Tensor, pad: list[int], **_: Any) -> int:
     return _padded(x, pad)
 
 
-@_size_of("conv", "conv_quantized", "conv_transpose")
-def _conv(x: Tensor, weight: Tensor, pad: list[int] | None = None, **others: Any) -> int:
-    # A convolution in the middle of its own padding and stride: a bound, not the exact size.
-    strides = others.get("strides") or [1]
-    dilations = others.get("dilations") or [1]
-    kernel = list(weight.shape[2:])
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations * len(kernel), strict=False)]
-    spatial = [s * n + r for s, n, r in zip(x.shape[2:], strides * len(kernel), reach, strict=False)]
-    extra = _padded(x, pad or [])
-    groups = max(int(others.get("groups") or 1), 1)
-    channels = max(weight.shape[0], weight.shape[1] * groups)
-    wanted = _count(others.get("output_shape") or [])
-    return max(extra, x.shape[0] * channels * prod(spatial), wanted) if x.dim() > 2 else 0
+@_size_of("conv", "conv_quantized")
+def _conv(x: Tensor, weight: Tensor, pad: list[int] | None = None, pad_type: str = "valid", **others: Any) -> int:
+    reach = _reach(weight, others) if pad_type.startswith("same") else []
+    padded = _padded(x, pad or []) if not reach else prod(n + r for n, r in zip(x.shape[2:], reach, strict=False))
+    batch = 1 if not reach else _count(x.shape[:2])
+    channels = max(1, -(-weight.shape[0] // max(x.shape[1], 1))) if x.dim() > 1 else 1
+    return padded * batch * channels
+
+
+@_size_of("conv_transpose")
+def _conv_transpose(x: Tensor, weight: Tensor, output_shape: list[int] | None = None, **others: Any) -> int:
+    strides = others.get("strides") or [1] * (x.dim() - 2)
+    spatial = [s * n + r for s, n, r in zip(strides, x.shape[2:], _reach(weight, others), strict=False)]
+    channels = weight.shape[1] * max(int(others.get("groups") or 1), 1) if weight.dim() > 1 else 1
+    return max(_count(x.shape[:1]) * channels * _count(spatial), _count(output_shape or []))
+
+
+def _reach(weight: Tensor, others: dict[str, Any]) -> list[int]:
+    """How far a kernel reaches along each axis."""
+    kernel = weight.shape[2:]
+    return [(k - 1) * d + 1 for k, d in zip(kernel, others.get("dilations") or [1] * len(kernel), strict=False)]
 
 
 @_size_of("max_pool", "avg_pool", "l2_pool")
-def _pool(x: Tensor, pad: list[int] | None = None, **_: Any) -> int:
+def _pool(x: Tensor, kernel_sizes: list[int], pad: list[int] | None = None, pad_type: str = "", **_: Any) -> int:
+    if pad_type.lower().startswith("same"):
+        # As many elements more as a window has, at most.
+        pad = [amount for size in kernel_sizes for amount in (size, 0)]
     return _padded(x, pad or [])
 
 
@@ -98,7 +114,9 @@ def _resize_to(x: Tensor, target_size_height: int = 1, target_size_width: int = 
 @_size_of("resize")
 def _resize(x: Tensor, shape: list[int], resized_dims: int, **_: Any) -> int:
     kept = x.shape[: max(x.dim() - resized_dims, 0)]
-    return _count(kept) * prod(max(int(size), x.shape[-1 - i] if i < x.dim() else 1) for i, size in enumerate(shape[::-1]))
+    return _count(kept) * prod(
+        max(int(size), x.shape[-1 - i] if i < x.dim() else 1) for i, size in enumerate(shape[::-1])
+    )
 
 
 @_size_of("crop_resize")
@@ -157,8 +175,9 @@ def _einsum(values: list[Tensor], **_: Any) -> int:
 
 
 @_size_of("scaled_dot_product_attention")
-def _attention(query: Tensor, key: Tensor, **_: Any) -> int:
-    return _broadcast(query.shape[:-2], key.shape[:-2]) * _count(query.shape[-2:-1]) * _count(key.shape[-2:-1])
+def _attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> int:
+    batch = _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    return batch * _count(query.shape[-2:-1]) * (_count(key.shape[-2:-1]) + _count(value.shape[-1:]))
 
 
 @_size_of("select")
@@ -193,6 +212,37 @@ def _dense(mask: Tensor, shape: list[int] | None = None, **_: Any) -> int:
 def _recurrent(x: Tensor, weight_hh: Tensor, **_: Any) -> int:
     # Input projections of all steps at once, in both directions.
     return 2 * _count(x.shape[:2]) * _count(weight_hh.shape[:1])
+
+
+@_size_of("list_gather")
+def _gathered(ls: list[Tensor], indices: list[int], **_: Any) -> int:
+    return len(indices) * max((item.numel() for item in ls), default=0)
+
+
+@_size_of("make_list")
+def _element(elem_shape: list[str] | None = None, **_: Any) -> int:
+    return _count(size if str(size).lstrip("-").isdigit() else 0 for size in elem_shape or ["0"])
+
+
+@_size_of("non_maximum_suppression")
+def _boxes(boxes: Tensor, scores: Tensor, max_boxes: int, **_: Any) -> int:
+    classes = 4 * scores.numel() // max(boxes.numel(), 1)
+    return boxes.shape[0] * max(max_boxes, 0) * (4 + classes)
+
+
+@_size_of("local_response_norm")
+def _neighbours(x: Tensor, size: int, **_: Any) -> int:
+    return x.numel() * (1 + max(size, 0))
+
+
+@_size_of("linear_activation", "sigmoid_hard")
+def _shifted(x: Tensor, beta: Tensor, **_: Any) -> int:
+    return _broadcast(x.shape, beta.shape)
+
+
+@_size_of("softplus_parametric")
+def _per_channel(x: Tensor, alpha: Tensor, beta: Tensor, **_: Any) -> int:
+    return x.numel() * max(alpha.numel(), 1) * max(beta.numel(), 1) if 1 in x.shape[:2] else x.numel()
 
 
 def _padded(x: Tensor, pad: list[int]) -> int:

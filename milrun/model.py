@@ -22,6 +22,8 @@ from milrun.package import Package
 from milrun.plan import Context, Env, Tap, execute, traced
 from milrun.program import Function, Operation, StateType, TensorType, Type, read_functions
 
+_MAX_KNOWN = 1 << 12
+
 
 class State:
     """The states of a model, zero at first; a prediction reads and updates them."""
@@ -62,8 +64,8 @@ class Model:
         guard = Guard(budget(self._package_bytes))
         check_interface(place, function, self.inputs, self.outputs, self.states, guard.limit)
         self._plan = compile_function(function, numerics, guard=guard)
-        self._known = set[int]()
-        """The shapes of runs that went well, for the guards of later ones."""
+        self._known = set[Any]()
+        """The shapes of inputs on which a run went well under watch."""
         self._results = self._name_results(description, place)
         self._generator = torch.Generator()
         if seed is None:
@@ -75,8 +77,12 @@ class Model:
         """Run the model: arrays in, arrays out, by the names and in the types that the model describes."""
         context = self._context(state)
         env = self._start(self._plan, inputs, context)
-        with torch.inference_mode(), context.guard.running(*self._shapes(env)):
+        shapes = tuple(env[slot].shape for slot in self._plan.inputs.values())
+        context.guard.trusted = shapes in self._known
+        with torch.inference_mode():
             execute(self._plan.body, env)
+        if not self._plan.data_sized and len(self._known) < _MAX_KNOWN:
+            self._known.add(shapes)
         return self._finish(self._plan, env)
 
     def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[Tap]:
@@ -86,7 +92,7 @@ class Model:
         env = self._start(plan, inputs, context)
         taps = traced(plan.body, env)
         while True:
-            with torch.inference_mode(), context.guard.watching():
+            with torch.inference_mode():
                 tap = next(taps, None)
             if tap is None:
                 return
@@ -98,11 +104,7 @@ class Model:
 
     def time_steps(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[float]:
         """Run the model and hand out the seconds that each step of its plan took."""
-        # Nothing is watched, and so nothing slowed down, where a run on the same shapes went well.
-        self.predict(inputs, State(dict(state.tensors)) if state else None)
-        context = self._context(state)
-        env = self._start(self._plan, inputs, context)
-        context.guard.meet(*self._shapes(env))
+        env = self._start(self._plan, inputs, self._context(state))
         for step in self._plan.body.steps:
             start = time.perf_counter()
             step.run(env)
@@ -129,10 +131,10 @@ class Model:
         if state is None:
             if self.states:
                 raise ValueError(f"the model has the states {', '.join(self.states)}: pass state=model.make_state()")
-            return Context({}, self._generator, Guard(budget(self._package_bytes), self._known))
+            return Context({}, self._generator, Guard(budget(self._package_bytes)))
         if state.tensors.keys() != self.states.keys():
             raise ValueError(f"the state holds {list(state.tensors)}, the model has {list(self.states)}")
-        return Context(state.tensors, self._generator, Guard(budget(self._package_bytes), self._known))
+        return Context(state.tensors, self._generator, Guard(budget(self._package_bytes)))
 
     def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> Env:
         for name in inputs:
@@ -152,9 +154,6 @@ class Model:
             env[plan.inputs[name]] = tensor.to(self.numerics.storage(declared.dtype))
             context.guard.justify(tensor)
         return env
-
-    def _shapes(self, env: Env) -> list[Any]:
-        return [env[slot].shape for slot in self._plan.inputs.values()]
 
     def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
         exact_type = self.numerics.name != "fp32"

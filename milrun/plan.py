@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from milrun.errors import ModelError
-from milrun.guard import Guard, shape_of
+from milrun.guard import Guard
 from milrun.program import Operation
 
 Env = list[Any]
 MAX_ITERATIONS = 1_000_000
 """Of all loops of one prediction together."""
+_BYTES = 4
+"""Of an element, for the bounds of the guard: most of what is large is fp32 while it is made."""
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Step:
     writes: tuple[int, ...]
     names: tuple[str, ...] = ()
     """The names of the program's values that this step computes, in the order of ``writes``."""
+    size: Callable[[Env], int] | None = None
+    """For an op that can make much out of little: how many elements it is about to make."""
     dead: tuple[int, ...] = ()
 
 
@@ -95,15 +99,29 @@ def execute(block: BlockPlan, env: Env) -> None:
         env[0].taps = outer
         return
     step = None
+    trusted = env[0].guard.trusted
     try:
         for step in block.steps:
-            step.run(env)
+            if trusted:
+                step.run(env)
+            else:
+                watched(step, env)
             for slot in step.dead:
                 env[slot] = None
     except ModelError:
         raise
     except Exception as error:
         raise _failure(step, error) from error
+
+
+def watched(step: Step, env: Env) -> None:
+    """Run a step under the guard of its run."""
+    guard: Guard = env[0].guard
+    if step.size is not None:
+        guard.check(step.size(env) * _BYTES)
+    step.run(env)
+    for slot in step.writes:
+        guard.charge(env[slot])
 
 
 def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
@@ -113,7 +131,7 @@ def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
         inner: list[Tap] = []
         context.taps = inner
         try:
-            step.run(env)
+            watched(step, env)
         except ModelError:
             raise
         except Exception as error:
@@ -136,9 +154,7 @@ def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ..
     on_true, on_false = blocks
 
     def run(env: Env) -> None:
-        choice = bool(env[pred].item())
-        env[0].guard.meet(choice)
-        chosen = on_true if choice else on_false
+        chosen = on_true if env[pred].item() else on_false
         execute(chosen, env)
         _move(env, chosen.outputs, writes)
 
@@ -152,11 +168,8 @@ def loop(
 
     def run(env: Env) -> None:
         context: Context = env[0]
-        guard, outside = context.guard, context.guard.chain
         values = [env[slot] for slot in initial]
         for iteration in itertools.count(1):
-            guard.chain = outside
-            guard.meet(*map(shape_of, values))
             _fill(env, test.inputs, values)
             execute(test, env)
             if not env[test.outputs[0]].item():
@@ -170,8 +183,6 @@ def loop(
             # At powers of two only: a loop that is stuck is found soon, and one that is not pays next to nothing.
             if is_pure and iteration & (iteration - 1) == 0 and _same(before, values):
                 raise RuntimeError("the loop can't end: an iteration leaves its variables as they are")
-        guard.chain = outside
-        guard.meet(*map(shape_of, values))
         _fill(env, writes, values)
 
     return run

@@ -12,6 +12,8 @@ from milrun.registry import op, prepare
 
 _PACKING_PAYS_FROM = 2**18
 """Elements of a weight matrix, below which the packed product's fixed cost outweighs what it saves."""
+_PACKING_PAYS_ROWS = 4
+"""Rows of the other operand, below which the plain product is faster."""
 
 
 def _promoted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,11 +30,18 @@ def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] |
         return None
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    multiply = torch.ops.mkldnn._linear_pointwise
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+    multiply, pack = torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight
+    plain: Tensor | None = weight
+    packed: Tensor | None = None
 
     def product(x: Tensor) -> Tensor:
-        out: Tensor = multiply(x.float(), packed, bias, "none", [], "")
+        nonlocal plain, packed
+        if plain is not None:
+            if x.numel() < _PACKING_PAYS_ROWS * x.shape[-1]:
+                return F.linear(x, plain, bias)
+            # At the first use that gains by it, and in place of the plain weight: a model keeps one form of each.
+            packed, plain = pack(plain.contiguous(), None), None
+        out: Tensor = multiply(x, packed, bias, "none", [], "")
         return out
 
     return product

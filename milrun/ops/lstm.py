@@ -114,6 +114,9 @@ def prepare_lstm(
     fused = _fused_lstm(cells) if standard and all(cell.peephole is None for cell in cells) else None
 
     def kernel(x: Tensor, initial_h: Tensor, initial_c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if x.dim() == 3 and initial_h.shape[0] > x.shape[1]:
+            # For packed sequences coremltools makes the states as long as the sequence; Core ML takes what it needs.
+            initial_h, initial_c = initial_h[: x.shape[1]], initial_c[: x.shape[1]]
         if direction == "reverse":
             x = x.flip(0)
         if fused is not None and x.shape[0] >= _FUSED_LSTM_STEPS:

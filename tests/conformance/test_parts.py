@@ -135,6 +135,7 @@ def test_watching_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ids_are_the_same_in_every_process() -> None:
     assert readable(lambda x: x) == "test_ids_are_the_same_in_every_process.<locals>.<lambda>"
     assert readable([object()]) == "[<objectobjectat>]"
+    assert readable([SimpleNamespace(size="is17")]) == "[namespace(size='is')]"
     assert readable(("mlprogram", "fp16")) == "mlprogram-fp16"
     config = SimpleNamespace(backend="mlprogram", precision="fp32", opset_version=SimpleNamespace(name="iOS17"))
     assert readable(config) == "mlprogram-fp32-iOS17"
