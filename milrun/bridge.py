@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,12 +45,19 @@ class MilrunProxy:
     def maximum_supported_specification_version() -> int:
         return _NEWEST_SPECIFICATION
 
+    @staticmethod
+    def compileModel(path: str) -> str:  # noqa: N802 (coremltools' name)
+        """A copy of the package under the name of a compiled model: there is nothing to compile ahead."""
+        target = Path(tempfile.mkdtemp()) / f"{Path(path).stem}.mlmodelc"
+        shutil.copytree(path, target)
+        return str(target)
+
     def predict(self, data: dict[str, Any], state: State | None = None) -> dict[str, Any]:
         start = time.perf_counter_ns()
         try:
             results = self._model.predict({name: self._as_coreml_takes_it(name, data[name]) for name in data}, state)
         except (ModelError, ValueError) as error:
-            raise RuntimeError(str(error)) from error
+            raise RuntimeError(f"Unable to compute the prediction using ML Program: {error}") from error
         self._predict_ns = time.perf_counter_ns() - start
         return results
 
@@ -80,9 +91,13 @@ def install() -> None:
     """
     if sys.platform == "darwin":
         return
-    from coremltools.models import model
+    binding = ModuleType("coremltools.libcoremlpython")
+    binding._MLModelProxy = MilrunProxy  # type: ignore[attr-defined]
+    # Where coremltools looks for its binding late, and where it has looked for it already.
+    sys.modules.setdefault(binding.__name__, binding)
+    from coremltools.models import _compiled_model, model
 
-    model._MLModelProxy = MilrunProxy
+    model._MLModelProxy = _compiled_model._MLModelProxy = MilrunProxy
     model.MLModel.make_state = _make_state
 
 
