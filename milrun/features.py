@@ -129,9 +129,9 @@ def to_tensor(feature: Feature, declared: Type, value: Any) -> Tensor:
         raise ValueError(f"{what} has the dtype {array.dtype}, allowed are numbers ({feature.dtype})")
     array = _fit_shape(what, feature, declared, array)
     dtype = declared.dtype
-    if dtype.is_float:
-        return torch.from_numpy(np.array(array, dtype=_NUMPY_FLOATS[dtype], order="C", copy=True))
-    return torch.from_numpy(_integers(what, array, dtype))
+    array = array.astype(_NUMPY_FLOATS[dtype], copy=False) if dtype.is_float else _integers(what, array, dtype)
+    # The caller's own memory where it will do: nothing ever writes into an input.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _fit_shape(what: str, feature: ArrayFeature, declared: TensorType, array: np.ndarray[Any, Any]) -> Any:
@@ -150,15 +150,18 @@ def _integers(what: str, array: np.ndarray[Any, Any], dtype: dtypes.DType) -> An
         if (array != np.trunc(array)).any():
             raise ValueError(f"{what} has fractions where {dtype} is wanted")
     if dtype is dtypes.BOOL:
-        return array.astype(np.bool_)
+        return array.astype(np.bool_, copy=False)
     low, high = _LIMITS[dtype]
     if array.size and (array.min() < low or array.max() > high):
         raise ValueError(f"{what} has values outside {low} to {high} where {dtype} is wanted")
-    return array.astype(_NUMPY_INTEGERS[dtype.storage])
+    return array.astype(_NUMPY_INTEGERS[dtype.storage], copy=False)
 
 
-def to_numpy(feature: Feature, value: Any, exact_type: bool) -> Any:
-    """A result as Core ML gives it; ``exact_type`` off leaves floating-point results in the precision computed."""
+def to_numpy(feature: Feature, value: Any, exact_type: bool, shared: set[int]) -> Any:
+    """A result as Core ML gives it; ``exact_type`` off leaves floating-point results in the precision computed.
+
+    ``shared`` are the addresses of memory that others hold: a result there is copied, and any other is added.
+    """
     if isinstance(feature, ImageFeature):
         return feature.to_image(value)
     if not isinstance(value, Tensor):
@@ -167,10 +170,13 @@ def to_numpy(feature: Feature, value: Any, exact_type: bool) -> Any:
         return value.item()
     value = value.reshape(1) if value.dim() == 0 else value
     array = value.to(torch.float32).numpy() if value.dtype is torch.bfloat16 else value.numpy()
-    if not exact_type and array.dtype.kind == "f" and feature.dtype.kind == "f":
-        return array.copy()
-    # A copy: the caller may keep the result, which may be a view of a weight or of another result.
-    return array.astype(feature.dtype, copy=True)
+    if exact_type or array.dtype.kind != "f" or feature.dtype.kind != "f":
+        array = array.astype(feature.dtype, copy=False)
+    storage = value.untyped_storage()
+    if storage.data_ptr() in shared or storage.nbytes() != array.nbytes:
+        return np.array(array)
+    shared.add(storage.data_ptr())
+    return array
 
 
 def _range(low: int, high: int | None) -> str:

@@ -50,8 +50,14 @@ def bind(
     if constants:
         kernel = partial(kernel, **constants)
     leading = [operand.name for operand in operands] == positions[: len(operands)]
-    if len(writes) == 1 and leading and 0 < len(operands) <= 3 and all(operand.is_plain for operand in operands):
-        return _SIMPLE[len(operands)](kernel, [operand.slots[0] for operand in operands], writes[0], wants[0])
+    if leading and all(operand.is_plain for operand in operands):
+        slots = [operand.slots[0] for operand in operands]
+        if len(writes) > 1:
+            return _several(kernel, slots, writes, wants)
+        if len(writes) == 1 and len(slots) in _SIMPLE:
+            return _SIMPLE[len(slots)](kernel, slots, writes[0], wants[0])
+    if leading and len(writes) == 1 and len(operands) == 1 and operands[0].convert is None:
+        return _variadic(kernel, operands[0].slots, writes[0], wants[0])
     return _general(kernel, operands, writes, wants)
 
 
@@ -81,6 +87,26 @@ def _ternary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | Non
     def run(env: Env) -> None:
         y = kernel(env[a], env[b], env[c])
         env[out] = y if y.dtype is want else stored_as(y, want)
+
+    return run
+
+
+def _variadic(kernel: Kernel, slots: tuple[int, ...], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
+    def run(env: Env) -> None:
+        y = kernel([env[slot] for slot in slots])
+        env[out] = y if y.dtype is want else stored_as(y, want)
+
+    return run
+
+
+def _several(
+    kernel: Kernel, slots: list[int], writes: tuple[int, ...], wants: tuple[torch.dtype | None, ...]
+) -> Callable[[Env], None]:
+    results = tuple(zip(writes, wants, strict=True))
+
+    def run(env: Env) -> None:
+        for y, (out, want) in zip(kernel(*[env[slot] for slot in slots]), results, strict=True):
+            env[out] = stored_as(y, want)
 
     return run
 

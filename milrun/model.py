@@ -151,16 +151,22 @@ class Model:
             declared = self._types[name]
             tensor = to_tensor(feature, declared, value)
             assert isinstance(declared, TensorType)
+            if self.states:
+                # A state may come to hold a part of an input, and outlives the caller's use of it.
+                tensor = tensor.clone()
+            context.input_memory.add(tensor.untyped_storage().data_ptr())
             env[plan.inputs[name]] = tensor.to(self.numerics.storage(declared.dtype))
             context.guard.justify(tensor)
         return env
 
     def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
         exact_type = self.numerics.name != "fp32"
+        states = {tensor.untyped_storage().data_ptr() for tensor in env[0].state.values()}
+        shared = plan.constant_memory | env[0].input_memory | states
         results = {}
         for name, feature in self.outputs.items():
             try:
-                results[name] = to_numpy(feature, env[plan.outputs[self._results[name]]], exact_type)
+                results[name] = to_numpy(feature, env[plan.outputs[self._results[name]]], exact_type, shared)
             except Exception as error:
                 raise ModelError(f"{self.package.path}: output {name!r} is no {feature}: {error}") from error
         return results

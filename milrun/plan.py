@@ -31,6 +31,8 @@ class Context:
     state: dict[str, torch.Tensor]
     generator: torch.Generator
     guard: Guard
+    input_memory: set[int] = field(default_factory=set)
+    """Where the inputs lie: memory of the caller."""
     iterations: int = 0
     taps: list[Tap] | None = None
 
@@ -67,6 +69,8 @@ class BlockPlan:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     steps: list[Step] = field(default_factory=list)
+    program: list[tuple[Callable[[Env], None], tuple[int, ...]]] = field(default_factory=list)
+    """What the steps run and which slots they empty, without the rest of them: for the loop that must be fast."""
 
     def reads(self) -> frozenset[int]:
         """Slots that the block takes from outside."""
@@ -89,6 +93,7 @@ class BlockPlan:
                 dead.setdefault(index, []).append(slot)
         for index, step in enumerate(self.steps):
             step.dead = tuple(dead.get(index, ()))
+        self.program = [(step.run, step.dead) for step in self.steps]
 
 
 def execute(block: BlockPlan, env: Env) -> None:
@@ -98,20 +103,22 @@ def execute(block: BlockPlan, env: Env) -> None:
         outer.extend(traced(block, env))
         env[0].taps = outer
         return
-    step = None
-    trusted = env[0].guard.trusted
-    try:
+    if not env[0].guard.trusted:
         for step in block.steps:
-            if trusted:
-                step.run(env)
-            else:
-                watched(step, env)
+            _run_watched(step, env)
             for slot in step.dead:
+                env[slot] = None
+        return
+    index = -1
+    try:
+        for index, (run, dead) in enumerate(block.program):  # noqa: B007 (it is, where a step fails)
+            run(env)
+            for slot in dead:
                 env[slot] = None
     except ModelError:
         raise
     except Exception as error:
-        raise _failure(step, error) from error
+        raise _failure(block.steps[index], error) from error
 
 
 def watched(step: Step, env: Env) -> None:
@@ -130,12 +137,7 @@ def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
     for step in block.steps:
         inner: list[Tap] = []
         context.taps = inner
-        try:
-            watched(step, env)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise _failure(step, error) from error
+        _run_watched(step, env)
         yield from inner
         for name, slot in zip(step.names, step.writes, strict=False):
             yield Tap(name, step.operation.type, step.operation.name, env[slot])
@@ -143,10 +145,18 @@ def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
             env[slot] = None
 
 
-def _failure(step: Step | None, error: Exception) -> ModelError:
-    where = step.operation.where if step else "before the first op"
+def _run_watched(step: Step, env: Env) -> None:
+    try:
+        watched(step, env)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _failure(step, error) from error
+
+
+def _failure(step: Step, error: Exception) -> ModelError:
     reason = str(error).split("\n")[0] or type(error).__name__
-    return ModelError(f"{where} failed: {reason}")
+    return ModelError(f"{step.operation.where} failed: {reason}")
 
 
 def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ...]) -> Callable[[Env], None]:

@@ -83,7 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--only", choices=[w.name for w in WORKLOADS])
+    parser.add_argument("--threads", type=int, default=1, help="of both; one is the least noisy on shared machines")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     print(
