@@ -121,6 +121,8 @@ def to_tensor(feature: Feature, declared: Type, value: Any) -> Tensor:
     if not isinstance(feature, ArrayFeature) or not isinstance(declared, TensorType):
         raise ModelError(f"input {feature.name!r} is a {feature}, which no ML program takes")
     what = f"input {feature.name!r}"
+    if isinstance(value, np.ndarray) and value.dtype == _NUMPY_TYPES.get(declared.dtype) and value.flags.carray:
+        return torch.from_numpy(_fit_shape(what, feature, declared, value))
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -131,7 +133,7 @@ def to_tensor(feature: Feature, declared: Type, value: Any) -> Tensor:
     dtype = declared.dtype
     array = array.astype(_NUMPY_FLOATS[dtype], copy=False) if dtype.is_float else _integers(what, array, dtype)
     # The caller's own memory where it will do: nothing ever writes into an input.
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return torch.from_numpy(array if array.flags.carray else np.require(array, requirements=["C", "W"]))
 
 
 def _fit_shape(what: str, feature: ArrayFeature, declared: TensorType, array: np.ndarray[Any, Any]) -> Any:
@@ -157,10 +159,11 @@ def _integers(what: str, array: np.ndarray[Any, Any], dtype: dtypes.DType) -> An
     return array.astype(_NUMPY_INTEGERS[dtype.storage], copy=False)
 
 
-def to_numpy(feature: Feature, value: Any, exact_type: bool, shared: set[int]) -> Any:
+def to_numpy(feature: Feature, value: Any, exact_type: bool, kept: set[int], taken: set[int]) -> Any:
     """A result as Core ML gives it; ``exact_type`` off leaves floating-point results in the precision computed.
 
-    ``shared`` are the addresses of memory that others hold: a result there is copied, and any other is added.
+    ``kept`` and ``taken`` are the addresses of memory that the model or the caller holds already: a result there is
+    copied, any other is the caller's from now on.
     """
     if isinstance(feature, ImageFeature):
         return feature.to_image(value)
@@ -173,9 +176,10 @@ def to_numpy(feature: Feature, value: Any, exact_type: bool, shared: set[int]) -
     if exact_type or array.dtype.kind != "f" or feature.dtype.kind != "f":
         array = array.astype(feature.dtype, copy=False)
     storage = value.untyped_storage()
-    if storage.data_ptr() in shared or storage.nbytes() != array.nbytes:
+    address = storage.data_ptr()
+    if address in taken or address in kept or storage.nbytes() != array.nbytes:
         return np.array(array)
-    shared.add(storage.data_ptr())
+    taken.add(address)
     return array
 
 
@@ -191,6 +195,13 @@ _NUMPY_INTEGERS = {
     torch.int32: np.int32,
     torch.int64: np.int64,
 }
+_NUMPY_TYPES = {
+    dtypes.FP16: np.dtype(np.float16),
+    dtypes.FP32: np.dtype(np.float32),
+    dtypes.INT8: np.dtype(np.int8),
+    dtypes.INT32: np.dtype(np.int32),
+}
+"""Arrays of these types are taken as they are."""
 _LIMITS = {
     dtypes.INT8: (-(2**7), 2**7 - 1),
     dtypes.INT16: (-(2**15), 2**15 - 1),

@@ -161,12 +161,13 @@ class Model:
 
     def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
         exact_type = self.numerics.name != "fp32"
-        states = {tensor.untyped_storage().data_ptr() for tensor in env[0].state.values()}
-        shared = plan.constant_memory | env[0].input_memory | states
+        kept, taken = plan.constant_memory, env[0].input_memory
+        taken.update(tensor.untyped_storage().data_ptr() for tensor in env[0].state.values())
         results = {}
         for name, feature in self.outputs.items():
             try:
-                results[name] = to_numpy(feature, env[plan.outputs[self._results[name]]], exact_type, shared)
+                value = env[plan.outputs[self._results[name]]]
+                results[name] = to_numpy(feature, value, exact_type, kept, taken)
             except Exception as error:
                 raise ModelError(f"{self.package.path}: output {name!r} is no {feature}: {error}") from error
         return results

@@ -55,7 +55,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @prepare("linear")
 def prepare_linear(weight: Tensor, bias: Tensor | None = None) -> Callable[..., Tensor] | None:
-    return _packed(weight, bias)
+    if bias is not None and not bias.any():
+        # The specification's linear has a bias always: to add zeros is a second pass over the result for nothing.
+        bias = None
+    if weight.dtype != torch.float32 or (bias is not None and bias.dtype != torch.float32):
+        return None
+    return _packed(weight, bias) or (lambda x: F.linear(x, weight, bias))
 
 
 @op("matmul")
@@ -64,7 +69,7 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
         x = x.mT
     if transpose_y and y.dim() > 1:
         y = y.mT
-    return torch.matmul(*_promoted(x, y))
+    return torch.matmul(x, y) if x.dtype is y.dtype else torch.matmul(*_promoted(x, y))
 
 
 @prepare("matmul")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.registry import op
+from milrun.registry import op, prepare
 
 
 @op("batch_norm")
@@ -32,6 +33,16 @@ def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = 
 @op("l2_norm")
 def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
     return x / torch.sum(torch.square(x), (-3, -2, -1), True).add_(epsilon).sqrt_()
+
+
+@prepare("layer_norm")
+def prepare_layer_norm(
+    axes: list[int] | None = None, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5
+) -> Callable[[Tensor], Tensor] | None:
+    if axes != [-1] or gamma is None:
+        return None
+    size = gamma.shape
+    return lambda x: torch.layer_norm(x, size, gamma, beta, epsilon, False)
 
 
 @op("layer_norm")

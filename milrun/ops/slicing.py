@@ -100,6 +100,9 @@ def prepare_slice_by_index(
         if isinstance(part, int):
             position = part
             return lambda x: x.select(axis, position)
+        if part.step == 1 and (part.start or 0) >= 0 and part.stop is not None and part.stop >= (part.start or 0):
+            first, length, last = part.start or 0, part.stop - (part.start or 0), part.stop
+            return lambda x: x.narrow(axis, first, length) if x.shape[axis] >= last else x[index]
     index = index[: bounds[-1][0] + 1] if bounds else ()
     return lambda x: x[index]
 

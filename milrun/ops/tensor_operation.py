@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.registry import op
+from milrun.registry import op, prepare
 
 
 @op("band_part")
@@ -115,6 +116,21 @@ def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
     return (torch.arange(max(0, count), dtype=exact) * stride + first).to(start.dtype)
 
 
+@prepare("tile")
+def prepare_tile(reps: list[int]) -> Callable[[Tensor], Tensor] | None:
+    """A single axis of size 1 needs no memory to be repeated."""
+    repeated = [axis for axis, rep in enumerate(reps) if rep != 1]
+    if len(repeated) != 1 or min(reps) < 1:
+        return None
+    (axis,) = repeated
+    sizes = [rep if rep > 1 else -1 for rep in reps]
+
+    def kernel(x: Tensor) -> Tensor:
+        return x.expand(sizes) if x.dim() == len(reps) and x.shape[axis] == 1 else tile(x, reps)
+
+    return kernel
+
+
 @op("tile")
 def tile(x: Tensor, reps: list[int]) -> Tensor:
     if len(reps) != x.dim():
@@ -143,6 +159,15 @@ def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
         return torch.cat(values, axis)
     axis %= values[0].dim()
     return torch.stack(values, axis + 1).flatten(axis, axis + 1)
+
+
+@prepare("split")
+def prepare_split(
+    axis: int, num_splits: int | None = None, split_sizes: list[int] | None = None
+) -> Callable[[Tensor], tuple[Tensor, ...]] | None:
+    if split_sizes is None or min(split_sizes, default=0) < 0:
+        return None
+    return lambda x: x.split_with_sizes(split_sizes, axis)
 
 
 @op("split")

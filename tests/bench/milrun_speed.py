@@ -6,6 +6,7 @@ Prints the table of ``milrun/README.md``. Ratios are medians over rounds in whic
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import statistics
 import tempfile
@@ -46,6 +47,9 @@ def paired(runs: list[Callable[[], Any]], rounds: int) -> list[list[float]]:
     for run in runs:
         run()
         run()
+    # The converter has left a large heap behind, whose collection would hit whoever happens to allocate.
+    gc.collect()
+    gc.freeze()
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for index, run in enumerate(runs):
