@@ -9,6 +9,7 @@ again on shapes that went well; where they depend on data, every run is watched.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -39,9 +40,9 @@ class Guard:
         self.trusted = False
         self._counted: set[int] = set()
 
-    def justify(self, tensor: Tensor) -> None:
-        """Let the run use more for this input."""
-        self.limit += PER_INPUT_BYTE * tensor.numel() * tensor.element_size()
+    def justify(self, inputs: Iterable[Tensor]) -> None:
+        """Let the run use more for these inputs."""
+        self.limit += PER_INPUT_BYTE * sum(tensor.numel() * tensor.element_size() for tensor in inputs)
 
     def check(self, size: int) -> None:
         """Refuse this many bytes more where they would be too many."""

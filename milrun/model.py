@@ -60,6 +60,7 @@ class Model:
         self.outputs: dict[str, Feature] = read_features(description.output, place)
         self.states: dict[str, Feature] = read_features(description.state, place)
         self._types: dict[str, Type] = dict(function.inputs)
+        self._storage = {n: numerics.storage(t.dtype) for n, t in function.inputs if isinstance(t, TensorType)}
         self._package_bytes = package.size()
         guard = Guard(budget(self._package_bytes))
         check_interface(place, function, self.inputs, self.outputs, self.states, guard.limit)
@@ -76,9 +77,7 @@ class Model:
     def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
         """Run the model: arrays in, arrays out, by the names and in the types that the model describes."""
         context = self._context(state)
-        env = self._start(self._plan, inputs, context)
-        shapes = tuple(env[slot].shape for slot in self._plan.inputs.values())
-        context.guard.trusted = shapes in self._known
+        env, shapes = self._start(self._plan, inputs, context)
         with torch.inference_mode():
             execute(self._plan.body, env)
         if not self._plan.data_sized and len(self._known) < _MAX_KNOWN:
@@ -89,7 +88,7 @@ class Model:
         """Run the model and hand out every value that the program names, in order, as it is computed."""
         plan = self._traceable
         context = self._context(state)
-        env = self._start(plan, inputs, context)
+        env, _ = self._start(plan, inputs, context)
         taps = traced(plan.body, env)
         while True:
             with torch.inference_mode():
@@ -104,7 +103,7 @@ class Model:
 
     def time_steps(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[float]:
         """Run the model and hand out the seconds that each step of its plan took."""
-        env = self._start(self._plan, inputs, self._context(state))
+        env, _ = self._start(self._plan, inputs, self._context(state))
         for step in self._plan.body.steps:
             start = time.perf_counter()
             step.run(env)
@@ -136,7 +135,8 @@ class Model:
             raise ValueError(f"the state holds {list(state.tensors)}, the model has {list(self.states)}")
         return Context(state.tensors, self._generator, Guard(budget(self._package_bytes)))
 
-    def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> Env:
+    def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> tuple[Env, tuple[Any, ...]]:
+        """An environment with the inputs in place, and their shapes."""
         for name in inputs:
             if name not in self.inputs:
                 raise ValueError(f"unknown input {name!r}, the model takes {', '.join(self.inputs) or 'none'}")
@@ -150,14 +150,17 @@ class Model:
                 raise ValueError(f"input {name!r} is missing: {feature}")
             declared = self._types[name]
             tensor = to_tensor(feature, declared, value)
-            assert isinstance(declared, TensorType)
             if self.states:
                 # A state may come to hold a part of an input, and outlives the caller's use of it.
                 tensor = tensor.clone()
-            context.input_memory.add(tensor.untyped_storage().data_ptr())
-            env[plan.inputs[name]] = tensor.to(self.numerics.storage(declared.dtype))
-            context.guard.justify(tensor)
-        return env
+            context.input_memory.add(tensor.data_ptr())
+            wanted = self._storage[name]
+            env[plan.inputs[name]] = tensor if tensor.dtype is wanted else tensor.to(wanted)
+        shapes = tuple(env[slot].shape for slot in plan.inputs.values())
+        context.guard.trusted = shapes in self._known
+        if not context.guard.trusted:
+            context.guard.justify(env[slot] for slot in plan.inputs.values())
+        return env, shapes
 
     def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
         exact_type = self.numerics.name != "fp32"
