@@ -25,7 +25,7 @@ unit: $(VENV)/.ready
 	$(PY) -m pytest -n 2
 
 conformance-sample: $(VENV)/.ready  ## three minutes of coremltools' own tests
-	$(PY) -m tests.conformance --sample 1/100
+	$(PY) -m tests.conformance --sample 1/35 --time-limit 20
 
 conformance: $(VENV)/.ready  ## all of coremltools' own tests for ML programs; resumable, takes hours
 	$(PY) -m tests.conformance --resume
@@ -33,8 +33,9 @@ conformance: $(VENV)/.ready  ## all of coremltools' own tests for ML programs; r
 fuzz: $(VENV)/.ready  ## damaged packages, thousands of them
 	MILRUN_FUZZ_EXAMPLES=5000 $(PY) -m pytest tests/milrun/test_damaged_packages.py
 
-bench: $(VENV)/.ready  ## milrun against eager PyTorch
+bench: $(VENV)/.ready  ## milrun against eager PyTorch: speed, load time, memory
 	$(PY) -m tests.bench.milrun_speed
+	$(PY) -m tests.bench.milrun_load
 
 lock: $(VENV)/.ready  ## write down what is installed
 	$(PY) -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock

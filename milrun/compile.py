@@ -12,6 +12,7 @@ import milrun.ops  # noqa: F401 (registers the ops)
 from milrun import kernels
 from milrun.calls import Call
 from milrun.errors import ModelError
+from milrun.fusion import INTERNAL, fuse
 from milrun.guard import Guard, budget, depends_on_data
 from milrun.numerics import Numerics
 from milrun.plan import BlockPlan, Context, Env, Step, branch, loop, watched
@@ -49,11 +50,17 @@ class Plan:
 
 def unsupported(function: Function) -> list[Operation]:
     """The ops of a function, nested ones included, that have no implementation in its opset."""
-    return [op for op in function.body.walk() if op.type not in BUILT_IN and find(op.type, function.opset) is None]
+    return [
+        op
+        for op in function.body.walk()
+        if op.type in INTERNAL or (op.type not in BUILT_IN and find(op.type, function.opset) is None)
+    ]
 
 
 def compile_function(function: Function, numerics: Numerics, *, fold: bool = True, guard: Guard | None = None) -> Plan:
     """Compile a function. With ``fold`` off every op stays a step of its own, as tracing wants it."""
+    if fold and numerics.name == "fp32":
+        function = fuse(function)
     shared = Compilation(function, numerics, fold, guard or Guard(budget(0)))
     scope: Scope = ChainMap({name: Ref(type, shared.new_slot()) for name, type in function.inputs})
     if len(scope) != len(function.inputs):

@@ -174,7 +174,7 @@ def _einsum(values: list[Tensor], **_: Any) -> int:
     return prod(max(value.numel(), 1) for value in values)
 
 
-@_size_of("scaled_dot_product_attention")
+@_size_of("scaled_dot_product_attention", "fused_attention")
 def _attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> int:
     batch = _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     return batch * _count(query.shape[-2:-1]) * (_count(key.shape[-2:-1]) + _count(value.shape[-1:]))

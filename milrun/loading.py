@@ -9,7 +9,7 @@ from typing import Any
 from milrun.errors import ModelError
 from milrun.features import Feature, read_features
 from milrun.model import Model, State, open_function
-from milrun.numerics import Numerics, numerics
+from milrun.numerics import Numerics, choose
 from milrun.package import Package
 from milrun.plan import Tap
 
@@ -86,7 +86,7 @@ def load(
     if not isinstance(source, str | Path):
         function = function or getattr(source, "function_name", None)
         source = _path_of(source)
-    how = _numerics(numerics, rules)
+    how = choose(numerics, rules)
     package = Package(source)
     try:
         return _open(package, package.spec(), how, function, seed)
@@ -95,10 +95,6 @@ def load(
     except Exception as error:
         # Whatever is checked nowhere else is a fault of the package all the same.
         raise ModelError(f"{package.path}: can't be loaded: {type(error).__name__}: {error}") from error
-
-
-def _numerics(name: str, rules: list[str] | None) -> Numerics:
-    return numerics(name, rules)
 
 
 def _open(package: Package, spec: Any, how: Numerics, function: str | None, seed: int | None) -> Model | Pipeline:

@@ -57,7 +57,7 @@ class Numerics:
         return op_type in EXACT or op_type in ROUND_ONCE
 
 
-def numerics(name: str, rules: list[str] | None = None) -> Numerics:
+def choose(name: str, rules: list[str] | None = None) -> Numerics:
     """The numerics of this name; for ``ane`` with the hazard rules named, or all of them."""
     if name not in NAMES:
         raise ValueError(f"unknown numerics {name!r}, one of {', '.join(NAMES)}")

@@ -120,6 +120,16 @@ class Block:
                 yield from block.walk()
 
 
+def names_read(block: Block) -> Iterator[str]:
+    """Every name that a block reads, as often as it does."""
+    yield from block.outputs
+    for operation in block.operations:
+        for arguments in operation.inputs.values():
+            yield from (argument for argument in arguments if isinstance(argument, str))
+        for inner in operation.blocks:
+            yield from names_read(inner)
+
+
 @dataclass
 class Function:
     name: str

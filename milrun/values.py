@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import ChainMap, Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from milrun.errors import ModelError
 from milrun.guard import Guard
 from milrun.numerics import Numerics
 from milrun.plan import Env, Step
-from milrun.program import Block, Datum, Function, ListType, Operation, TensorType, Type, Value
+from milrun.program import Datum, Function, ListType, Operation, TensorType, Type, Value, names_read
 
 
 @dataclass(eq=False)
@@ -47,7 +46,7 @@ class Compilation:
         self.guard = guard
         self.data_sized = False
         self.template: Env = [None]
-        self.uses = Counter(_names(function.body))
+        self.uses = Counter(names_read(function.body))
         """How often each name is still to be read."""
         self.kept: set[int] = set()
         """Slots of constants: filled in the template, never emptied."""
@@ -65,16 +64,6 @@ class Compilation:
         if isinstance(type, ListType):
             return self.want(type.element)
         return self.numerics.storage(type.dtype) if isinstance(type, TensorType) else None
-
-
-def _names(block: Block) -> Iterator[str]:
-    """Every name that a block reads, as often as it does."""
-    yield from block.outputs
-    for operation in block.operations:
-        for arguments in operation.inputs.values():
-            yield from (argument for argument in arguments if isinstance(argument, str))
-        for inner in operation.blocks:
-            yield from _names(inner)
 
 
 class BlockValues:

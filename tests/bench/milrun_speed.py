@@ -83,6 +83,35 @@ def row(workload: Workload, rounds: int, folder: Path) -> str:
     )
 
 
+def overhead(rounds: int, folder: Path, count: int = 1000) -> str:
+    """What a step costs beyond its kernel: a chain of additions of one element, less the same torch calls."""
+    import coremltools as ct
+    from coremltools.converters.mil import Builder as mb  # noqa: N813
+
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=ct.target.iOS17)  # type: ignore[untyped-decorator]
+    def chain(x: Any) -> Any:
+        for _ in range(count):
+            x = mb.add(x=x, y=np.float32(1.0))
+        return x
+
+    options = {"minimum_deployment_target": ct.target.iOS17, "compute_precision": ct.precision.FLOAT32}
+    converted = ct.convert(chain, convert_to="mlprogram", skip_model_load=True, **options)
+    path = folder / "chain.mlpackage"
+    converted.save(str(path))
+    model = milrun.load(path)
+    assert isinstance(model, milrun.Model)
+    x, one = np.zeros(1, np.float32), torch.tensor(1.0)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            y = torch.from_numpy(x)
+            for _ in range(count):
+                y = torch.add(y, one)
+
+    bare_time, milrun_time = (statistics.median(t) for t in paired([bare, lambda: model.predict({"x": x})], rounds))
+    return f"overhead per step: {(milrun_time - bare_time) / len(model.step_operations()) * 1e6:.2f} µs"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
@@ -100,6 +129,8 @@ def main() -> None:
         for workload in WORKLOADS:
             if options.only in (None, workload.name):
                 print(row(workload, options.rounds, Path(folder)), flush=True)
+        if options.only is None:
+            print(f"\n{overhead(options.rounds, Path(folder))}")
 
 
 if __name__ == "__main__":

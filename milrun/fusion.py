@@ -1,0 +1,150 @@
+"""What MIL spells out in several ops and torch has as one, recognised where every intermediate rounding is fp32.
+
+Only numerics ``fp32`` may fuse: ``declared`` rounds after each op, and a fused kernel does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from milrun.program import Argument, Block, Function, Operation, TensorType, Value, names_read
+from milrun.registry import op
+
+ATTENTION = "fused_attention"
+INTERNAL = frozenset({ATTENTION})
+"""Op types of our own, which no package may name."""
+
+
+@op(ATTENTION)
+def fused_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    transpose_y: bool = False,
+) -> Tensor:
+    """``softmax(query * key * scale + mask) * value``, the key transposed if so."""
+    if not transpose_y:
+        key = key.mT
+    same = query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+    # torch's kernel gives zeros where all of a row is masked with -inf. The program would give NaN, and must.
+    if same and query.dim() > 2 and (mask is None or bool(mask.isfinite().all())):
+        return F.scaled_dot_product_attention(query, key, value, mask, scale=1.0 if scale is None else scale)
+    scores = torch.matmul(query, key.mT)
+    if scale is not None:
+        scores = scores * scale
+    if mask is not None:
+        scores = scores + mask
+    return torch.matmul(torch.softmax(scores, -1), value)
+
+
+def fuse(function: Function) -> Function:
+    """The function with attention in one op wherever its body spells it out and keeps the parts to itself."""
+    operations = list(function.body.operations)
+    makers = {name: operation for operation in operations for name, _ in operation.outputs}
+    uses = Counter(names_read(function.body))
+    constants = {name: maker for name, maker in makers.items() if maker.type == "const"}
+    gone: set[int] = set()
+    for index, last in enumerate(operations):
+        found = _attention(last, makers, uses, constants)
+        if found is not None:
+            operations[index], parts = found
+            gone.update(id(part) for part in parts)
+    kept = [operation for operation in operations if id(operation) not in gone]
+    body = Block(function.body.inputs, kept, function.body.outputs, function.body.place)
+    return replace(function, body=body)
+
+
+def _attention(
+    last: Operation, makers: dict[str, Operation], uses: Counter[str], constants: dict[str, Operation]
+) -> tuple[Operation, list[Operation]] | None:
+    if last.type != "matmul" or _flag(last, "transpose_x", constants) or _flag(last, "transpose_y", constants):
+        return None
+    softmax = _only_use(last, "x", "softmax", makers, uses)
+    if softmax is None or _integer(softmax, "axis", constants) not in (None, -1, 3):
+        return None
+    parts = [softmax]
+    inputs: dict[str, list[Argument]] = {"value": last.inputs["y"]}
+    source, parameter = softmax, "x"
+    added = _only_use(source, parameter, "add", makers, uses)
+    if added is not None:
+        parts.append(added)
+        side = _other_side(added, ("mul", "matmul"), makers)
+        if side is None:
+            return None
+        inputs["mask"] = added.inputs["y" if side == "x" else "x"]
+        source, parameter = added, side
+    scaled = _only_use(source, parameter, "mul", makers, uses)
+    if scaled is not None:
+        parts.append(scaled)
+        side = _other_side(scaled, ("matmul",), makers)
+        factor = scaled.inputs["y" if side == "x" else "x"]
+        if side is None or not _is_scalar_constant(factor, constants):
+            return None
+        inputs["scale"] = factor
+        source, parameter = scaled, side
+    product = _only_use(source, parameter, "matmul", makers, uses)
+    if product is None or _flag(product, "transpose_x", constants):
+        return None
+    parts.append(product)
+    if not all(_rank_is_four(part) for part in (product, last)):
+        return None
+    inputs |= {"query": product.inputs["x"], "key": product.inputs["y"]}
+    if "transpose_y" in product.inputs:
+        inputs["transpose_y"] = product.inputs["transpose_y"]
+    return Operation(ATTENTION, last.name, inputs, last.outputs, place=last.place), parts
+
+
+def _only_use(
+    operation: Operation, parameter: str, type: str, makers: dict[str, Operation], uses: Counter[str]
+) -> Operation | None:
+    """The op of this type that makes an argument, if nothing else reads what it makes."""
+    arguments = operation.inputs.get(parameter, [])
+    name = arguments[0] if len(arguments) == 1 else None
+    maker = makers.get(name) if isinstance(name, str) else None
+    return maker if maker is not None and maker.type == type and uses[str(name)] == 1 else None
+
+
+def _other_side(operation: Operation, types: tuple[str, ...], makers: dict[str, Operation]) -> str | None:
+    """The operand of a commutative op that one of these op types makes."""
+    for parameter in ("x", "y"):
+        name = operation.inputs[parameter][0]
+        if isinstance(name, str) and name in makers and makers[name].type in types:
+            return parameter
+    return None
+
+
+def _constant(arguments: list[Argument], constants: dict[str, Operation]) -> Value | None:
+    argument = arguments[0] if len(arguments) == 1 else None
+    if isinstance(argument, str) and argument in constants:
+        held = constants[argument].inputs.get("val", [])
+        argument = held[0] if held else None
+    return argument if isinstance(argument, Value) else None
+
+
+def _is_scalar_constant(arguments: list[Argument], constants: dict[str, Operation]) -> bool:
+    value = _constant(arguments, constants)
+    return value is not None and isinstance(value.type, TensorType) and set(value.type.shape or ()) <= {1}
+
+
+def _flag(operation: Operation, parameter: str, constants: dict[str, Operation]) -> bool:
+    return bool(_integer(operation, parameter, constants))
+
+
+def _integer(operation: Operation, parameter: str, constants: dict[str, Operation]) -> int | None:
+    if parameter not in operation.inputs:
+        return None
+    value = _constant(operation.inputs[parameter], constants)
+    datum = value.load() if value is not None else None
+    return int(datum.item()) if isinstance(datum, Tensor) and datum.numel() == 1 else -2
+
+
+def _rank_is_four(operation: Operation) -> bool:
+    type = operation.outputs[0][1] if operation.outputs else None
+    return isinstance(type, TensorType) and type.shape is not None and len(type.shape) == 4 and type.dtype.is_float

@@ -1,0 +1,87 @@
+"""Attention that a program spells out runs as one kernel in fp32, and only where nothing can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coremltools.converters.mil import Builder as mb  # noqa: N813
+
+import milrun
+from milrun.protobuf import model_class
+from tests.milrun.packages import program, save
+
+_SHAPES = [(1, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 8), (1, 1, 5, 7)]
+_RNG = np.random.default_rng(0)
+_INPUTS = dict(zip("qkvm", (_RNG.standard_normal(shape).astype(np.float32) for shape in _SHAPES), strict=True))
+
+
+def _attention(folder: Path, *, masked: bool = True, shows_weights: bool = False, half: bool = False) -> Path:
+    def body(q, k, v, m):  # type: ignore[no-untyped-def]
+        scores = mb.mul(x=mb.matmul(x=q, y=k, transpose_y=True), y=np.float32(0.3))
+        scores = mb.add(x=scores, y=m) if masked else scores
+        weights = mb.softmax(x=scores, axis=-1, name="weights")
+        y = mb.matmul(x=weights, y=v, name="y")
+        return (y, weights) if shows_weights else (y, mb.identity(x=m, name="m2"))
+
+    return save(folder / "m.mlpackage", program(body, _SHAPES), half=half)
+
+
+def _expected(inputs: dict[str, Any], masked: bool) -> Any:
+    q, k, v, m = (inputs[name].astype(np.float64) for name in "qkvm")
+    scores = q @ k.swapaxes(-1, -2) * 0.3 + (m if masked else 0)
+    with np.errstate(invalid="ignore"):
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True) @ v
+
+
+def _op_types(model: Any) -> set[str]:
+    return {operation.type for operation in model.step_operations()}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_one_step_in_fp32_and_gives_the_same(tmp_path: Path, masked: bool) -> None:
+    model = milrun.load(_attention(tmp_path, masked=masked), numerics="fp32")
+    assert "fused_attention" in _op_types(model)
+    assert not {"softmax", "matmul"} & _op_types(model)
+    np.testing.assert_allclose(model.predict(_INPUTS)["y"], _expected(_INPUTS, masked), atol=1e-5)
+
+
+def test_a_row_that_is_masked_altogether_stays_nan(tmp_path: Path) -> None:
+    mask = np.zeros((1, 1, 5, 7), np.float32)
+    mask[0, 0, 2] = -np.inf
+    inputs = _INPUTS | {"m": mask}
+    found = milrun.load(_attention(tmp_path), numerics="fp32").predict(inputs)["y"]
+    assert np.isnan(found[:, :, 2]).all()
+    assert np.isfinite(found[:, :, 3]).all()
+    np.testing.assert_allclose(found, _expected(inputs, True), atol=1e-5)
+
+
+def test_what_is_asked_for_in_between_is_kept(tmp_path: Path) -> None:
+    model = milrun.load(_attention(tmp_path, shows_weights=True), numerics="fp32")
+    assert "softmax" in _op_types(model)
+    assert set(model.predict(_INPUTS)) >= {"y", "weights"}
+
+
+def test_declared_rounds_after_every_op_and_fuses_nothing(tmp_path: Path) -> None:
+    assert {"softmax", "matmul"} <= _op_types(milrun.load(_attention(tmp_path, half=True)))
+
+
+def test_a_trace_shows_every_value(tmp_path: Path) -> None:
+    model = milrun.load(_attention(tmp_path), numerics="fp32")
+    assert {"softmax", "matmul", "add", "mul"} <= {tap.op_type for tap in model.trace(_INPUTS)}
+
+
+def test_no_package_can_name_an_op_of_our_own(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.mlpackage", program(lambda x: mb.sigmoid_hard(x=x, alpha=0.5, beta=0.5), [(2,)]))
+    file = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = model_class()()
+    spec.ParseFromString(file.read_bytes())
+    for operation in spec.mlProgram.functions["main"].block_specializations["CoreML7"].operations:
+        if operation.type == "sigmoid_hard":
+            operation.type = "fused_attention"
+    file.write_bytes(spec.SerializeToString())
+    with pytest.raises(milrun.ModelError, match="no implementation in iOS17 for fused_attention"):
+        milrun.load(path)
