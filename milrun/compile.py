@@ -12,7 +12,7 @@ import milrun.ops  # noqa: F401 (registers the ops)
 from milrun import kernels
 from milrun.calls import Call
 from milrun.errors import ModelError
-from milrun.fusion import INTERNAL, fuse
+from milrun.fusion import INTERNAL, broadcast_selects, fuse_attention
 from milrun.guard import Guard, budget, depends_on_data
 from milrun.numerics import Numerics
 from milrun.plan import BlockPlan, Context, Env, Step, branch, loop, watched
@@ -59,8 +59,9 @@ def unsupported(function: Function) -> list[Operation]:
 
 def compile_function(function: Function, numerics: Numerics, *, fold: bool = True, guard: Guard | None = None) -> Plan:
     """Compile a function. With ``fold`` off every op stays a step of its own, as tracing wants it."""
-    if fold and numerics.name == "fp32":
-        function = fuse(function)
+    if fold:
+        function = broadcast_selects(function)
+        function = fuse_attention(function) if numerics.name == "fp32" else function
     shared = Compilation(function, numerics, fold, guard or Guard(budget(0)))
     scope: Scope = ChainMap({name: Ref(type, shared.new_slot()) for name, type in function.inputs})
     if len(scope) != len(function.inputs):

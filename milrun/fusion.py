@@ -1,6 +1,7 @@
-"""What MIL spells out in several ops and torch has as one, recognised where every intermediate rounding is fp32.
+"""What MIL spells out in several ops and torch has as one.
 
-Only numerics ``fp32`` may fuse: ``declared`` rounds after each op, and a fused kernel does not.
+Attention is fused in numerics ``fp32`` alone: ``declared`` rounds after each op, and a fused kernel does not.
+A ``tile`` that only gives a ``select`` operands of one shape is left out in all numerics: torch broadcasts by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.program import Argument, Block, Function, Operation, TensorType, Value, names_read
+from milrun.program import Argument, Block, Function, Operation, TensorType, Type, Value, names_read
 from milrun.registry import op
 
 ATTENTION = "fused_attention"
@@ -44,7 +45,7 @@ def fused_attention(
     return torch.matmul(torch.softmax(scores, -1), value)
 
 
-def fuse(function: Function) -> Function:
+def fuse_attention(function: Function) -> Function:
     """The function with attention in one op wherever its body spells it out and keeps the parts to itself."""
     operations = list(function.body.operations)
     makers = {name: operation for operation in operations for name, _ in operation.outputs}
@@ -99,6 +100,56 @@ def _attention(
     if "transpose_y" in product.inputs:
         inputs["transpose_y"] = product.inputs["transpose_y"]
     return Operation(ATTENTION, last.name, inputs, last.outputs, place=last.place), parts
+
+
+def broadcast_selects(function: Function) -> Function:
+    """The function without the tiles that every reader, a select with another operand of full shape, can do without."""
+    operations = function.body.operations
+    types = dict(function.inputs) | {name: type for operation in operations for name, type in operation.outputs}
+    constants = {op.outputs[0][0]: op for op in operations if op.type == "const" and op.outputs}
+    tiles = {op.outputs[0][0]: op for op in operations if _is_broadcast(op, types, constants)}
+    uses = Counter(names_read(function.body))
+    for operation in operations:
+        if operation.type == "select":
+            names = [argument for group in operation.inputs.values() for argument in group if isinstance(argument, str)]
+            whole = [name for name in names if name not in tiles]
+            if any(_shape(types.get(name)) == _shape(operation.outputs[0][1]) for name in whole):
+                uses.subtract(names)
+    spared = {name: tile for name, tile in tiles.items() if uses[name] == 0}
+    kept = [
+        replace(operation, inputs={key: _without(group, spared) for key, group in operation.inputs.items()})
+        if operation.type == "select"
+        else operation
+        for operation in operations
+        if not operation.outputs or operation.outputs[0][0] not in spared
+    ]
+    body = Block(function.body.inputs, kept, function.body.outputs, function.body.place)
+    return replace(function, body=body)
+
+
+def _is_broadcast(operation: Operation, types: dict[str, Type], constants: dict[str, Operation]) -> bool:
+    """Whether an op repeats axes of size 1, and nothing else, by sizes that are known."""
+    if operation.type != "tile" or len(operation.outputs) != 1:
+        return False
+    source = operation.inputs.get("x", [None])[0]
+    before, after = _shape(types.get(source) if isinstance(source, str) else None), _shape(operation.outputs[0][1])
+    if before is None or after is None or len(before) != len(after):
+        return False
+    reps = _constant(operation.inputs.get("reps", []), constants)
+    wanted = reps.load() if reps is not None else None
+    factors = wanted.tolist() if isinstance(wanted, Tensor) else None
+    sizes = list(zip(before, after, strict=True))
+    return factors == [new if old == 1 else 1 for old, new in sizes] and all(old in (1, new) for old, new in sizes)
+
+
+def _shape(type: Type | None) -> tuple[int | None, ...] | None:
+    """The shape of a tensor type if all of it is known."""
+    known = isinstance(type, TensorType) and type.shape is not None and None not in type.shape
+    return type.shape if known and isinstance(type, TensorType) else None
+
+
+def _without(group: list[Argument], tiles: dict[str, Operation]) -> list[Argument]:
+    return [tiles[a].inputs["x"][0] if isinstance(a, str) and a in tiles else a for a in group]
 
 
 def _only_use(

@@ -74,6 +74,25 @@ def test_a_trace_shows_every_value(tmp_path: Path) -> None:
     assert {"softmax", "matmul", "add", "mul"} <= {tap.op_type for tap in model.trace(_INPUTS)}
 
 
+def _select(folder: Path, *, also_read: bool) -> Path:
+    def body(q, k, v, m):  # type: ignore[no-untyped-def]
+        one = mb.slice_by_index(x=q, begin=[0, 0, 0, 0], end=[1, 2, 1, 8])
+        row = mb.tile(x=one, reps=[1, 1, 7, 1], name="row")
+        y = mb.select(cond=mb.greater(x=k, y=np.float32(0)), a=row, b=v, name="y")
+        return (y, mb.exp(x=row, name="e"), m) if also_read else (y, m)
+
+    return save(folder / "m.mlpackage", program(body, _SHAPES), passes=False)
+
+
+@pytest.mark.parametrize("numerics", ["fp32", "declared"])
+@pytest.mark.parametrize("also_read", [False, True])
+def test_a_tile_is_left_out_where_select_broadcasts(tmp_path: Path, numerics: str, also_read: bool) -> None:
+    model = milrun.load(_select(tmp_path, also_read=also_read), numerics=numerics)
+    assert ("tile" in _op_types(model)) == also_read
+    expected = np.where(_INPUTS["k"] > 0, _INPUTS["q"][:, :, :1], _INPUTS["v"])
+    np.testing.assert_array_equal(model.predict(_INPUTS)["y"], expected)
+
+
 def test_no_package_can_name_an_op_of_our_own(tmp_path: Path) -> None:
     path = save(tmp_path / "m.mlpackage", program(lambda x: mb.sigmoid_hard(x=x, alpha=0.5, beta=0.5), [(2,)]))
     file = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
