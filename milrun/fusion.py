@@ -19,6 +19,8 @@ from milrun.registry import op
 ATTENTION = "fused_attention"
 INTERNAL = frozenset({ATTENTION})
 """Op types of our own, which no package may name."""
+_KERNEL_PAYS_FROM = 4
+"""Queries from which torch's attention kernel is faster than its parts."""
 
 
 @op(ATTENTION)
@@ -94,7 +96,7 @@ def _attention(
     if product is None or _flag(product, "transpose_x", constants):
         return None
     parts.append(product)
-    if not all(_rank_is_four(part) for part in (product, last)):
+    if not all(_rank_is_four(part) for part in (product, last)) or _has_few_rows(last):
         return None
     inputs |= {"query": product.inputs["x"], "key": product.inputs["y"]}
     if "transpose_y" in product.inputs:
@@ -194,6 +196,12 @@ def _integer(operation: Operation, parameter: str, constants: dict[str, Operatio
     value = _constant(operation.inputs[parameter], constants)
     datum = value.load() if value is not None else None
     return int(datum.item()) if isinstance(datum, Tensor) and datum.numel() == 1 else -2
+
+
+def _has_few_rows(operation: Operation) -> bool:
+    type = operation.outputs[0][1]
+    rows = type.shape[-2] if isinstance(type, TensorType) and type.shape else None
+    return rows is not None and rows < _KERNEL_PAYS_FROM
 
 
 def _rank_is_four(operation: Operation) -> bool:
