@@ -88,7 +88,7 @@ class _BlockBuilder:
             if isinstance(ref.type, StateType):
                 raise ModelError(f"{block.place}: the output {name!r} of a block is a state")
         outputs = tuple(self.values.stored(ref) for ref in refs)
-        plan = BlockPlan(inputs, outputs, self.steps)
+        plan = BlockPlan(inputs, outputs, self.steps, kernels.unroll)
         plan.mark_lifetimes(self.shared.kept)
         return plan
 

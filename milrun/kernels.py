@@ -5,14 +5,14 @@ A closure exists per number of operands, since at a microsecond per torch call e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from milrun.plan import Env
+from milrun.plan import Env, Step
 
 Kernel = Callable[..., Any]
 
@@ -35,6 +35,40 @@ class Operand:
         return value if self.convert is None else self.convert(value)
 
 
+@dataclass(frozen=True)
+class Inline:
+    """What a plain step does, for a program that does it without calling the step."""
+
+    kernel: Kernel
+    slots: tuple[int, ...]
+    out: int
+    want: torch.dtype | None
+
+
+def unroll(steps: Sequence[Step]) -> tuple[Callable[[Env], None], list[Step]]:
+    """One function that runs all steps, and which step each of its lines belongs to.
+
+    At a microsecond or two per torch call, a loop over steps and a call for each of them can be felt. The source is
+    made of numbers alone: nothing of a package's text gets into it.
+    """
+    names: dict[str, Any] = {"stored_as": stored_as}
+    lines, owners = ["def program(env):", "    pass"], [steps[0], steps[0]] if steps else []
+    for index, step in enumerate(steps):
+        inline: Inline | None = getattr(step.run, "inline", None)
+        if inline is None:
+            names[f"run{index}"] = step.run
+            lines.append(f"    run{index}(env)")
+        else:
+            names |= {f"kernel{index}": inline.kernel, f"want{index}": inline.want}
+            operands = ", ".join(f"env[{slot}]" for slot in inline.slots)
+            stored = "y" if inline.want is None else f"y if y.dtype is want{index} else stored_as(y, want{index})"
+            lines += [f"    y = kernel{index}({operands})", f"    env[{inline.out}] = {stored}"]
+        lines += [f"    env[{slot}] = None" for slot in step.dead]
+        owners += [step] * (len(lines) - len(owners))
+    exec(compile("\n".join(lines), "<plan>", "exec"), names)
+    return names["program"], owners
+
+
 def bind(
     kernel: Kernel,
     positions: list[str],
@@ -51,43 +85,21 @@ def bind(
         kernel = partial(kernel, **constants)
     leading = [operand.name for operand in operands] == positions[: len(operands)]
     if leading and all(operand.is_plain for operand in operands):
-        slots = [operand.slots[0] for operand in operands]
+        slots = tuple(operand.slots[0] for operand in operands)
         if len(writes) > 1:
             return _several(kernel, slots, writes, wants)
-        if len(writes) == 1 and len(slots) in _SIMPLE:
-            return _SIMPLE[len(slots)](kernel, slots, writes[0], wants[0])
+        if len(writes) == 1:
+            return _plain(kernel, slots, writes[0], wants[0])
     if leading and len(writes) == 1 and len(operands) == 1 and operands[0].convert is None:
         return _variadic(kernel, operands[0].slots, writes[0], wants[0])
     return _general(kernel, operands, writes, wants)
 
 
-def _unary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
-    (a,) = slots
-
+def _plain(kernel: Kernel, slots: tuple[int, ...], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
     def run(env: Env) -> None:
-        y = kernel(env[a])
-        env[out] = y if y.dtype is want else stored_as(y, want)
+        env[out] = stored_as(kernel(*[env[slot] for slot in slots]), want)
 
-    return run
-
-
-def _binary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
-    a, b = slots
-
-    def run(env: Env) -> None:
-        y = kernel(env[a], env[b])
-        env[out] = y if y.dtype is want else stored_as(y, want)
-
-    return run
-
-
-def _ternary(kernel: Kernel, slots: list[int], out: int, want: torch.dtype | None) -> Callable[[Env], None]:
-    a, b, c = slots
-
-    def run(env: Env) -> None:
-        y = kernel(env[a], env[b], env[c])
-        env[out] = y if y.dtype is want else stored_as(y, want)
-
+    run.inline = Inline(kernel, slots, out, want)  # type: ignore[attr-defined]
     return run
 
 
@@ -100,7 +112,7 @@ def _variadic(kernel: Kernel, slots: tuple[int, ...], out: int, want: torch.dtyp
 
 
 def _several(
-    kernel: Kernel, slots: list[int], writes: tuple[int, ...], wants: tuple[torch.dtype | None, ...]
+    kernel: Kernel, slots: tuple[int, ...], writes: tuple[int, ...], wants: tuple[torch.dtype | None, ...]
 ) -> Callable[[Env], None]:
     results = tuple(zip(writes, wants, strict=True))
 
@@ -109,9 +121,6 @@ def _several(
             env[out] = stored_as(y, want)
 
     return run
-
-
-_SIMPLE = {1: _unary, 2: _binary, 3: _ternary}
 
 
 def _general(

@@ -7,8 +7,9 @@ constants, every other slot is filled by one step and emptied after the last ste
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,8 +70,8 @@ class BlockPlan:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     steps: list[Step] = field(default_factory=list)
-    program: list[tuple[Callable[[Env], None], tuple[int, ...]]] = field(default_factory=list)
-    """What the steps run and which slots they empty, without the rest of them: for the loop that must be fast."""
+    unroll: Callable[[Sequence[Step]], tuple[Callable[[Env], None], list[Step]]] | None = None
+    """Makes one function of all steps, for runs that nobody watches, and tells which step each line belongs to."""
 
     def reads(self) -> frozenset[int]:
         """Slots that the block takes from outside."""
@@ -93,7 +94,11 @@ class BlockPlan:
                 dead.setdefault(index, []).append(slot)
         for index, step in enumerate(self.steps):
             step.dead = tuple(dead.get(index, ()))
-        self.program = [(step.run, step.dead) for step in self.steps]
+
+    @cached_property
+    def program(self) -> tuple[Callable[[Env], None], list[Step]]:
+        assert self.unroll is not None
+        return self.unroll(self.steps)
 
 
 def execute(block: BlockPlan, env: Env) -> None:
@@ -109,16 +114,14 @@ def execute(block: BlockPlan, env: Env) -> None:
             for slot in step.dead:
                 env[slot] = None
         return
-    index = -1
+    run, owners = block.program
     try:
-        for index, (run, dead) in enumerate(block.program):  # noqa: B007 (it is, where a step fails)
-            run(env)
-            for slot in dead:
-                env[slot] = None
+        run(env)
     except ModelError:
         raise
     except Exception as error:
-        raise _failure(block.steps[index], error) from error
+        inside = error.__traceback__.tb_next if error.__traceback__ else None
+        raise _failure(owners[inside.tb_lineno - 1 if inside else 0], error) from error
 
 
 def watched(step: Step, env: Env) -> None:

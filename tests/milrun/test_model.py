@@ -214,3 +214,19 @@ def test_ops_without_an_implementation_are_refused_at_load_all_at_once(tmp_path:
 def test_a_model_of_coremltools_is_loaded_from_its_package(tmp_path: Path) -> None:
     model = ct.models.MLModel(str(_linear(tmp_path / "a.mlpackage", 1.0)), skip_model_load=True)
     assert milrun.load(model).predict({"x": np.ones((1, 3))})["y"][0, 0] == 3
+
+
+def test_a_fault_in_a_later_run_names_its_op_like_one_in_the_first(tmp_path: Path) -> None:
+    def body(x, i):  # type: ignore[no-untyped-def]
+        h = mb.mul(x=mb.add(x=x, y=1.0), y=2.0)
+        return mb.exp(x=mb.gather(x=h, indices=i, axis=0, name="picked"), name="y")
+
+    source = program(body, [(3,), (2,)], [types.fp32, types.int32])
+    model = milrun.load(save(tmp_path / "m.mlpackage", source))
+    for indices in ([0, 2], [0, 1], [0, 9], [2, 2]):
+        inputs = {"x": np.zeros(3), "i": np.array(indices)}
+        if max(indices) < 3:
+            np.testing.assert_allclose(model.predict(inputs)["y"], np.exp([2.0, 2.0]), rtol=1e-6)
+        else:
+            with pytest.raises(milrun.ModelError, match=r"function 'main': op 'picked' \(gather\) failed: .*9"):
+                model.predict(inputs)
