@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import struct
+import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,8 @@ class BlobFile:
             raise ModelError(f"{path}: the weight file can't be mapped: {error}") from error
         if len(self._data) < _HEADER.size:
             raise ModelError(f"{path}: the weight file has {len(self._data)} bytes, less than its header")
+        self._address = int(np.frombuffer(self._data, np.uint8).ctypes.data)
+        _FILES.add(self)
         _, version = _HEADER.unpack_from(self._data, 0)
         if version != _VERSION:
             raise ModelError(f"{path}: weight file version {version}, only {_VERSION} is known")
@@ -86,6 +90,26 @@ class BlobFile:
         if size != needed or padding_bits != needed * 8 - count(shape) * dtype.bits:
             raise ModelError(f"{where} has {size} bytes, a {dtype} tensor of shape {shape} takes {needed}")
         return decode(memoryview(self._data)[start : start + size], dtype, shape)
+
+    def forget(self, address: int, size: int) -> None:
+        """Let go of the pages that lie within these bytes, if they are of this file: it is read again if need be."""
+        start, end = address - self._address, address - self._address + size
+        if start >= 0 and end <= len(self._data):
+            first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+            if first < last:
+                self._data.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+_FILES: weakref.WeakSet[BlobFile] = weakref.WeakSet()
+
+
+def forget(*weights: Tensor) -> None:
+    """Say that weights will hardly be read again as they lie in their file: a kernel holds them in another form."""
+    # Elsewhere the advice may mean something else; mapped pages that nobody reads go by themselves in the end.
+    if sys.platform == "linux":
+        for weight in weights:
+            for file in _FILES:
+                file.forget(weight.data_ptr(), weight.numel() * weight.element_size())
 
 
 def count(shape: tuple[int, ...]) -> int:

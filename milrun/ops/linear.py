@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from milrun.blob import forget
 from milrun.registry import op, prepare
 
 _PACKING_PAYS_FROM = 2**18
@@ -40,7 +41,9 @@ def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] |
             if x.numel() < _PACKING_PAYS_ROWS * x.shape[-1]:
                 return F.linear(x, plain, bias)
             # At the first use that gains by it, and in place of the plain weight: a model keeps one form of each.
-            packed, plain = pack(plain.contiguous(), None), None
+            packed = pack(plain.contiguous(), None)
+            forget(plain)
+            plain = None
         out: Tensor = multiply(x, packed, bias, "none", [], "")
         return out
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from milrun.blob import forget
 from milrun.ops.recurrent import Activation, Kernel, check_direction, find_activation, reordered, sequence
 from milrun.registry import op, prepare
 
@@ -67,6 +68,8 @@ def _fused_lstm(cells: list[_LstmCell]) -> Callable[[Tensor, Tensor, Tensor], tu
         shapes = [tuple(t.shape) for t in (cell.weight_ih, cell.weight_hh, cell.bias) if t is not None]
         if shapes != [(4 * hidden, features), (4 * hidden, hidden), (4 * hidden,)][: len(shapes)]:
             raise ValueError(f"lstm: weights of shapes {shapes} do not fit each other")
+
+    forget(*(weight for cell in cells for weight in (cell.weight_ih, cell.weight_hh)))
 
     def run(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch = x.shape[1]
