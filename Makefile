@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONUNBUFFERED := 1
+# The converter's progress bars.
+export TQDM_DISABLE := 1
 
 .PHONY: example test lint unit conformance conformance-sample fuzz bench lock clean
 

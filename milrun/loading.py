@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,11 @@ class Pipeline:
             values |= self._run(part, {name: values[name] for name in part.inputs})
         return {name: values[name] for name in self.outputs}
 
-    def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[Tap]:
+    def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Generator[Tap, None, dict[str, Any]]:
         values = self._take(inputs, state)
         for part in self.parts.values():
-            given = {name: values[name] for name in part.inputs}
-            yield from part.trace(given)
-            values |= part.predict(given)
+            values |= yield from part.trace({name: values[name] for name in part.inputs})
+        return {name: values[name] for name in self.outputs}
 
     def make_state(self) -> State:
         return State({})

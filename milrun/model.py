@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,11 @@ class Model:
             self._known.add(shapes)
         return self._finish(self._plan, env)
 
-    def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[Tap]:
-        """Run the model and hand out every value that the program names, in order, as it is computed."""
+    def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Generator[Tap, None, dict[str, Any]]:
+        """Run the model and hand out every value that the program names, in order, as it is computed.
+
+        What ``predict`` would give is the generator's return value.
+        """
         plan = self._traceable
         context = self._context(state)
         env, _ = self._start(plan, inputs, context)
@@ -94,7 +97,7 @@ class Model:
             with torch.inference_mode():
                 tap = next(taps, None)
             if tap is None:
-                return
+                return self._finish(plan, env)
             yield tap
 
     def step_operations(self) -> list[Operation]:

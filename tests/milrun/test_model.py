@@ -144,6 +144,17 @@ def _linear(path: Path, value: float, name: str = "x", out: str = "y") -> Path:
     )
 
 
+def test_a_trace_returns_what_a_prediction_would(stateful: Any) -> None:
+    results = []
+
+    def traced(inputs: dict[str, Any]) -> Any:
+        results.append((yield from stateful.trace(inputs, stateful.make_state())))
+
+    x = {"x": np.full((1, 4), 0.3)}
+    assert list(traced(x))
+    np.testing.assert_array_equal(results[0]["y"], stateful.predict(x, stateful.make_state())["y"])
+
+
 def test_functions_of_a_package_are_chosen_by_name(tmp_path: Path) -> None:
     description = ct.utils.MultiFunctionDescriptor()
     for name, value in (("one", 1.0), ("two", 2.0)):
