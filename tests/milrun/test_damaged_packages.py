@@ -88,3 +88,10 @@ def test_an_undamaged_package_runs(worker: Worker, kind: Any) -> None:
 def test_a_damaged_package_runs_or_is_refused(worker: Worker, kind: str, damages: Any) -> None:
     outcome = worker.outcome([kind, damages])
     assert outcome in ALLOWED, f"{kind} after {damages}: {outcome}"
+
+
+@pytest.mark.parametrize("how", ["field", "operations", "truncate model", "truncate manifest", "flip header"])
+def test_damage_is_done_and_felt(worker: Worker, how: str) -> None:
+    """Else the test above would pass on packages that nothing has touched."""
+    outcomes = {worker.outcome([zoo.conv.__name__, [[how, 7 * number, 11 * number]]]) for number in range(1, 13)}
+    assert "ModelError" in outcomes
