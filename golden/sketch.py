@@ -1,0 +1,142 @@
+"""A tensor in few numbers: its hash, its statistics, and a sketch by which another recording of it is known."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLES = 2048
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+_CHUNK = 1 << 20
+
+RELATIVE_L2 = 1e-3
+"""How far the same truth may be off on another machine. Other instruction sets and other kernels were seen to move a
+well-conditioned stage by up to 2e-5."""
+ROOM = 2.0
+"""Times the spread that was measured at recording, where that is more; other instruction sets were seen to take 1.1."""
+WIDEST = 2.0
+"""Spread: two tensors of one rms that have nothing in common are 1.4 apart."""
+ZEROS = 1e-2
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Of the same truth on another machine. Averages hold where values do not; extremes are single values.
+
+    Where the spread is so wide that the sketch can't tell (a phase that is anyone's after minutes), averages still do.
+    """
+
+    relative_l2: float
+    averages: float
+    extremes: float
+
+    @staticmethod
+    def of(spread: float) -> Tolerance:
+        bound = max(RELATIVE_L2, ROOM * spread)
+        return Tolerance(bound, min(max(RELATIVE_L2, bound / 10), 0.05), max(10 * RELATIVE_L2, bound))
+
+
+def sha256(array: np.ndarray) -> str:
+    """Of dtype, shape and little-endian bytes: equal for equal tensors only, on every machine."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
+    digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def sketch(array: np.ndarray) -> np.ndarray:
+    """Up to 2,048 samples at one stride over the flat tensor.
+
+    The stride shares no factor with the size, so it falls into step with no axis: along each one the samples visit
+    every position in turn.
+    """
+    stride = max(1, -(-array.size // SAMPLES))
+    while math.gcd(stride, array.size) > 1:
+        stride += 1
+    return np.ascontiguousarray(array.reshape(-1)[::stride])
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the finite values. `zeros` and `nonfinite` are counts."""
+
+    min: float
+    max: float
+    mean: float
+    rms: float
+    zeros: int
+    nonfinite: int = 0
+
+    @staticmethod
+    def of(array: np.ndarray) -> Statistics:
+        low, high, total, squares, zeros, finite = math.inf, -math.inf, 0.0, 0.0, 0, 0
+        for (chunk,) in _chunks(array):
+            values = chunk[np.isfinite(chunk)]
+            if not values.size:
+                continue
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            total, squares = total + float(values.sum()), squares + float(values @ values)
+            zeros, finite = zeros + int((values == 0).sum()), finite + values.size
+        if not finite:
+            return Statistics(0.0, 0.0, 0.0, 0.0, 0, array.size)
+        mean, rms = total / finite, math.sqrt(squares / finite)
+        return Statistics(_short(low), _short(high), _short(mean), _short(rms), zeros, array.size - finite)
+
+    def moved(self, other: Statistics, size: int, tolerance: Tolerance) -> str:
+        """Which statistic of the other is farther off than rounding explains, or nothing."""
+        largest = max(abs(self.min), abs(self.max))
+        allowed = {
+            "min": tolerance.extremes * largest,
+            "max": tolerance.extremes * largest,
+            "mean": tolerance.averages * self.rms,
+            "rms": tolerance.averages * self.rms,
+            "zeros": ZEROS * size,
+            "nonfinite": 0,
+        }
+        for name, bound in allowed.items():
+            before, after = getattr(self, name), getattr(other, name)
+            if not abs(after - before) <= bound:
+                return f"{name} {before:.6g} → {after:.6g}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Distance:
+    relative_l2: float
+    max_abs: float
+
+
+def distance(expected: np.ndarray, actual: np.ndarray) -> Distance:
+    """Of two tensors of one shape. Infinite where one is finite and the other is not, or another non-finite value."""
+    difference, norm, largest = 0.0, 0.0, 0.0
+    for x, y in _chunks(expected, actual):
+        finite = np.isfinite(x)
+        if not np.array_equal(np.where(finite, 0.0, x), np.where(np.isfinite(y), 0.0, y), equal_nan=True):
+            return Distance(math.inf, math.inf)
+        x, y = x[finite], y[finite]
+        apart = y - x
+        difference, norm = difference + float(apart @ apart), norm + float(x @ x)
+        largest = max(largest, float(np.abs(apart).max(initial=0.0)))
+    if not difference:
+        return Distance(0.0, 0.0)
+    return Distance(math.sqrt(difference / norm) if norm else math.inf, largest)
+
+
+def exact(array: np.ndarray) -> bool:
+    """Whole numbers carry decisions, not roundings."""
+    return bool(array.dtype.kind != "f")
+
+
+def _chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, _CHUNK):
+        yield [array[start : start + _CHUNK].astype(np.float64) for array in flat]
+
+
+def _short(value: float) -> float:
+    """Nine digits tell fp32 values apart, and summing in another order does not show."""
+    return float(f"{value:.9g}")

@@ -1,0 +1,219 @@
+"""What a system declares: its cases, its reference, its stages and the variants that ship. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Arrays = Mapping[str, np.ndarray]
+Precision = Literal["float32", "float16"]
+Kind = Literal["features", "durations", "pitch", "audio"]
+ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dynamic size, `scale * name + offset`, where `name` runs from `low` to `high`."""
+
+    name: str
+    low: int
+    high: int
+    scale: int = 1
+    offset: int = 0
+
+    def __rmul__(self, factor: int) -> Dim:
+        return Dim(self.name, self.low, self.high, self.scale * factor, self.offset * factor)
+
+    def __add__(self, offset: int) -> Dim:
+        return Dim(self.name, self.low, self.high, self.scale, self.offset + offset)
+
+    def at(self, value: int) -> int:
+        return self.scale * value + self.offset
+
+    def __str__(self) -> str:
+        scaled = self.name if self.scale == 1 else f"{self.scale}·{self.name}"
+        return f"{scaled}+{self.offset}" if self.offset else scaled
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output. `dtype` "real" means the precision that the variant computes in; `kind` says what the
+    numbers mean, and so which metrics compare them."""
+
+    dtype: Literal["real", "float16", "float32", "int32"]
+    shape: tuple[int | Dim, ...]
+    kind: Kind = "features"
+
+    def dtype_in(self, variant: Variant) -> str:
+        return variant.precision if self.dtype == "real" else self.dtype
+
+    def sizes(self, bindings: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where each dimension has the size that `bindings` gives its name."""
+        return tuple(size.at(bindings[size.name]) if isinstance(size, Dim) else size for size in self.shape)
+
+    def bind(self, shape: tuple[int, ...], bindings: dict[str, int]) -> str | None:
+        """Reads dimension sizes off an actual shape into `bindings`; says what does not fit, or None."""
+        if len(shape) != len(self.shape):
+            return f"rank {len(shape)} where {len(self.shape)} is declared"
+        for axis, (declared, actual) in enumerate(zip(self.shape, shape, strict=True)):
+            if not isinstance(declared, Dim):
+                if declared != actual:
+                    return f"axis {axis} is {actual} where {declared} is declared"
+                continue
+            value, rest = divmod(actual - declared.offset, declared.scale)
+            known = bindings.setdefault(declared.name, value)
+            if rest or known != value:
+                return f"axis {axis} is {actual} where {declared} is {declared.at(known)}"
+            if not declared.low <= value <= declared.high:
+                return f"axis {axis}: {declared.name} is {value}, outside {declared.low} to {declared.high}"
+        return None
+
+
+def real(*shape: int | Dim, kind: Kind = "features") -> Tensor:
+    return Tensor("real", shape, kind)
+
+
+def f32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
+    return Tensor("float32", shape, kind)
+
+
+def i32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
+    return Tensor("int32", shape, kind)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to ship a stage. Exactly one variant of a stage ships."""
+
+    name: str
+    precision: Precision
+    palettize: int | None = None
+    ships: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One deployable graph.
+
+    `module` makes the traceable module from the upstream model; its forward takes the inputs in their order and
+    returns the outputs in theirs. `trace_at` gives the sizes of the dynamic dimensions while tracing.
+    """
+
+    name: str
+    module: Callable[[Any], torch.nn.Module]
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    variants: tuple[Variant, ...]
+    trace_at: Mapping[str, int] = field(default_factory=dict)
+    compute_units: ComputeUnits = "ALL"
+    target: str = "iOS17"
+
+    def variant(self, name: str) -> Variant:
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(variant.name for variant in self.variants)
+        raise ValueError(f"stage {self.name} has no variant {name!r}; it has {known}")
+
+    @property
+    def shipping(self) -> Variant:
+        return next(variant for variant in self.variants if variant.ships)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One named input to a whole system. Its inputs are all that a run of it depends on, noise included."""
+
+    name: str
+    inputs: Arrays
+    short: bool = False
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A published checkpoint, pinned: nothing else is ever taken for it."""
+
+    repository: str
+    filename: str
+    revision: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Seam:
+    """What crossed one stage of the upstream model: a golden is a list of these."""
+
+    stage: str
+    inputs: Arrays
+    outputs: Arrays
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The authors' own model, unpatched, in fp32.
+
+    `seed` writes the seeded checkpoint in the upstream's own format; `build` has the upstream load a checkpoint;
+    `record` runs a case and yields each seam in the order of the data. `packages` are the distributions whose versions
+    decide what is computed.
+    """
+
+    name: str
+    sample_rate: int
+    cases: tuple[Case, ...]
+    packages: tuple[str, ...]
+    checkpoint: Hub
+    seed: Callable[[Path], None]
+    build: Callable[[Path], Any]
+    record: Callable[[Any, Case], Iterator[Seam]]
+
+    def case(self, name: str) -> Case:
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise ValueError(f"{self.name} has no case {name!r}; it has {', '.join(case.name for case in self.cases)}")
+
+
+class Run(Protocol):
+    """What the host glue is given: the stages, and a place to state its decisions."""
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        """The stage's outputs."""
+        ...
+
+    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
+        """States a decision, such as durations, on its way into a stage; gives the value to go on with.
+
+        The decision is judged as it was made. What follows goes on with upstream's, so that it stays comparable frame
+        by frame, and one decision is not judged again at every stage behind it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class System:
+    """One ported speech system: its truth, its stages, and the host glue that runs them one after another.
+
+    `chain` feeds each stage what the stages before it gave, as the app does.
+    """
+
+    reference: Reference
+    stages: tuple[Stage, ...]
+    chain: Callable[[Run, Case], None]
+
+    @property
+    def name(self) -> str:
+        return self.reference.name
+
+    def stage(self, name: str) -> Stage:
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(stage.name for stage in self.stages)}")

@@ -1,0 +1,26 @@
+"""Which metrics compare which kind of tensor. Each set sees every fault that matters for its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from parity.declarations import Kind
+
+_SHAPE_AND_SCALE = ("cosine", "relative_l2", "rms_ratio", "max_relative")
+
+KINDS: Mapping[Kind, tuple[str, ...]] = {
+    "features": (*_SHAPE_AND_SCALE, "envelope_distance"),
+    "durations": ("relative_l2", "rms_ratio", "max_abs", "frames_equal"),
+    "pitch": (*_SHAPE_AND_SCALE, "f0_correlation", "voicing_agreement"),
+    "audio": (
+        *_SHAPE_AND_SCALE,
+        "gain_db",
+        "dc_offset",
+        "shift",
+        "phase_error",
+        "log_mel_distance",
+        "mel_correlation",
+        "high_band_power",
+        "length_ratio",
+    ),
+}

@@ -1,0 +1,49 @@
+"""Builds missing artifacts ahead of the checks, side by side, and says how far it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from parity.artifacts import Built
+from parity.cache import Cache
+from parity.discovery import systems
+from parity.terminal import Progress
+from parity.weights import choose
+
+Needs = tuple[str, str, str]
+
+
+def build(needs: Sequence[Needs], weights: str, cache: Cache, progress: Progress) -> None:
+    """Builds each (system, stage, variant). One that can't be built is left to the check that wants it: that says why."""
+    workers = min(len(needs), os.cpu_count() or 1, 4)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        futures = {pool.submit(_build, need, weights, cache.root): need for need in needs}
+        progress.begin(", ".join(" ".join(need) for need in needs[:workers]))
+        try:
+            for future in as_completed(futures):
+                failed = " failed" if future.exception() else ""
+                progress.step(" ".join(futures[future]) + failed)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_benches: dict[tuple[str, str], Built] = {}
+
+
+def _build(need: Needs, weights: str, root: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    name, stage, variant = need
+    system = systems()[name]
+    if (name, weights) not in _benches:
+        cache = Cache(root)
+        _benches[name, weights] = Built(system, choose(system.reference, weights, cache), cache)
+    _benches[name, weights].get(system.stage(stage), system.stage(stage).variant(variant))

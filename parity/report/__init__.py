@@ -1,0 +1,32 @@
+"""A run record as a page, as Markdown and as JUnit XML. Only this room writes reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity import session
+from parity.files import write_atomically
+from parity.report import html, junit, markdown
+from parity.report.listening import Evidence
+from parity.session import RunRecord
+
+
+@dataclass(frozen=True)
+class Written:
+    page: Path
+    markdown: Path
+    junit: Path
+    record: Path
+
+
+def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable[RunRecord] = ()) -> Written:
+    """Writes report.html, report.md, junit.xml and last run.json, so that a complete run has its reports."""
+    written = Written(*(folder / name for name in ("report.html", "report.md", "junit.xml", session.RECORD)))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(written.page, html.render(record, evidence, history).encode())
+    write_atomically(written.markdown, markdown.render(record).encode())
+    write_atomically(written.junit, junit.render(record).encode())
+    session.save(record, folder)
+    return written

@@ -1,0 +1,151 @@
+"""Pictures of audio: spectrograms as PNG, waveforms and trends as SVG. No plotting library: a few lines each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import signal as dsp
+
+from parity.report.audio import Pair, Samples, decibels, difference, finite_part
+
+Image2D = NDArray[np.float64]
+
+COLUMNS, ROWS = 720, 144
+LEVELS = 64
+RANGE = 80.0
+"""Decibels from the loudest point to black."""
+SWING = 9.0
+"""Decibels of level difference at which its colour is full."""
+FAINT = 15.0
+"""Decibels above black below which a level difference is not heard, and over which its colour fades in."""
+
+# Perceptually even from black to cream, and from blue over near-black to orange.
+LOUDNESS = ("#07060e", "#1c1044", "#4f127b", "#812581", "#b5367a", "#e55064", "#fb8761", "#fec287", "#fcfdbf")
+EITHER = ("#8fd0ff", "#3d8fdc", "#1f4f86", "#16181f", "#8a4312", "#e07f26", "#ffd08a")
+
+
+def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
+    """Power in decibels, mel-spaced rows with the highest on top, for a signal that is `samples` long when whole."""
+    hop = max(64, -(-samples // COLUMNS))
+    size = max(1024, 1 << (hop - 1).bit_length())
+    padded = np.zeros(max(samples, size), np.float32)
+    padded[: len(signal)] = finite_part(signal)
+    transform = dsp.ShortTimeFFT(dsp.windows.hann(size, sym=False), hop, rate, scale_to="magnitude")
+    power = np.square(np.abs(transform.stft(padded)))
+    first = -transform.p_min
+    power = power[:, first : first + max(1, -(-samples // hop))]
+    edges = np.rint(_mel_edges(rate) / (rate / 2) * (power.shape[0] - 1)).astype(int)
+    rows = [power[low : max(high, low + 1)].mean(axis=0) for low, high in pairwise(edges)]
+    result: Image2D = 10 * np.log10(np.maximum(np.stack(rows[::-1]), 1e-16))
+    return result
+
+
+def spectra(pair: Pair) -> dict[str, bytes]:
+    """Four pictures on one scale: reference, candidate, how the level differs, and what was added or taken away."""
+    length = max(len(pair.reference), len(pair.candidate))
+    reference, candidate, error = (
+        spectrogram(signal, pair.rate, length) for signal in (pair.reference, pair.candidate, difference(pair))
+    )
+    top = max(float(reference.max()), float(candidate.max()), -120.0)
+    floor = top - RANGE
+    change = np.maximum(candidate, floor) - np.maximum(reference, floor)
+    heard = np.clip((np.maximum(reference, candidate) - floor - FAINT) / FAINT, 0, 1)
+    return {
+        "reference": _png((reference - floor) / RANGE, LOUDNESS),
+        "candidate": _png((candidate - floor) / RANGE, LOUDNESS),
+        "level": _png(heard * change / (2 * SWING) + 0.5, EITHER),
+        "error": _png((error - floor) / RANGE, LOUDNESS),
+    }
+
+
+def ticks(rate: int) -> list[tuple[str, float]]:
+    """Frequencies for the side of a spectrogram: label, and height as a share from the top."""
+    marks = [hertz for hertz in (250, 1000, 4000, 10000, 20000) if hertz < 0.47 * rate]
+    return [
+        (f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz), 1 - _mel(hertz) / _mel(rate / 2)) for hertz in marks
+    ]
+
+
+def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
+    """Both signals as envelopes over one another, full scale as dashed lines, what is not finite as marks."""
+    length = max(len(pair.reference), len(pair.candidate))
+    both = [_envelope(signal, length, columns) for signal in (pair.reference, pair.candidate)]
+    scale = max(1e-6, *(float(np.abs(ends).max()) for ends in both)) * 1.05
+    middle = height / 2
+    parts = [f'<svg class="wave" viewBox="0 0 {columns} {height}" preserveAspectRatio="none" aria-hidden="true">']
+    for name, (low, high) in zip(("reference", "candidate"), both, strict=True):
+        up = [f"{x},{middle - value / scale * middle:.1f}" for x, value in enumerate(high)]
+        down = [f"{x},{middle - value / scale * middle:.1f}" for x, value in reversed(list(enumerate(low)))]
+        parts.append(f'<polygon class="{name}" points="{" ".join(up + down)}"/>')
+    for level in (1.0, -1.0):
+        if scale > 1:
+            y = f"{middle - level / scale * middle:.1f}"
+            parts.append(f'<line class="full-scale" x1="0" x2="{columns}" y1="{y}" y2="{y}"/>')
+    for x in sorted({int(at * columns / length) for at in np.flatnonzero(~np.isfinite(pair.candidate))}):
+        parts.append(f'<line class="not-finite" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')
+    return "".join([*parts, "</svg>"])
+
+
+def sparkline(shares: Sequence[float | None], width: int = 96, height: int = 22) -> str:
+    """Shares of a bound over the runs, oldest left, on a logarithmic scale; the dashed line is the bound."""
+    if sum(value is not None for value in shares) < 2:
+        return ""
+    step = (width - 8) / (len(shares) - 1)
+    known = [min(max(value, 1e-4), 100.0) for value in shares if value is not None]
+    span = (min(0.3, *known) * 0.8, max(1.0, *known) * 1.25)
+    points = [
+        (4 + index * step, _height(value, height, span)) for index, value in enumerate(shares) if value is not None
+    ]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    (x, y), bound = points[-1], _height(1.0, height, span)
+    return (
+        f'<svg class="spark" width="{width}" height="{height}" viewBox="0 0 {width} {height}" aria-hidden="true">'
+        f'<line class="bound" x1="0" x2="{width}" y1="{bound:.1f}" y2="{bound:.1f}"/><polyline points="{line}"/>'
+        f'<circle class="{"over" if known[-1] > 1 else "under"}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/></svg>'
+    )
+
+
+def gain(pair: Pair) -> float:
+    """How much louder the candidate is, in decibels."""
+    powers = [float(np.sum(np.square(finite_part(s), dtype=np.float64))) for s in (pair.candidate, pair.reference)]
+    return decibels(float(np.sqrt(powers[0] / powers[1]))) if powers[1] else float("inf" if powers[0] else 0)
+
+
+def _height(share: float, height: int, span: tuple[float, float]) -> float:
+    place = np.log(np.clip(share, *span) / span[0]) / np.log(span[1] / span[0])
+    return float(height - 3 - place * (height - 6))
+
+
+def _envelope(signal: Samples, length: int, columns: int) -> tuple[Samples, Samples]:
+    padded = np.zeros(max(length, columns), np.float32)
+    padded[: len(signal)] = finite_part(signal)
+    starts = np.arange(columns) * len(padded) // columns
+    return np.minimum.reduceat(padded, starts), np.maximum.reduceat(padded, starts)
+
+
+def _mel(hertz: float) -> float:
+    return float(2595 * np.log10(1 + hertz / 700))
+
+
+def _mel_edges(rate: int) -> NDArray[np.float64]:
+    mels = np.linspace(0, _mel(rate / 2), ROWS + 1)
+    edges: NDArray[np.float64] = 700 * (10 ** (mels / 2595) - 1)
+    return edges
+
+
+def _png(shares: Image2D, anchors: tuple[str, ...]) -> bytes:
+    """A picture with few levels: small, and the eye sees no step."""
+    indices = np.rint(np.clip(shares, 0, 1) * (LEVELS - 1)).astype(np.uint8)
+    colours = np.array([[int(anchor[at : at + 2], 16) for at in (1, 3, 5)] for anchor in anchors])
+    places = np.linspace(0, len(anchors) - 1, LEVELS)
+    table = np.stack([np.interp(places, np.arange(len(anchors)), colours[:, part]) for part in range(3)], axis=1)
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette(np.rint(table).astype(np.uint8).tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,112 @@
+"""Every finding of every stage: the worst per gate with its trend, and below it the whole list."""
+
+from __future__ import annotations
+
+from parity.margin import number, share
+from parity.report.figures import sparkline
+from parity.report.markup import Markup, join, tag
+from parity.report.pieces import many, mark, meter, section, tally
+from parity.report.trends import Trends
+from parity.summary import Group, badness, gate_name, worst_first
+from parity.verdict import Finding, Verdict
+
+
+def findings(groups: list[Group], trends: Trends) -> Markup:
+    """One fold per stage, in the order of the overview."""
+    runs = max((len(line) for line in trends.values()), default=1)
+    note = "Per gate the value nearest to its bound, and the share of the bound that it uses up: 100 % is the bound."
+    if runs > 1:
+        note += f" The line is that share over the last {runs} runs, on a logarithmic scale; dashed is the bound."
+    folds = [_stage(index, group, trends) for index, group in enumerate(groups)]
+    return section("Every finding", *folds, note=note) if folds else join([])
+
+
+def anchor(index: int) -> str:
+    return f"stage-{index}"
+
+
+def _stage(index: int, group: Group, trends: Trends) -> Markup:
+    summary = tag(
+        "summary",
+        tag("h3", mark(group.passed), f"{group.system} · {group.stage}"),
+        tag("span", many(sum(len(verdict.findings) for verdict in group.verdicts), "finding"), class_="soft"),
+        tag("span", tally(group), class_="push"),
+    )
+    whole = tag(
+        "details",
+        tag("summary", f"All of them, check by check ({len(group.verdicts)})"),
+        tag("div", tag("table", _head(), *map(_verdict, worst_first(group.verdicts)), class_="findings")),
+        class_="all",
+    )
+    inside = tag("div", _gates(group, trends), whole, class_="inside")
+    return tag("details", summary, inside, class_="card stage", id=anchor(index), open=not group.passed)
+
+
+def _gates(group: Group, trends: Trends) -> Markup:
+    """Each gate that has a number, by its worst finding."""
+    worst: dict[str, tuple[Verdict, Finding]] = {}
+    for verdict in group.verdicts:
+        for finding in verdict.findings:
+            known = worst.get(finding.gate)
+            if finding.value is not None and (known is None or badness(finding) > badness(known[1])):
+                worst[finding.gate] = (verdict, finding)
+    head = tag(
+        "tr",
+        tag("th", "Gate", scope="col"),
+        tag("th", "Worst", class_="n", scope="col"),
+        tag("th", "Bound", scope="col"),
+        tag("th", "Used", scope="col"),
+        tag("th", "Over the runs", scope="col"),
+        tag("th", "Where", class_="who", scope="col"),
+    )
+    rows = [
+        tag(
+            "tr",
+            tag("td", mark(finding.passed), gate_name(gate), class_="gate"),
+            tag("td", number(finding.value or 0.0), class_="n worst"),
+            tag("td", finding.bound, class_="bound"),
+            tag("td", meter(share(finding)), class_="used"),
+            tag("td", Markup(sparkline(trends.get((group.system, group.stage, gate), ()))), class_="runs"),
+            tag("td", f"{finding.output}, {verdict.variant} · {verdict.case} · {verdict.mode}", class_="who soft"),
+        )
+        for gate, (verdict, finding) in sorted(worst.items(), key=lambda item: badness(item[1][1]), reverse=True)
+    ]
+    return tag("table", tag("thead", head), tag("tbody", *rows), class_="gates plain") if rows else join([])
+
+
+def _head() -> Markup:
+    names = ("Output", "Gate", "Value", "Bound", "Used")
+    return tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Value" else None) for name in names)))
+
+
+def _verdict(verdict: Verdict) -> Markup:
+    place = f"{verdict.variant} · {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
+    reused = tag("span", " evidence reused", class_="soft") if verdict.reused else ""
+    head = tag("tr", tag("th", mark(verdict.passed), place, reused, colspan=5, scope="rowgroup"), class_="head")
+    return tag("tbody", head, *_rows(verdict))
+
+
+def _rows(verdict: Verdict) -> list[Markup]:
+    """A row per finding; contracts that hold share one row per output, for they say no more than that."""
+    rows = []
+    for output in dict.fromkeys(finding.output for finding in verdict.findings):
+        found = [finding for finding in verdict.findings if finding.output == output]
+        held = [one for one in found if one.passed and one.value is None]
+        rows += [_row(finding) for finding in found if finding not in held]
+        if held:
+            words = ", ".join(one.message or gate_name(one.gate) for one in held)
+            rows.append(tag("tr", tag("td", output), tag("td", words, colspan=4, class_="soft")))
+    return rows
+
+
+def _row(finding: Finding) -> Markup:
+    value = number(finding.value) if finding.value is not None else ""
+    said = f"{finding.bound} {finding.message}".strip()
+    return tag(
+        "tr",
+        tag("td", finding.output),
+        tag("td", gate_name(finding.gate) if finding.passed else join([mark(False), gate_name(finding.gate)])),
+        tag("td", value, class_="n"),
+        tag("td", said),
+        tag("td", meter(share(finding))),
+    )

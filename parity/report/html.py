@@ -1,0 +1,162 @@
+"""The report as one HTML page that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from string import Template
+
+from parity.margin import comparison, share
+from parity.report.failures import failures
+from parity.report.findings import anchor, findings
+from parity.report.listening import Clips, Evidence, listening
+from parity.report.markup import Markup, join, tag, text
+from parity.report.pieces import listing, many, mark, meter, section, tally
+from parity.report.trends import trends
+from parity.session import RunRecord
+from parity.summary import Group, gate_name, homeless, proven, stages
+from parity.terminal import duration
+
+HERE = Path(__file__).parent
+
+
+def render(record: RunRecord, evidence: Evidence, history: Iterable[RunRecord] = ()) -> str:
+    """The page. `evidence` gives the folder of an evidence key, `history` the runs to compare with."""
+    groups, clips = stages(record), Clips()
+    body = join(
+        [
+            _partial(record),
+            _verdict(record, groups),
+            _overview(record, groups),
+            failures(record),
+            listening(record, evidence, clips),
+            findings(groups, trends(record, history)),
+            _notes(record),
+            _not_run(record),
+            _how(record),
+        ]
+    )
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        state="passed" if record.passed else "failed",
+        title=text(f"{'✓' if record.passed else '✗'} Parity, run {record.id}"),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        body=body,
+        clips=json.dumps(clips.sounds),
+        script=script,
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    )
+
+
+def _partial(record: RunRecord) -> Markup:
+    if not record.partial:
+        return join([])
+    return tag(
+        "div",
+        "◐ A partial run: this is not the full verdict.",
+        tag("span", "Some checks were selected away, and nothing is known about what they would have said."),
+        class_="banner",
+        role="status",
+    )
+
+
+def _verdict(record: RunRecord, groups: list[Group]) -> Markup:
+    failed, problems = [group for group in groups if not group.passed], record.problems()
+    if problems:
+        kind, symbol, title = "bad", "✗", f"Failed: {many(len(problems), 'problem')}"
+    elif record.partial:
+        kind, symbol, title = "warn", "◐", "The part that ran holds"
+    else:
+        kind, symbol, title = "good", "✓", "Passed"
+    held = f"{len(record.verdicts) - len(record.failed)} of {many(len(record.verdicts), 'check')} hold"
+    where = f", {len(failed)} of {many(len(groups), 'stage')} fail" if failed else f" in {many(len(groups), 'stage')}"
+    reach = f"A pass here would be a {proven(record)}." if problems else f"Proven: {proven(record)}."
+    return tag(
+        "header",
+        tag("p", f"Parity · run {record.id}", class_="eyebrow"),
+        tag("h1", tag("span", symbol, class_=f"seal {kind}", aria_hidden="true"), title),
+        tag("p", tag("strong", f"{held}{where}."), f" {reach}", class_="lede"),
+        _facts(record),
+    )
+
+
+def _facts(record: RunRecord) -> Markup:
+    started = datetime.fromisoformat(record.started)
+    reused = sum(verdict.reused for verdict in record.verdicts)
+    facts = {
+        "Started": f"{started:%d %b %Y, %H:%M %Z}".strip(),
+        "Took": duration(record.seconds) + (f", {reused} checks from kept evidence" if reused else ""),
+        "Commit": record.commit[:12] + (", with uncommitted changes" if record.dirty else ""),
+        "Runtime": f"{record.runtime}, numerics {', '.join(record.numerics)}",
+        "Weights": record.weights,
+        "Cases": ", ".join(record.cases),
+    }
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", said)) for name, said in facts.items()), class_="facts")
+
+
+def _overview(record: RunRecord, groups: list[Group]) -> Markup:
+    names = ("Stage", "Artifacts", "Checks", "Nearest to its bound", "Used")
+    head = tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Used" else None) for name in names)))
+    rows = [_row(index, group) for index, group in enumerate(groups)]
+    lost = homeless(record)
+    if lost or not groups:
+        words = f"{many(len(lost), 'check')} of a system without any verdict" if lost else "Nothing was judged"
+        rows.append(tag("tr", tag("td", mark(False), words, colspan=5), class_="failed"))
+    return section("Stages, worst first", tag("table", head, tag("tbody", *rows), class_="card overview"))
+
+
+def _row(index: int, group: Group) -> Markup:
+    nearest, used = "", None
+    lost = len(group.errors) + len(group.missing)
+    if lost and not group.failed:
+        nearest = f"{many(lost, 'check')} gave no verdict"
+    elif group.closest:
+        verdict, finding = group.closest
+        used = share(finding)
+        said = finding.message if finding.message and not finding.passed else comparison(finding)
+        nearest = (
+            f"{finding.output} {gate_name(finding.gate)} {said} ({verdict.variant}, {verdict.case}, {verdict.mode})"
+        )
+    name = tag("a", f"{group.system} · {group.stage}", href=f"#{anchor(index)}")
+    return tag(
+        "tr",
+        tag("td", mark(group.passed), name),
+        tag("td", many(group.artifacts, "artifact"), class_="artifacts soft"),
+        tag("td", tally(group)),
+        tag("td", nearest, class_="where soft"),
+        tag("td", meter(used), class_="n near"),
+        class_=None if group.passed else "failed",
+        data_stage=f"{group.system}/{group.stage}",
+        data_state="passed" if group.passed else "failed",
+    )
+
+
+def _notes(record: RunRecord) -> Markup:
+    if not record.notes:
+        return join([])
+    return section("Notes", tag("div", listing(list(record.notes)), class_="card block"))
+
+
+def _not_run(record: RunRecord) -> Markup:
+    parts = []
+    if record.not_run_here:
+        parts.append(tag("div", listing(list(record.not_run_here)), class_="card block"))
+    if record.skipped:
+        skips = [f"{skip.id}: {skip.reason}" for skip in record.skipped]
+        parts.append(
+            tag("div", tag("h3", f"Skipped: {many(len(skips), 'check')}"), listing(skips), class_="card block")
+        )
+    return section("Not run here", *parts, note="Nothing above says anything about these.") if parts else join([])
+
+
+def _how(record: RunRecord) -> Markup:
+    machine = ", ".join(f"{name} {value}" for name, value in record.machine.items())
+    rows = [("Command", tag("code", shlex.join(record.command))), ("Machine", text(machine))]
+    rows.append(("Commit", tag("code", record.commit + (" (with uncommitted changes)" if record.dirty else ""))))
+    lines = [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in rows]
+    return section("How it was run", tag("table", *lines, class_="card plain"))

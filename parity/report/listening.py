@@ -1,0 +1,182 @@
+"""Reference and candidate to look at and to listen to, for each audio output whose evidence is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from parity.report import audio, figures
+from parity.report.audio import AudioError, Pair, Samples
+from parity.report.markup import Markup, join, tag
+from parity.report.pieces import listing, mark, section
+from parity.session import RunRecord
+from parity.summary import where, worst_first
+from parity.verdict import Verdict
+
+Evidence = Callable[[str], Path | None]
+BUDGET = 3_500_000
+"""Bytes of pictures and sound in one page: the worst come first, the rest is named."""
+
+
+@dataclass
+class Clips:
+    """The sounds of a page, each kept once: many candidates share a reference."""
+
+    budget: int = BUDGET
+    sounds: dict[str, str] = field(default_factory=dict)
+
+    def keep(self, signal: Samples, rate: int) -> str:
+        content = audio.wav(signal, rate)
+        key = hashlib.sha256(content).hexdigest()[:20]
+        if key not in self.sounds:
+            self.sounds[key] = audio.data_uri(content, "audio/wav")
+            self.budget -= len(self.sounds[key])
+        return key
+
+
+def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
+    """A card per audio output, and what could not be shown."""
+    cards: list[Markup] = []
+    remarks: list[str] = []
+    for verdict, found in _audio(record, evidence):
+        if isinstance(found, str):
+            remarks.append(f"{where(verdict)}: {found}")
+        elif _same(found):
+            remarks.append(f"{where(verdict)}: {found.output} is the reference, sample by sample")
+        elif clips.budget <= 0:
+            remarks.append(f"{where(verdict)}: {found.output} is left out, for the page would grow too large")
+        else:
+            cards.append(_card(verdict, found, clips, opened=not (cards and verdict.passed)))
+    if not cards and not remarks:
+        return join([])
+    rest = tag("div", tag("h3", "Without a picture"), listing(remarks), class_="card block") if remarks else ""
+    note = "A is what upstream computes, B is what the artifact computes. Levels are as they are: a gain can be heard."
+    return section("Listen", *cards, rest, note=f"{note} The keys a and b switch while it plays." if cards else "")
+
+
+def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pair | str]]:
+    """Each audio output, those of failed checks first; or why its evidence can't be shown."""
+    seen: set[str] = set()
+    for verdict in worst_first(record.verdicts):
+        if not verdict.evidence or verdict.evidence in seen:
+            continue
+        seen.add(verdict.evidence)
+        folder = evidence(verdict.evidence)
+        if folder is None:
+            if not verdict.passed:
+                yield verdict, "its evidence is no longer kept"
+            continue
+        try:
+            for pair in audio.read(folder):
+                yield verdict, pair
+        except AudioError as error:
+            yield verdict, str(error)
+
+
+def _same(pair: Pair) -> bool:
+    return np.array_equal(pair.reference, pair.candidate)
+
+
+def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
+    begin, part = audio.excerpt(pair)
+    length = max(len(pair.reference), len(pair.candidate)) / pair.rate
+    place = f"{verdict.variant} · case {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
+    head = tag("h3", mark(verdict.passed), f"{verdict.system} · {verdict.stage} · {pair.output}")
+    shown = [_transport(part, clips)]
+    if len(part.reference) < len(pair.reference):
+        last = begin + len(part.reference) / pair.rate
+        shown.append(tag("p", f"To listen to: {begin:.1f} to {last:.1f} s, where the two differ most.", class_="note"))
+    pictures = _pictures(pair)
+    clips.budget -= len(pictures)
+    return tag(
+        "details",
+        tag("summary", head, tag("span", place, class_="soft")),
+        tag("div", *shown, pictures, _numbers(pair), class_="sound"),
+        class_="card listen",
+        open=opened,
+        data_player=True,
+        data_from=f"{begin:.4f}",
+        data_whole=f"{length:.4f}",
+    )
+
+
+def _transport(part: Pair, clips: Clips) -> Markup:
+    voices = [
+        tag("audio", preload="auto", data_voice=name, data_clip=clips.keep(signal, part.rate))
+        for name, signal in (("reference", part.reference), ("candidate", part.candidate))
+    ]
+    switch = tag(
+        "span",
+        tag("button", "A reference", type="button", class_="a", aria_pressed="true"),
+        tag("button", "B candidate", type="button", class_="b", aria_pressed="false"),
+        class_="switch",
+        role="group",
+        aria_label="Which one is heard",
+    )
+    play = tag("button", "▶ Play", type="button", class_="play")
+    seek = Markup('<input type="range" min="0" max="1" step="any" value="0" aria-label="Position">')
+    return tag("div", play, switch, seek, tag("span", "…", class_="clock"), *voices, class_="row")
+
+
+def _pictures(pair: Pair) -> Markup:
+    images = figures.spectra(pair)
+    marks = [tag("b", label, style=f"top:{100 * top:.1f}%") for label, top in figures.ticks(pair.rate)]
+
+    def picture(name: str, title: str, legend: str) -> Markup:
+        image = f'<img alt="" src="{audio.data_uri(images[name], "image/png")}">'
+        plot = tag("div", Markup(image), *marks, tag("i", class_="head"), class_="plot")
+        return tag("figure", tag("figcaption", tag("span", title), legend), plot)
+
+    swatches = join(
+        tag("span", tag("i", class_=f"swatch {name}"), name, " ") for name in ("reference", "candidate", "both")
+    )
+    wave = tag("div", Markup(figures.waveforms(pair)), tag("i", class_="head"), class_="plot wave-plot")
+    level = [f"−{figures.SWING:g} dB", _gradient(figures.EITHER), f"+{figures.SWING:g} dB"]
+    power = [f"−{figures.RANGE:g} dB", _gradient(figures.LOUDNESS), "0"]
+    return tag(
+        "div",
+        tag("figure", tag("figcaption", swatches, class_="legend"), wave, class_="wide"),
+        picture("reference", "A reference", tag("span", *power)),
+        picture("candidate", "B candidate", tag("span", *power)),
+        picture("level", "How much louder B is", tag("span", *level)),
+        picture("error", "B less A: what was added or lost", tag("span", *power)),
+        class_="plots",
+    )
+
+
+def _gradient(anchors: tuple[str, ...]) -> Markup:
+    return tag("i", class_="scale", style=f"background:linear-gradient(90deg,{','.join(anchors)})")
+
+
+def _numbers(pair: Pair) -> Markup:
+    """What a picture can't show exactly."""
+    columns = [("Reference", pair.reference), ("Candidate", pair.candidate)]
+    head = tag("tr", *(tag("th", name) for name in ("", "Length", "Level (rms)", "Peak", "Clipped", "Not finite")))
+    rows = []
+    for name, signal in columns:
+        found = audio.levels(signal)
+        values = [
+            f"{len(signal) / pair.rate:.3f} s ({len(signal)})",
+            _decibels(found.rms),
+            _decibels(found.peak),
+            str(found.clipped),
+            str(found.not_finite),
+        ]
+        rows.append(tag("tr", tag("th", name, scope="row"), *(tag("td", value) for value in values)))
+    error = audio.difference(pair)
+    below = audio.levels(error).rms - audio.levels(pair.reference).rms
+    words = f"B is {_signed(figures.gain(pair))} dB against A; their difference is at {_signed(below)} dB against A."
+    return join([tag("div", tag("table", head, *rows, class_="numbers plain"), class_="scroll"), tag("p", words)])
+
+
+def _decibels(value: float) -> str:
+    return f"{_signed(value)} dB" if math.isfinite(value) else "silent"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")

@@ -1,0 +1,120 @@
+"""The report as Markdown, for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from parity.margin import comparison, share
+from parity.report.pieces import many, percent
+from parity.session import RunRecord
+from parity.summary import Group, gate_name, headline, homeless, stages, where, without_verdict, worst_first
+from parity.terminal import duration, explain
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
+LONGEST = 60_000
+"""Characters: a comment on a pull request may have some 65 000."""
+
+
+def render(record: RunRecord) -> str:
+    """The verdict, a table of stages, worst first, and each failure folded away."""
+    symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
+    lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
+    if record.partial:
+        lines += ["> **A partial run.** Some checks were selected away: this is not the full verdict.", ""]
+    lines += [*_stages(record), ""]
+    ends = [*_without(record), *_list("Notes", record.notes), *_list("Not run here", record.not_run_here)]
+    ends += [*_list("Skipped", [f"{skip.id}: {skip.reason}" for skip in record.skipped]), _footer(record), ""]
+    room = LONGEST - sum(len(line) + 1 for line in lines + ends)
+    return "\n".join([*lines, *_failures(record, room), *ends])
+
+
+def escape(words: str) -> str:
+    """Text of others as text: no table cell, link, element or emphasis comes of it, and for the word joiner behind
+    @ and # no mention either."""
+    shown = "".join(char if char.isprintable() else " " for char in words)
+    shown = SPECIAL.sub(r"\\\1", shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return shown.replace("@", "@\u2060").replace("#", "\\#\u2060")
+
+
+def _stages(record: RunRecord) -> Iterator[str]:
+    yield "| | System | Stage | Checks | Nearest to its bound | Used |"
+    yield "|---|---|---|--:|---|--:|"
+    for group in stages(record):
+        yield _row(group)
+    if lost := homeless(record):
+        yield f"| ✗ | | | 0 of {len(lost)} | {many(len(lost), 'check')} of a system without any verdict | |"
+    if not record.verdicts:
+        yield "| ✗ | | | 0 | nothing was judged | |"
+
+
+def _row(group: Group) -> str:
+    held, lost = len(group.verdicts) - len(group.failed), len(group.errors) + len(group.missing)
+    nearest, used = "", ""
+    if group.closest:
+        verdict, finding = group.closest
+        said = finding.message if finding.message and not finding.passed else comparison(finding)
+        nearest = (
+            f"{finding.output} {gate_name(finding.gate)} {said} ({verdict.variant}, {verdict.case}, {verdict.mode})"
+        )
+        used = percent(share(finding))
+    if lost:
+        nearest = f"{many(lost, 'check')} without a verdict; {nearest}"
+    cells = [
+        "✓" if group.passed else "✗",
+        escape(group.system),
+        escape(group.stage),
+        f"{held} of {len(group.verdicts) + lost}",
+        escape(nearest),
+        used,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _failures(record: RunRecord, room: int) -> Iterator[str]:
+    """As many as there is room for; the rest is counted, never dropped in silence."""
+    failed = worst_first(record.failed)
+    for index, verdict in enumerate(failed):
+        block = [
+            f"<details><summary>✗ {_inline(where(verdict))}</summary>",
+            "",
+            *_fenced(explain(verdict)),
+            "",
+            "</details>",
+            "",
+        ]
+        room -= sum(len(line) + 1 for line in block)
+        if room < 0:
+            yield from (f"**And {len(failed) - index} more failed checks: see the report.**", "")
+            return
+        yield from block
+
+
+def _fenced(words: str) -> list[str]:
+    """A code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall("`+", words)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *words.split("\n"), fence]
+
+
+def _inline(words: str) -> str:
+    return escape(words).replace("\n", " ")
+
+
+def _without(record: RunRecord) -> list[str]:
+    return _list("No verdict", [f"{id}: {why}" for id, why in without_verdict(record).items()])
+
+
+def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:
+    return [f"**{title}**", "", *(f"- {escape(item)}" for item in items), ""] if items else []
+
+
+def _footer(record: RunRecord) -> str:
+    changed = " with uncommitted changes" if record.dirty else ""
+    facts = [
+        f"run {record.id}",
+        f"commit {record.commit[:12]}{changed}",
+        f"{record.runtime} {'+'.join(record.numerics)}",
+    ]
+    facts += [f"weights {record.weights}", f"cases {', '.join(record.cases)}", duration(record.seconds)]
+    return f"<sub>{escape(' · '.join(facts))}</sub>"

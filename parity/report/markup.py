@@ -1,0 +1,37 @@
+"""HTML that escapes by construction: whatever is not Markup is text, and text never becomes an element."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+Attribute = str | int | float | bool | None
+
+
+class Markup(str):
+    """HTML that tag() or join() made."""
+
+    __slots__ = ()
+
+
+def tag(element: str, *children: str, **attributes: Attribute) -> Markup:
+    """One element. `class_` is the attribute class, `data_at` is data-at; False and None leave an attribute out."""
+    written = "".join(_attribute(name, value) for name, value in attributes.items())
+    return Markup(f"<{element}{written}>{join(children)}</{element}>")
+
+
+def join(parts: Iterable[str]) -> Markup:
+    return Markup("".join(part if isinstance(part, Markup) else text(part) for part in parts))
+
+
+def text(words: str) -> Markup:
+    """Escaped, and without the characters that HTML has no place for."""
+    shown = "".join(char if char.isprintable() or char in "\n\t" else "�" for char in words)
+    return Markup(html.escape(shown, quote=True))
+
+
+def _attribute(name: str, value: Attribute) -> str:
+    if value is None or value is False:
+        return ""
+    written = name.rstrip("_").replace("_", "-")
+    return f" {written}" if value is True else f' {written}="{text(str(value))}"'

@@ -1,0 +1,106 @@
+"""The revision that a change is compared with: which one it is, what changed since, and its files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# A hook that calls us has set these for its own repository, index and working tree.
+_OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+_NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+
+
+class RevisionError(Exception):
+    """What a change is to be compared with can't be told or had; the message names the mend."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """`commit` is where the change left `name`: what was merged there since is not this change's doing."""
+
+    name: str
+    commit: str
+
+
+def base(root: Path, name: str) -> Revision:
+    """The revision that a change, as it lies in the working tree, is based on."""
+    if shutil.which("git") is None:
+        raise RevisionError("git is not installed, so there is nothing to compare with: install it")
+    if not (root / ".git").exists():
+        raise RevisionError(f"{root} is no git repository, so there is nothing to compare with: clone it with git")
+    mend = f"name one that `git rev-parse {name}` knows, or fetch it: git fetch origin {name}"
+    try:
+        commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except RevisionError as error:
+        raise RevisionError(f"--base {name}: there is no such revision{_said(error)}; {mend}") from None
+    try:
+        return Revision(name, _git(root, "merge-base", commit, "HEAD"))
+    except RevisionError as error:
+        cause = f"it has no common history with HEAD here{_said(error)}; in a shallow clone: git fetch --unshallow"
+        raise RevisionError(f"--base {name}: {cause}") from None
+
+
+def head(root: Path) -> str:
+    return _git(root, "rev-parse", "HEAD")
+
+
+def changed_files(root: Path, commit: str) -> list[str]:
+    """The files that differ between a commit and the working tree, those that git doesn't know yet included."""
+    listed = _git(root, "diff", "--name-only", "--no-renames", "-z", commit)
+    unknown = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
+    return sorted({*listed.split("\0"), *unknown.split("\0")} - {""})
+
+
+def files(root: Path, commit: str, under: str) -> list[str]:
+    """The paths of a commit's files below a folder."""
+    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", f"{under}/")
+    return [path for path in listed.split("\0") if path]
+
+
+def text(root: Path, commit: str, path: str) -> str:
+    """The content of a file of a commit."""
+    return _git(root, "show", f"{commit}:{path}")
+
+
+@contextmanager
+def checked_out(root: Path, commit: str, folder: Path) -> Iterator[Path]:
+    """The files of a commit in a work tree at `folder`, for as long as the context lasts.
+
+    What a killed run left at that place is removed first.
+    """
+    _remove(root, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _git(root, *_NO_HOOKS, "worktree", "add", "--force", "--force", "--detach", str(folder), commit)
+        yield folder
+    finally:
+        _remove(root, folder)
+
+
+def _remove(root: Path, folder: Path) -> None:
+    # Twice forced: a work tree is locked while it is being made, and stays so if that is killed.
+    with suppress(RevisionError):
+        _git(root, *_NO_HOOKS, "worktree", "remove", "--force", "--force", str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
+    try:
+        found = subprocess.run(
+            ["git", *arguments], cwd=root, env=environment, capture_output=True, encoding="utf-8", check=True, timeout=600
+        )
+    except subprocess.CalledProcessError as error:
+        raise RevisionError(error.stderr.strip()) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RevisionError(f"git {arguments[0]}: {error}") from error
+    return found.stdout.strip("\n")
+
+
+def _said(error: RevisionError) -> str:
+    return f" ({error})" if str(error) else ""

@@ -1,0 +1,47 @@
+"""How far from its metric's ideal a bound may sensibly be: nearer would fail on rounding, farther could hardly fail."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from parity.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Distances from the ideal. `floor`: what another machine's rounding alone may cost; 0 where a decision is exact.
+
+    `limit`: a bound this far away, or farther, is refused.
+    """
+
+    floor: float
+    limit: float
+
+
+SCALES = {
+    "click": Scale(1e-2, 1.0),
+    "cosine": Scale(1e-6, 0.5),  # two unrelated tensors without negative values already reach a half
+    "dc_offset": Scale(1e-4, 0.5),
+    "equal": Scale(0.0, 0.5),
+    "f0_correlation": Scale(1e-4, 0.5),
+    "frames_equal": Scale(0.0, 0.5),
+    "gain_db": Scale(1e-2, 3.0),  # a missing window normalisation is 3.5 dB
+    "high_band_power": Scale(1e-1, 6.0),
+    "length_ratio": Scale(0.0, 0.5),
+    "log_mel_distance": Scale(1e-2, 6.0),
+    "max_abs": Scale(1e-5, math.inf),  # in the tensor's own unit, which no table can know
+    "max_relative": Scale(1e-4, 4.0),  # zeros in place of speech read about its crest factor
+    "mel_correlation": Scale(1e-4, 0.5),
+    "phase_error": Scale(1e-3, 1.5),  # chance is π/2
+    "relative_l2": Scale(1e-5, 1.0),  # zeros read 1
+    "rms_ratio": Scale(1e-4, 0.5),
+    "shift": Scale(0.0, 64.0),
+    "voicing_agreement": Scale(0.0, 0.5),
+}
+BY_UNIT = {"": Scale(1e-5, 1.0), "dB": Scale(1e-2, 6.0), "rad": Scale(1e-3, 1.5), "steps": Scale(0.0, 64.0)}
+
+
+def scale_of(metric: Metric) -> Scale:
+    """The scale of a metric; one that is not in the table takes that of its unit."""
+    return SCALES.get(metric.name) or BY_UNIT.get(metric.unit) or BY_UNIT[""]

@@ -1,0 +1,183 @@
+"""One run of the suite: which checks there are under the chosen options, who runs them, and what is recorded of it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from parity import gates, report, session
+from parity.artifacts import Built, Given
+from parity.cache import Cache
+from parity.checks import Check, Goldens, Workbench, chain_sets, plan
+from parity.declarations import Case, ComputeUnits, Reference, System
+from parity.discovery import systems
+from parity.evidence import folder_of
+from parity.fingerprint import libraries
+from parity.runtimes import Runtime, runtime
+from parity.session import Errored, RunRecord, Skipped
+from parity.verdict import Verdict
+from parity.weights import Weights, choose
+
+ROOT = Path(__file__).parents[1]
+STATE = ".parity"
+
+OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line chooses; see `--help`."""
+
+    runtime: Literal["auto", "coreml", "milrun"] = "auto"
+    numerics: tuple[str, ...] = ("declared",)
+    weights: str = "seeded"
+    artifacts: str = ""
+    cases: str = "short"
+    compute_units: ComputeUnits | None = None
+
+
+class Suite:
+    """Everything that the tests of one process share. `open_goldens` says where recorded truth comes from."""
+
+    def __init__(self, options: Options, open_goldens: OpenGoldens, run_id: str, root: Path = ROOT) -> None:
+        self.options = options
+        self.open_goldens = open_goldens
+        self.root = root
+        self.cache = Cache(root / STATE)
+        self.run_id = run_id
+        self.folder = session.folder_of(root / STATE, run_id)
+        self.started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._weights: dict[str, Weights] = {}
+        self._benches: dict[tuple[str, str], Workbench] = {}
+
+    @cached_property
+    def runtimes(self) -> list[Runtime]:
+        return [runtime(self.options.runtime, numerics) for numerics in self.options.numerics]
+
+    def cases(self, system: System) -> list[Case]:
+        found = [case for case in system.reference.cases if case.short or self.options.cases == "all"]
+        if not found:
+            raise ValueError(f"{system.name} declares no short case: mark one as short, or ask for --cases all")
+        return found
+
+    def plan(self) -> list[Check]:
+        """Every check that a complete run under these options has to judge."""
+        return [check for system in systems().values() for check in plan(system, self.cases(system), self.runtimes)]
+
+    def workbench(self, check: Check) -> Workbench:
+        """The bench for a check. Hop 1 runs on no runtime of ours, so any bench of its system will do."""
+        chosen = next((known for known in self.runtimes if known.numerics == check.numerics), self.runtimes[0])
+        key = check.system, chosen.numerics
+        if key not in self._benches:
+            self._benches[key] = self._bench(systems()[check.system], chosen)
+        return self._benches[key]
+
+    def _bench(self, system: System, chosen: Runtime) -> Workbench:
+        weights = self._weights.setdefault(system.name, choose(system.reference, self.options.weights, self.cache))
+        folder = Path(self.options.artifacts) if self.options.artifacts else None
+        return Workbench(
+            system,
+            weights,
+            self.open_goldens(system.reference, self.cache, weights),
+            Given(system, weights, folder) if folder else Built(system, weights, self.cache),
+            chosen,
+            self.gates(system),
+            self.cache,
+            self.options.compute_units,
+        )
+
+    def gates(self, system: System) -> gates.Gates:
+        """The gates of a system; a new system has none yet, and then every output fails as ungated."""
+        path = self.root / "golden" / system.name / "gates.toml"
+        return gates.load(path) if path.exists() else gates.Gates(())
+
+    def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
+        """The artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
+        needed: dict[tuple[str, str, str], None] = {}
+        for check in checks:
+            if check.mode == "forced":
+                needed[check.system, check.stage, check.variant] = None
+            elif check.mode == "chained":
+                chosen = chain_sets(systems()[check.system])[check.variant]
+                needed.update({(check.system, stage, variant.name): None for stage, variant in chosen.items()})
+        missing = []
+        for name, stage_name, variant_name in needed:
+            system = systems()[name]
+            stage = system.stage(stage_name)
+            variant = stage.variant(variant_name)
+            check = Check(name, stage_name, variant_name, "", "forced", "", self.options.numerics[0])
+            if not self.workbench(check).artifacts.ready(stage, variant):
+                missing.append((bool(variant.palettize), (name, stage_name, variant_name)))
+        return [needs for _, needs in sorted(missing, key=lambda pair: not pair[0])]
+
+    def record(
+        self,
+        selected: Sequence[str],
+        errors: Sequence[Errored] = (),
+        skipped: Sequence[Skipped] = (),
+        notes: Sequence[str] = (),
+    ) -> RunRecord:
+        """The record of this run, once all of its verdicts are in."""
+        verdicts = tuple(session.collect(self.folder))
+        reused = sum(verdict.reused for verdict in verdicts)
+        remarks = [f"{reused} of {len(verdicts)} verdicts rest on evidence measured before, of the same artifacts"]
+        return RunRecord(
+            id=self.run_id,
+            started=self.started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock, 1),
+            commit=_git("rev-parse", "HEAD"),
+            dirty=bool(_git("status", "--porcelain")),
+            command=("pytest", *sys.argv[1:]),
+            runtime=self.runtimes[0].name,
+            numerics=tuple(known.numerics for known in self.runtimes),
+            weights=self.options.weights,
+            cases=tuple(dict.fromkeys(case.name for system in systems().values() for case in self.cases(system))),
+            partial=set(selected) != {check.id for check in self.plan()},
+            machine=machine(),
+            expected=tuple(selected),
+            verdicts=verdicts,
+            errors=tuple(errors),
+            skipped=tuple(skipped),
+            not_run_here=self._not_run(verdicts),
+            notes=(*notes, *(remarks if reused else ())),
+        )
+
+    def write(self, record: RunRecord) -> report.Written:
+        history = session.history(self.root / STATE)
+        return report.write(record, self.folder, lambda key: folder_of(self.cache, key), history)
+
+    def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+        if any(verdict.runtime == "coreml" for verdict in verdicts):
+            return ()
+        return ("device placement and device RTFx: no Core ML on this machine",)
+
+
+def machine() -> dict[str, str | int]:
+    import os
+
+    return {
+        "system": platform.system(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        **libraries("torch", "coremltools"),
+    }
+
+
+def _git(*arguments: str) -> str:
+    """What git says, or nothing where there is no git or no repository."""
+    try:
+        found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

@@ -1,0 +1,86 @@
+"""Which numbers a model runs with: seeded, published at a pinned revision, or a checkpoint that the user names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.cache import Cache
+from parity.declarations import Reference
+from parity.fingerprint import code, digest, libraries
+
+_FILE = "checkpoint.pth"
+
+
+class WeightsError(Exception):
+    """The weights that were asked for are not to be had, or are not the ones that were promised."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`source` is seeded, hub or path; `identity` is what a golden and an artifact remember of them."""
+
+    source: str
+    identity: Mapping[str, str]
+    find: Callable[[], Path]
+    path: Path | None = None
+
+    def checkpoint(self) -> Path:
+        """The file, made or fetched when it is first wanted."""
+        return self.find()
+
+
+def choose(reference: Reference, option: str, cache: Cache) -> Weights:
+    """What `--weights seeded|hub|PATH` means for one system."""
+    if option == "seeded":
+        return _seeded(reference, cache)
+    if option == "hub":
+        return _published(reference)
+    path = Path(option)
+    if not path.is_file():
+        raise WeightsError(f"--weights {option}: no such file. Name a checkpoint, or say seeded or hub")
+    return Weights("path", {"source": "path", "sha256": _sha256(path)}, lambda: path, path)
+
+
+def _seeded(reference: Reference, cache: Cache) -> Weights:
+    parts = {"seed": code(reference.seed), "packages": libraries(*reference.packages, "numpy")}
+    key = digest(parts)
+
+    def make(folder: Path) -> None:
+        reference.seed(folder / _FILE)
+
+    # The values depend on names and shapes alone, so library versions are no part of what the weights are.
+    return Weights(
+        "seeded",
+        {"source": "seeded", "recipe": digest(parts["seed"])},
+        lambda: cache.get("weights", key, make, parts) / _FILE,
+    )
+
+
+def _published(reference: Reference) -> Weights:
+    hub = reference.checkpoint
+
+    def fetch() -> Path:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(hub.repository, hub.filename, revision=hub.revision))
+        except Exception as error:
+            raise WeightsError(
+                f"{hub.repository} {hub.filename} at {hub.revision[:12]} can't be fetched: {error}. "
+                "Without a way to the hub, use the seeded weights or name a checkpoint"
+            ) from error
+        actual = _sha256(path)
+        if actual != hub.sha256:
+            raise WeightsError(f"{path} has sha256 {actual}; {hub.filename} is pinned to {hub.sha256}. Delete the file")
+        return path
+
+    identity = {"source": "hub", "repository": hub.repository, "revision": hub.revision, "sha256": hub.sha256}
+    return Weights("hub", identity, fetch)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,23 @@
+"""Every artifact, and the chain of them, against what upstream computed."""
+
+import pytest
+
+from parity import gates, session
+from parity.checks import Check, tables
+from parity.declarations import System
+from parity.discovery import systems
+from parity.suite import Suite
+from parity.terminal import explain
+
+pytestmark = pytest.mark.parity
+
+
+def test_output_is_upstreams(check: Check, suite: Suite) -> None:
+    verdict = suite.workbench(check).run(check)
+    session.add(suite.folder, verdict)
+    assert verdict.passed, explain(verdict)
+
+
+@pytest.mark.parametrize("system", systems().values(), ids=list(systems()))
+def test_every_output_has_gates_that_can_fail(system: System, suite: Suite) -> None:
+    assert not gates.complete(suite.gates(system), tables(system))
