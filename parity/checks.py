@@ -11,14 +11,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from milrun import ModelError
 from parity import contract, convert, evidence, metrics, runtimes
-from parity.artifacts import Artifacts
+from parity.artifacts import ArtifactError, Artifacts
 from parity.cache import Cache
+from parity.convert import ConversionError
 from parity.declarations import Arrays, Case, ComputeUnits, Seam, Stage, System, Variant
-from parity.evidence import Comparison, Evidence
+from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
-from parity.gates import Gates, judge
-from parity.runtimes import Runtime, Session
+from parity.gates import Gates, complete, judge
+from parity.runtimes import Runtime, RuntimeFailure, Session
 from parity.verdict import Blame, Finding, Mode, Verdict
 from parity.weights import Weights
 
@@ -113,23 +115,27 @@ class Workbench:
     compute_units: ComputeUnits | None = None
 
     def run(self, check: Check) -> Verdict:
-        """The verdict. A failed one is measured afresh, and blamed."""
-        verdict, found = self._judged(check)
-        return verdict if verdict.passed else replace(verdict, blame=self._blame(check, verdict, found))
+        """The verdict, with its blame if it failed. An artifact that can't be had, loaded or run fails as well."""
+        try:
+            verdict = self._judged(check)
+        except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
+            verdict = check.verdict([Finding(check.stage, "runs", False, message=str(error))])
+        return verdict if verdict.passed else replace(verdict, blame=self._blame(check, verdict))
 
-    def _judged(self, check: Check) -> tuple[Verdict, Evidence]:
+    def _judged(self, check: Check) -> Verdict:
         parts = self._parts(check)
         rate = self.system.reference.sample_rate
         found = evidence.gathered(self.cache, parts, rate, lambda: list(self._compare(check)))
         findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
-        verdict = replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
-        return verdict, found
+        return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
 
     def judged(self, stage: str, variant: str, measured: Mapping[str, Mapping[str, float]]) -> Iterator[Finding]:
         """What the gates say of the metrics of each output."""
         for output, values in measured.items():
             gates = self.gates.of(stage, variant, output)
             yield from judge(gates, values) if gates else [_ungated(output)]
+            blind = complete(Gates(gates), [(stage, variant, output)]) if gates else []
+            yield from (Finding(output, "gated", False, message=why) for why in blind)
 
     def _parts(self, check: Check) -> dict[str, Any]:
         case = self.system.reference.case(check.case)
@@ -226,7 +232,7 @@ class Workbench:
             name: "float32" if wide and dtype == "float16" else dtype for name, dtype in _dtypes(stage, variant).items()
         }
 
-    def _blame(self, check: Check, verdict: Verdict, found: Evidence) -> Blame | None:
+    def _blame(self, check: Check, verdict: Verdict) -> Blame:
         stage = first_failing(self.system, check, verdict)
         outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in verdict.failures))
         return Blame(stage, outputs[0], "unknown")

@@ -136,7 +136,7 @@ def duration(seconds: float) -> str:
 def _systems(record: RunRecord) -> Iterator[str]:
     by_system: dict[str, int] = {}
     for stage in stages(record):
-        by_system[stage.system] = by_system.get(stage.system, 0) + 1
+        by_system[stage.system] = by_system.get(stage.system, 0) + (stage.stage != "chain")
     groups = systems(record)
     width = max((len(plain(group.system)) for group in groups), default=0)
     for group in groups:

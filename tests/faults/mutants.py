@@ -1,0 +1,142 @@
+"""Kokoro's converters with the bugs of their history, one each, and with those that any converter may get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from converters import kokoro
+from converters.kokoro import F0_HOP, Alignment, Noise, Prosody, Tail
+
+
+class RemainderNoise(Noise):
+    """`x % 1`, which coremltools 9.0 turns into zeros."""
+
+    def _harmonics(self, F0_curve: Tensor, source_noise: Tensor) -> Tensor:
+        turns = F0_curve[:, None] * self.harmonic / torch.full_like(F0_curve[:, None], self.sines.sampling_rate)
+        phase = torch.cumsum(turns % 1, 2) * 2 * torch.pi
+        phase = F.interpolate(phase * F0_HOP, scale_factor=float(F0_HOP), mode="linear")
+        voiced = F.interpolate((F0_curve[:, None] > self.sines.voiced_threshold).float(), scale_factor=float(F0_HOP))
+        voiced = voiced.transpose(1, 2)
+        amplitude = voiced * self.sines.noise_std + (1 - voiced) * self.sines.sine_amp / 3
+        return torch.sin(phase).transpose(1, 2) * self.sines.sine_amp * voiced + amplitude * source_noise
+
+
+class ArctangentNoise(Noise):
+    """`torch.atan2`, which coremltools 9.0 decomposes so that the angle of (0, negative) is 0 instead of π."""
+
+    def forward(self, F0_curve: Tensor, style_timbre: Tensor, source_noise: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.tanh(self.merge(self._harmonics(F0_curve, source_noise))).transpose(1, 2)
+        x = F.pad(x, (self.fft // 2, self.fft // 2), mode="reflect")
+        real_part = F.conv1d(x, self.real_kernel, stride=self.hop)
+        imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
+        spectrum = torch.cat([torch.sqrt(real_part**2 + imaginary**2), torch.atan2(imaginary, real_part)], 1)
+        first, second = (
+            block(conv(spectrum), style_timbre) for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
+        )
+        return first, second
+
+
+class BakedNoise(Noise):
+    """One draw, made while tracing, for every sample of every utterance."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__(upstream)
+        self.register_buffer("draw", torch.randn(1, 1, kokoro.HARMONICS, generator=torch.Generator().manual_seed(0)))
+
+    def _harmonics(self, F0_curve: Tensor, source_noise: Tensor) -> Tensor:
+        return super()._harmonics(F0_curve, source_noise * 0 + self.draw)
+
+
+class LoudTail(Tail):
+    """The inverse STFT without its window normalisation: 1.5 times too loud, and no correlation sees it."""
+
+    def forward(self, x_pre: Tensor) -> Tensor:
+        audio = super().forward(x_pre)
+        return audio * 1.5
+
+
+class LongAlignment(Alignment):
+    """Wide enough for more than 2048 frames, and exact there."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__(upstream)
+        self.frame = torch.arange(4096, dtype=torch.int32)[None, None]
+
+
+class FloatAlignment(LongAlignment):
+    """Frame numbers as floats: in half precision they are exact only up to 2048."""
+
+    def forward(self, pred_dur: Tensor, d: Tensor, t_en: Tensor) -> tuple[Tensor, Tensor]:
+        total = pred_dur.sum().to(torch.int32)
+        lasts = pred_dur.float()
+        ends = torch.cumsum(lasts, 1)
+        frame = self.frame.float()
+        inside = (frame >= (ends - lasts)[:, :, None]) & (frame < ends[:, :, None])
+        path = inside[:, :, :total].to(d.dtype)
+        return d.transpose(1, 2) @ path, t_en @ path
+
+
+class Louder(Tail):
+    def forward(self, x_pre: Tensor) -> Tensor:
+        return super().forward(x_pre) * 1.05
+
+
+class Lifted(Tail):
+    """A DC offset of a hundredth of full scale."""
+
+    def forward(self, x_pre: Tensor) -> Tensor:
+        return super().forward(x_pre) + 0.01
+
+
+class Silent(Tail):
+    def forward(self, x_pre: Tensor) -> Tensor:
+        return super().forward(x_pre) * 0
+
+
+class Poisoned(Tail):
+    """NaN in the last sample."""
+
+    def forward(self, x_pre: Tensor) -> Tensor:
+        audio = super().forward(x_pre)
+        return torch.cat([audio[:-1], audio[-1:] * 0 / (audio[-1:] * 0)])
+
+
+class LatePitch(Prosody):
+    """One frame of shift."""
+
+    def forward(self, en: Tensor, style_s: Tensor) -> tuple[Tensor, Tensor]:
+        f0, n = super().forward(en, style_s)
+        return torch.cat([f0[:, :1], f0[:, :-1]], 1), n
+
+
+class SwappedCurves(Prosody):
+    """Pitch where loudness should be."""
+
+    def forward(self, en: Tensor, style_s: Tensor) -> tuple[Tensor, Tensor]:
+        f0, n = super().forward(en, style_s)
+        return n, f0
+
+
+class FrozenProsody(Prosody):
+    """Whatever the length, as many frames as it was traced with."""
+
+    def forward(self, en: Tensor, style_s: Tensor) -> tuple[Tensor, Tensor]:
+        f0, n = super().forward(en, style_s)
+        traced = 2 * kokoro.TRACE_AT["frames"]
+        return F.pad(f0, (0, traced))[:, :traced], F.pad(n, (0, traced))[:, :traced]
+
+
+class Deaf(nn.Module):
+    """The pitch of a constant style: an input that is wired to nothing."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.whole = Prosody(upstream)
+
+    def forward(self, en: Tensor, style_s: Tensor) -> tuple[Tensor, Tensor]:
+        f0, n = self.whole(en, style_s * 0)
+        return f0, n
