@@ -6,25 +6,31 @@ export PYTHONUNBUFFERED := 1
 # The converter's progress bars.
 export TQDM_DISABLE := 1
 
-.PHONY: example test lint unit conformance conformance-sample fuzz bench lock clean
+.PHONY: parity test lint unit golden example conformance conformance-sample fuzz bench lock clean
 
 $(VENV)/.ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --no-deps --requirement requirements.lock
 	touch $@
 
+parity: $(VENV)/.ready  ## convert what is missing, check it all, print the verdict
+	$(PY) -m pytest -m parity --quiet --no-header tests/parity
+
 example: $(VENV)/.ready  ## convert a small vocoder and take it through every verb of milrun
 	$(PY) -m tests.example
 
-test: lint unit conformance-sample  ## everything that CI runs
+test: lint parity unit conformance-sample  ## everything that CI runs
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/.ready
-	$(PY) -m pytest -n 2
+unit: $(VENV)/.ready  ## tests of the tools, and the planted bugs
+	$(PY) -m pytest -n 2 -m "not parity and not bench"
+
+golden: $(VENV)/.ready  ## record truth again
+	$(PY) -m golden refresh kokoro --reason "$(REASON)"
 
 conformance-sample: $(VENV)/.ready  ## three minutes of coremltools' own tests
 	$(PY) -m tests.conformance --sample 1/35
@@ -35,7 +41,8 @@ conformance: $(VENV)/.ready  ## all of coremltools' own tests for ML programs; r
 fuzz: $(VENV)/.ready  ## damaged packages, thousands of them
 	MILRUN_FUZZ_EXAMPLES=5000 $(PY) -m pytest tests/milrun/test_damaged_packages.py
 
-bench: $(VENV)/.ready  ## milrun against eager PyTorch: speed, load time, memory
+bench: $(VENV)/.ready  ## artifacts against budgets and baseline; then milrun against eager PyTorch
+	$(PY) -m pytest -m bench tests/bench
 	$(PY) -m tests.bench.milrun_speed
 	$(PY) -m tests.bench.milrun_load
 

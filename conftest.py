@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from parity import session
+from parity import recorder, session
 from parity.checks import Check
 from parity.recorder import SUITE
 from parity.suite import Options, Suite
-
-pytest_plugins = ["parity.recorder"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"),
         help="load every artifact on these, instead of those that it declares",
     )
+    # The gate before a merge names its run, so that it can be certain of the record it reads.
+    group.addoption("--run-id", default="", help=argparse.SUPPRESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.getoption("--compute-units"),
     )
     worker: dict[str, Any] = getattr(config, "workerinput", {})
-    config.stash[SUITE] = Suite(options, _goldens, worker.get("parity_run") or session.new_id(datetime.now(UTC)))
+    run_id = worker.get("parity_run") or config.getoption("--run-id") or session.new_id(datetime.now(UTC))
+    config.stash[SUITE] = Suite(options, _goldens, run_id)
+    config.pluginmanager.register(recorder)
 
 
 def _goldens(*arguments: Any) -> Any:

@@ -109,6 +109,17 @@ def styled(block: Any, x: Tensor, style: Tensor) -> Tensor:
     return (block._residual(x, style) + block._shortcut(x)) * 2**-0.5
 
 
+def snaked(block: Any, x: Tensor, style: Tensor) -> Tensor:
+    """Upstream's residual block with Snake activations. Its own forward has `1 / alpha`, to which the converter adds
+    0.0001 below the line; a division by alpha is left as it is."""
+    layers = (block.convs1, block.convs2, block.adain1, block.adain2, block.alpha1, block.alpha2)
+    for conv1, conv2, norm1, norm2, alpha1, alpha2 in zip(*layers, strict=True):
+        y = norm1(x, style)
+        y = norm2(conv1(y + torch.sin(alpha1 * y) ** 2 / alpha1), style)
+        x = conv2(y + torch.sin(alpha2 * y) ** 2 / alpha2) + x
+    return x
+
+
 class Prosody(nn.Module):
     """Pitch and loudness curves."""
 
@@ -172,7 +183,8 @@ class Noise(nn.Module):
         imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
         spectrum = torch.cat([torch.sqrt(real_part**2 + imaginary**2), angle_of(imaginary, real_part)], 1)
         first, second = (
-            block(conv(spectrum), style_timbre) for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
+            snaked(block, conv(spectrum), style_timbre)
+            for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
         )
         return first, second
 
@@ -221,7 +233,8 @@ class Vocoder(nn.Module):
                 x = generator.reflection_pad(x)
             x = x + source
             blocks = generator.resblocks[i * generator.num_kernels : (i + 1) * generator.num_kernels]
-            x = sum((block(x, style) for block in blocks[1:]), blocks[0](x, style)) / generator.num_kernels
+            x = sum((snaked(block, x, style) for block in blocks[1:]), snaked(blocks[0], x, style))
+            x = x / generator.num_kernels
         return F.leaky_relu(x)
 
 

@@ -1,18 +1,22 @@
-"""`python -m parity`: calibrate the gates, show the last run."""
+"""`python -m parity`: gate a change before it is merged, calibrate the gates, show the last run."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import webbrowser
+from contextlib import redirect_stdout
 from pathlib import Path
 
-from parity import evidence, session
+from parity import merge, session
 from parity.cache import Cache
-from parity.calibrate import CalibrationError, Measured, calibrate
-from parity.gates import GateError
+from parity.calibrate import CalibrationError, calibrate
+from parity.fingerprint import digest
+from parity.home import ROOT, STATE
+from parity.measurements import measurements
+from parity.report import gate as report
+from parity.revision import RevisionError
 from parity.session import RunRecord, SessionError
-from parity.suite import ROOT, STATE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.do(options))
-    except (CalibrationError, GateError, SessionError, ValueError, OSError) as error:
+    except (RevisionError, ValueError, OSError) as error:
         print(f"parity: {error}", file=sys.stderr)
         return 2
 
@@ -28,6 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m parity", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    gate = verbs.add_parser("gate", help="before a merge: what this change affects, checked; a report; an exit code")
+    gate.add_argument("--base", default="main", metavar="REVISION", help="what to compare with (default: main)")
+    gate.set_defaults(do=_gate)
+    prints = verbs.add_parser("fingerprints", help="each check and artifact, and the hash of all that makes it")
+    prints.add_argument("--json", action="store_true", help="with every part of it, for the gate")
+    prints.set_defaults(do=_fingerprints)
     show = verbs.add_parser("report", help="the last run as a page, in the browser")
     show.set_defaults(do=_report)
     bounds = verbs.add_parser("calibrate", help="bounds from what the last complete run measured")
@@ -36,6 +46,32 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--reason", default="", help="why bounds may loosen: goes into the gates")
     bounds.set_defaults(do=_calibrate)
     return parser
+
+
+def _gate(options: argparse.Namespace) -> int:
+    written = report.Written.below(ROOT)
+    with merge.alone(ROOT, _say):
+        written.remove()
+        outcome = merge.gate(ROOT, options.base, _say)
+        report.write(outcome, ROOT)
+    for problem in outcome.problems:
+        _say(f"problem: {problem.line()}")
+    _say(f"gate {report.headline(outcome)}")
+    _say(f"report: {written.markdown.relative_to(ROOT)}, and beside it {written.page.name}")
+    return 0 if outcome.passed else 1
+
+
+def _fingerprints(options: argparse.Namespace) -> int:
+    with redirect_stdout(sys.stderr):  # what a converter says when it is imported is no part of the answer
+        from parity import fingerprints, survey
+
+        found = fingerprints.survey()
+    if options.json:
+        print(survey.encode(found))
+    else:
+        for id, check in found.checks.items():
+            print(f"{digest(check.parts)[:16] if not check.fault else '-' * 16}  {id}  {check.fault}".rstrip())
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -52,7 +88,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise CalibrationError("the last run was a partial one, whose spread is too narrow; run `pytest -m parity`")
     found = [
         measured
-        for measured in measurements(record, options.system, Cache(ROOT / STATE))
+        for measured in measurements(record.verdicts, options.system, Cache(ROOT / STATE))
         if not options.stages or measured.stage in options.stages
     ]
     path = ROOT / "golden" / options.system / "gates.toml"
@@ -61,27 +97,15 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
-def measurements(record: RunRecord, system: str, cache: Cache) -> list[Measured]:
-    """Every number that a run measured of a system."""
-    found = []
-    for verdict in record.verdicts:
-        if verdict.system == system:
-            folder = evidence.folder_of(cache, verdict.evidence)
-            if folder is None:
-                raise CalibrationError(f"{verdict.id}: its evidence is gone from {STATE}; run `pytest -m parity` again")
-            for output, values in evidence.read(folder, verdict.evidence).values.items():
-                found += [
-                    Measured(verdict.stage, verdict.variant, output, metric, value, verdict.case, verdict.numerics)
-                    for metric, value in values.items()
-                ]
-    return found
-
-
 def _latest() -> RunRecord:
     record = session.latest(ROOT / STATE)
     if record is None:
         raise SessionError(f"{Path(STATE)} has no complete run yet: `pytest -m parity` makes one")
     return record
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class Bounds:
 
 
 def of_commit(root: Path, commit: str) -> Bounds:
-    return _parsed({path: revision.text(root, commit, path) for path in revision.files(root, commit, ROOM)}, commit[:12])
+    paths = [path for path in revision.files(root, commit, ROOM) if path.endswith(".toml")]
+    return _parsed({path: revision.text(root, commit, path) for path in paths}, commit[:12])
 
 
 def of_tree(root: Path) -> Bounds:

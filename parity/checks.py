@@ -14,6 +14,7 @@ import numpy as np
 from milrun import ModelError
 from parity import contract, convert, evidence, metrics, runtimes
 from parity.artifacts import ArtifactError, Artifacts
+from parity.blaming import blame
 from parity.cache import Cache
 from parity.convert import ConversionError
 from parity.declarations import Arrays, Case, ComputeUnits, Seam, Stage, System, Variant
@@ -21,7 +22,7 @@ from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
 from parity.gates import Gates, complete, judge
 from parity.runtimes import Runtime, RuntimeFailure, Session
-from parity.verdict import Blame, Finding, Mode, Verdict
+from parity.verdict import Finding, Mode, Verdict
 from parity.weights import Weights
 
 CHAIN, MODULE, SHIPS = "chain", "module", "ships"
@@ -120,7 +121,7 @@ class Workbench:
             verdict = self._judged(check)
         except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
             verdict = check.verdict([Finding(check.stage, "runs", False, message=str(error))])
-        return verdict if verdict.passed else replace(verdict, blame=self._blame(check, verdict))
+        return verdict if verdict.passed else replace(verdict, blame=blame(self, check, verdict))
 
     def _judged(self, check: Check) -> Verdict:
         parts = self._parts(check)
@@ -188,12 +189,12 @@ class Workbench:
             yield Comparison(stage.outputs, _MODULE_VARIANT, actual, seam.outputs, _dtypes(stage, _MODULE_VARIANT))
             return
         variant = stage.variant(check.variant)
-        actual = self._execute(stage, variant, seam.inputs)
+        actual = self.execute(stage, variant, seam.inputs)
         yield Comparison(stage.outputs, variant, actual, seam.outputs, self._expected(stage, variant))
 
     def _chained(self, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
         chosen = chain_sets(self.system)[check.variant]
-        run = Chain(golden, lambda name, inputs: self._execute(self.system.stage(name), chosen[name], inputs))
+        run = Chain(golden, lambda name, inputs: self.execute(self.system.stage(name), chosen[name], inputs))
         self.system.chain(run, case)
         yield from self.crossings(run, chosen)
 
@@ -208,13 +209,13 @@ class Workbench:
             )
 
     def module(self, stage: Stage) -> Any:
-        return convert.traceable(stage, self._cut_from)
+        return convert.traceable(stage, self.cut_from)
 
     @cached_property
-    def _cut_from(self) -> Any:
+    def cut_from(self) -> Any:
         return self.system.reference.build(self.weights.checkpoint())
 
-    def _execute(self, stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
+    def execute(self, stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
         session = self.session(stage, variant)
         try:
             return session.run(cast(stage, variant, inputs))
@@ -232,11 +233,6 @@ class Workbench:
             name: "float32" if wide and dtype == "float16" else dtype for name, dtype in _dtypes(stage, variant).items()
         }
 
-    def _blame(self, check: Check, verdict: Verdict) -> Blame:
-        stage = first_failing(self.system, check, verdict)
-        outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in verdict.failures))
-        return Blame(stage, outputs[0], "unknown")
-
 
 def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
     """Inputs in the declared dtypes, as the app casts between half and single precision. Integers stay as they are."""
@@ -247,14 +243,6 @@ def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray
         floats = value.dtype.kind == "f" and np.dtype(wanted).kind == "f"
         result[name] = value.astype(wanted) if floats else value
     return result
-
-
-def first_failing(system: System, check: Check, verdict: Verdict) -> str:
-    """The stage to blame: the check's own, or in a chain the first, in the order of the data, that went wrong."""
-    if check.mode != "chained":
-        return check.stage
-    failing = {finding.output.split(".", 1)[0] for finding in verdict.failures}
-    return next((stage.name for stage in system.stages if stage.name in failing), CHAIN)
 
 
 def _dtypes(stage: Stage, variant: Variant) -> dict[str, str]:

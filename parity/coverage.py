@@ -46,7 +46,7 @@ def uncovered(record: RunRecord, survey: Survey) -> list[Problem]:
 
 
 def _of_this_code(verdict: Verdict, check: Surveyed) -> bool:
-    return bool(check.fault) or verdict.evidence == digest(check.parts)
+    return bool(check.fault) or not verdict.passed or verdict.evidence == digest(check.parts)
 
 
 def _idle(verdict: Verdict | None, check: Surveyed) -> Iterator[str]:

@@ -49,9 +49,7 @@ def _surveyed(bench: Workbench, check: Check, artifacts: dict[str, Parts]) -> Su
     for gate in bench.gates.gates:
         if (gate.stage, gate.variant) == (check.stage, check.variant):
             bounds.setdefault(gate.output, {})[gate.metric] = gate.text
-    return Surveyed(
-        check.system, check.stage, check.variant, check.case, check.mode, parts or {}, keys, bounds, fault
-    )
+    return Surveyed(check.system, check.stage, check.variant, check.case, check.mode, parts or {}, keys, bounds, fault)
 
 
 def _taken(system: System, check: Check) -> Iterable[tuple[Stage, Variant]]:

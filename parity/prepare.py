@@ -19,7 +19,7 @@ Needs = tuple[str, str, str]
 
 
 def build(needs: Sequence[Needs], weights: str, cache: Cache, progress: Progress) -> None:
-    """Builds each (system, stage, variant). One that can't be built is left to the check that wants it: that says why."""
+    """Builds each (system, stage, variant). What can't be built is left to the check that wants it, which says why."""
     workers = min(len(needs), os.cpu_count() or 1, 4)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         futures = {pool.submit(_build, need, weights, cache.root): need for need in needs}

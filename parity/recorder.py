@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from parity import prepare, session
+from parity import prepare, report, session
 from parity.checks import Check
-from parity.session import Errored, Skipped
+from parity.session import Errored, RunRecord, Skipped
 from parity.suite import Suite
 from parity.terminal import Progress, table
 
 SUITE = pytest.StashKey[Suite]()
 OUTCOMES = pytest.StashKey["Outcomes"]()
+WRITTEN = pytest.StashKey[tuple[RunRecord, report.Written]]()
 CHECK = "check"
 PARITY = "parity"
 
@@ -38,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[OUTCOMES] = Outcomes()
     session.config.pluginmanager.register(Listener(session.config.stash[OUTCOMES]))
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[SUITE].begin()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -72,27 +75,53 @@ class Listener:
             self.outcomes.ended[str(dict(report.user_properties).get(CHECK, report.nodeid))] = report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run whose record is no pass is none, whatever pytest makes of skipped tests and expected failures."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    suite, outcomes = config.stash[SUITE], config.stash[OUTCOMES]
+    if outcomes.selected and not config.option.collectonly:
+        record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes))
+        config.stash[WRITTEN] = record, suite.write(record)
+        if not record.passed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    suite.end()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    outcomes = config.stash[OUTCOMES]
-    if not outcomes.selected or config.option.collectonly:
-        return
-    suite = config.stash[SUITE]
-    record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes))
-    written = suite.write(record)
-    terminalreporter.section("parity", "─")
-    terminalreporter.write_line(table(record))
-    terminalreporter.write_line(f"report: {written.page.relative_to(suite.root)}")
+    if WRITTEN in config.stash:
+        record, written = config.stash[WRITTEN]
+        terminalreporter.section("parity", "─")
+        terminalreporter.write_line(table(record))
+        terminalreporter.write_line(f"report: {written.page.relative_to(config.stash[SUITE].root)}")
 
 
 def _without_verdict(suite: Suite, outcomes: Outcomes) -> tuple[list[Errored], list[Skipped]]:
+    """A test under the mark that is no check has no verdict to be missed: skipped, it is an error."""
     judged = {verdict.id for verdict in session.collect(suite.folder)}
-    errors = [
-        Errored(id, str(report.longrepr).strip().splitlines()[-1])
-        for id, report in outcomes.ended.items()
-        if report.failed and id not in judged
-    ]
-    return errors, [Skipped(id, str(report.longrepr)) for id, report in outcomes.ended.items() if report.skipped]
+    errors, skipped = [], []
+    for id, ended in outcomes.ended.items():
+        if ended.failed and id not in judged:
+            errors.append(Errored(id, _cause(ended)))
+        elif ended.skipped and id in outcomes.selected:
+            skipped.append(Skipped(id, _reason(ended)))
+        elif ended.skipped:
+            errors.append(Errored(id, f"skipped: {_reason(ended)}"))
+    return errors, skipped
+
+
+def _cause(failed: pytest.TestReport) -> str:
+    """What the exception says, which names the mend; the last line of a traceback only names a place."""
+    crash = getattr(failed.longrepr, "reprcrash", None)
+    return str(crash.message) if crash else str(failed.longrepr).strip().splitlines()[-1]
+
+
+def _reason(skipped: pytest.TestReport) -> str:
+    said = skipped.longrepr[2] if isinstance(skipped.longrepr, tuple) else getattr(skipped, "wasxfail", "")
+    return said.removeprefix("Skipped: ") or "no reason was given"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # A hook that calls us has set these for its own repository, index and working tree.
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+SECONDS = 600
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 
@@ -93,7 +94,13 @@ def _git(root: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         found = subprocess.run(
-            ["git", *arguments], cwd=root, env=environment, capture_output=True, encoding="utf-8", check=True, timeout=600
+            ["git", *arguments],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            timeout=SECONDS,
         )
     except subprocess.CalledProcessError as error:
         raise RevisionError(error.stderr.strip()) from error

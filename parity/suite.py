@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from parity import gates, report, session
+from parity import gates, report, session, unfinished
 from parity.artifacts import Built, Given
 from parity.cache import Cache
 from parity.checks import Check, Goldens, Workbench, chain_sets, plan
@@ -21,6 +21,8 @@ from parity.declarations import Case, ComputeUnits, Reference, System
 from parity.discovery import systems
 from parity.evidence import folder_of
 from parity.fingerprint import libraries
+from parity.measurements import measurements
+from parity.ratchet import slack
 from parity.runtimes import Runtime, runtime
 from parity.session import Errored, RunRecord, Skipped
 from parity.verdict import Verdict
@@ -69,8 +71,18 @@ class Suite:
             raise ValueError(f"{system.name} declares no short case: mark one as short, or ask for --cases all")
         return found
 
+    def begin(self) -> None:
+        """Says that this run is under way, and clears up after those that were killed."""
+        self._claim = unfinished.claim(self.root / STATE, self.run_id)
+        unfinished.sweep(self.root / STATE)
+
+    def end(self) -> None:
+        unfinished.let_go(self._claim)
+
     def plan(self) -> list[Check]:
         """Every check that a complete run under these options has to judge."""
+        if not systems():
+            raise ValueError("converters/ declares no system, and without one there is nothing to judge: add one")
         return [check for system in systems().values() for check in plan(system, self.cases(system), self.runtimes)]
 
     def workbench(self, check: Check) -> Workbench:
@@ -128,8 +140,7 @@ class Suite:
     ) -> RunRecord:
         """The record of this run, once all of its verdicts are in."""
         verdicts = tuple(session.collect(self.folder))
-        reused = sum(verdict.reused for verdict in verdicts)
-        remarks = [f"{reused} of {len(verdicts)} verdicts rest on evidence measured before, of the same artifacts"]
+        partial = set(selected) != {check.id for check in self.plan()}
         return RunRecord(
             id=self.run_id,
             started=self.started.isoformat(timespec="seconds"),
@@ -141,15 +152,24 @@ class Suite:
             numerics=tuple(known.numerics for known in self.runtimes),
             weights=self.options.weights,
             cases=tuple(dict.fromkeys(case.name for system in systems().values() for case in self.cases(system))),
-            partial=set(selected) != {check.id for check in self.plan()},
+            partial=partial,
             machine=machine(),
             expected=tuple(selected),
             verdicts=verdicts,
             errors=tuple(errors),
             skipped=tuple(skipped),
             not_run_here=self._not_run(verdicts),
-            notes=(*notes, *(remarks if reused else ())),
+            notes=(*notes, *(() if partial else self._slack(verdicts))),
         )
+
+    def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Bounds far looser than what a complete run measured: a bug could hide in the room that they leave."""
+        lines = []
+        for system in systems().values():
+            gates, found = self.gates(system), measurements(verdicts, system.name, self.cache)
+            if gates.gates and found:
+                lines += [f"ratchet: {line}" for line in slack(gates, found)]
+        return lines
 
     def write(self, record: RunRecord) -> report.Written:
         history = session.history(self.root / STATE)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity import session
+from parity.bench import record as bench_record
 from parity.files import write_atomically
 from parity.report import html, junit, markdown
 from parity.report.listening import Evidence
@@ -25,8 +26,9 @@ def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable
     """Writes report.html, report.md, junit.xml and last run.json, so that a complete run has its reports."""
     written = Written(*(folder / name for name in ("report.html", "report.md", "junit.xml", session.RECORD)))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(written.page, html.render(record, evidence, history).encode())
-    write_atomically(written.markdown, markdown.render(record).encode())
+    bench = bench_record.beside(folder)
+    write_atomically(written.page, html.render(record, evidence, history, bench).encode())
+    write_atomically(written.markdown, markdown.render(record, bench).encode())
     write_atomically(written.junit, junit.render(record).encode())
     session.save(record, folder)
     return written

@@ -13,7 +13,8 @@ from parity import session
 from parity.affected import Affected, count
 from parity.cache import Cache
 from parity.files import write_atomically
-from parity.merge import STATE, Outcome
+from parity.home import STATE
+from parity.merge import Outcome
 from parity.report import html, junit, markdown
 from parity.report.markdown import LONGEST, escape
 from parity.report.pieces import many

@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from string import Template
 
+from parity.bench.record import BenchRecord
 from parity.margin import comparison, share
+from parity.report.bench import as_section
 from parity.report.failures import failures
 from parity.report.findings import anchor, findings
 from parity.report.listening import Clips, Evidence, listening
@@ -25,7 +27,9 @@ from parity.terminal import duration
 HERE = Path(__file__).parent
 
 
-def render(record: RunRecord, evidence: Evidence, history: Iterable[RunRecord] = ()) -> str:
+def render(
+    record: RunRecord, evidence: Evidence, history: Iterable[RunRecord] = (), bench: BenchRecord | None = None
+) -> str:
     """The page. `evidence` gives the folder of an evidence key, `history` the runs to compare with."""
     groups, clips = stages(record), Clips()
     body = join(
@@ -36,6 +40,7 @@ def render(record: RunRecord, evidence: Evidence, history: Iterable[RunRecord] =
             failures(record),
             listening(record, evidence, clips),
             findings(groups, trends(record, history)),
+            as_section(bench, record.id),
             _notes(record),
             _not_run(record),
             _how(record),

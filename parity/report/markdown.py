@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from parity.bench.record import BenchRecord
 from parity.margin import comparison, share
+from parity.report.bench import as_lines
 from parity.report.pieces import many, percent
 from parity.session import RunRecord
 from parity.summary import Group, gate_name, headline, homeless, stages, where, without_verdict, worst_first
@@ -16,14 +18,19 @@ LONGEST = 60_000
 """Characters: a comment on a pull request may have some 65 000."""
 
 
-def render(record: RunRecord) -> str:
+def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
     """The verdict, a table of stages, worst first, and each failure folded away."""
     symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
     lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
     if record.partial:
         lines += ["> **A partial run.** Some checks were selected away: this is not the full verdict.", ""]
     lines += [*_stages(record), ""]
-    ends = [*_without(record), *_list("Notes", record.notes), *_list("Not run here", record.not_run_here)]
+    ends = [
+        *as_lines(bench, record.id, escape),
+        *_without(record),
+        *_list("Notes", record.notes),
+        *_list("Not run here", record.not_run_here),
+    ]
     ends += [*_list("Skipped", [f"{skip.id}: {skip.reason}" for skip in record.skipped]), _footer(record), ""]
     room = LONGEST - sum(len(line) + 1 for line in lines + ends)
     return "\n".join([*lines, *_failures(record, room), *ends])

@@ -35,7 +35,8 @@ class ArctangentNoise(Noise):
         imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
         spectrum = torch.cat([torch.sqrt(real_part**2 + imaginary**2), torch.atan2(imaginary, real_part)], 1)
         first, second = (
-            block(conv(spectrum), style_timbre) for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
+            kokoro.snaked(block, conv(spectrum), style_timbre)
+            for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
         )
         return first, second
 

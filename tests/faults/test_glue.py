@@ -49,7 +49,7 @@ class Tied:
 class Parrot(Workbench):
     """A runtime without fault: every stage gives what upstream gave."""
 
-    def _execute(self, stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
+    def execute(self, stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
         golden = self.goldens.load(self.system.reference.case(CHECK.case))
         return dict(golden[stage.name].outputs)
 

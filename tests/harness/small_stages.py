@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,11 @@ def stage(module: Modules, *outputs: str) -> Stage:
 
 def signal(frames: int = 40) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((1, CHANNELS, frames)).astype(np.float32)
+
+
+def line(text: str) -> re.Pattern[str]:
+    """A place in this file, at a line that reads so."""
+    return re.compile(rf"^tests/harness/small_stages\.py:\d+ in forward: {re.escape(text)}$")
 
 
 class Small(nn.Module):
@@ -74,7 +80,7 @@ class OneFrameLate(Small):
 class FirstOnly(Small):
     """Half of a Small, with the other half beside it."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         hidden = torch.tanh(self.first(x))
         return self.second(hidden), hidden
 
@@ -115,6 +121,12 @@ class Angle(Stateless):
         right, up = x * 2, torch.relu(x.flip(1))
         angle = torch.atan2(up, right)
         return angle * 0.5
+
+
+class Reciprocal(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        small = torch.tanh(x) * 0.01
+        return 1 / small
 
 
 class Phase(Stateless):

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import milrun
-from parity.blame import blame_artifact, blame_module
-from parity.blame.hazards import FILE, HazardError, read
+from parity.blame import blame_artifact
 from parity.blame.source import ROOT
 from parity.convert import call, convert, palettize, traceable
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
 from tests.harness import small_stages as small
-from tests.harness.small_stages import FP16, FP32, PAL4, Modules, signal
+from tests.harness.small_stages import FP16, FP32, PAL4, Modules, line, signal
 
 Blamed = Callable[..., Blame]
 
@@ -60,11 +59,6 @@ def blame(
     return found
 
 
-def line(text: str) -> re.Pattern[str]:
-    """A place in the small stages, at a line that reads so."""
-    return re.compile(rf"^tests/harness/small_stages\.py:\d+ in forward: {re.escape(text)}$")
-
-
 def test_x_modulo_1_is_named_with_its_line_and_the_mend(blamed: Blamed) -> None:
     found = blamed(small.Turns)
     assert (found.fault, found.op_type, found.looks_like) == ("graph", "sub", "zero")
@@ -80,6 +74,13 @@ def test_atan2_is_named_where_its_angle_is_off_by_pi(blamed: Blamed) -> None:
     assert line("angle = torch.atan2(up, right)").match(found.source)
     assert "H03" in found.detail
     assert "atan2 became" in found.detail
+
+
+def test_the_epsilon_of_a_reciprocal_is_named_with_its_line(blamed: Blamed) -> None:
+    found = blamed(small.Reciprocal)
+    assert found.fault == "graph"
+    assert line("return 1 / small").match(found.source)
+    assert "H19" in found.detail
 
 
 def test_a_gain_in_weights_is_named_with_the_parameter(blamed: Blamed) -> None:
@@ -121,6 +122,14 @@ def test_palettization_to_4_bits_is_named_with_its_levels(blamed: Blamed) -> Non
     assert (found.fault, found.op_type) == ("graph", "conv")
     assert "`first.weight` is palettized to 16 levels: 4 bits, relative L2 0." in found.detail
     assert "H13" in found.detail
+
+
+def test_wrong_weights_are_told_from_palettized_ones(blamed: Blamed) -> None:
+    found = blamed(small.Small, small.TooLoud, variant=Variant("fp32-pal8", "float32", palettize=8))
+    assert found.looks_like.startswith("gain 1.05×")
+    assert "`second.weight` is palettized to 256 levels: 8 bits" in found.detail
+    assert "they are not the module's: gain 1.05×" in found.detail
+    assert "H13" not in found.detail
 
 
 def test_a_phase_accumulated_in_half_precision_is_named_at_its_sine(blamed: Blamed) -> None:
@@ -252,84 +261,3 @@ def test_a_search_that_fails_is_told_and_not_raised(tmp_path: Path) -> None:
     assert found.detail.startswith("blame failed: ")
     nothing = blame_artifact(stage, FP32, gone, module, given, reference, wrong, [], "declared")
     assert nothing.detail == "blame failed: ValueError: no output is named that failed"
-
-
-def of_module(cut: Modules) -> Blame:
-    """Hop 1 of a rewrite."""
-    stage, upstream, cut_from = small.stage(cut), small.Upstream(), small.Upstream()
-    given = {"x": signal()}
-    module = traceable(stage, cut_from)
-    tensor = small.torch.from_numpy(given["x"])
-    reference = {"y": call(small.Small(), stage, given)["y"]}
-    candidate = call(module, stage, given)
-    found = blame_module(
-        stage, module, cut_from, upstream, lambda: upstream(tensor), given, reference, candidate, ["y"]
-    )
-    assert (found.fault, found.output) == ("module", "y"), found.detail
-    assert str(ROOT) not in str(found)
-    return found
-
-
-def test_a_rewrite_that_errs_between_shared_layers_is_blamed_at_the_layer_that_is_given_something_else() -> None:
-    found = of_module(small.CutReversed)
-    assert (found.value, found.op_type) == ("inner.second", "Conv1d")
-    assert found.looks_like == "permutation of axis 1: reversed"
-    assert line("return torch.sigmoid(self.second(hidden.flip(1))) * 0.5").match(found.source)
-    assert "what `inner.second` is given differs already" in found.detail
-    assert "since `inner.first`, the last shared submodule that agrees" in found.detail
-
-
-def test_a_rewrite_that_errs_after_all_shared_layers_is_blamed_as_a_whole() -> None:
-    found = of_module(small.CutTooLoud)
-    assert (found.value, found.looks_like) == ("", "gain 1.5×")
-    assert re.match(r"tests/harness/small_stages\.py:\d+ in CutTooLoud\.forward$", found.source)
-    assert "after `inner.second`, the last submodule shared with upstream" in found.detail
-    assert "H16" in found.detail
-
-
-def test_a_shared_layer_that_computes_otherwise_is_blamed_itself() -> None:
-    def cut(upstream: small.Upstream) -> small.Cut:
-        upstream.inner.first.weight.data *= 1.25
-        return small.Cut(upstream)
-
-    found = of_module(cut)
-    assert (found.value, found.op_index) == ("inner.first", 1)
-    assert "`inner.first` itself gives something else on what agrees" in found.detail
-
-
-def test_a_rewrite_that_shares_nothing_with_upstream_is_told_so() -> None:
-    found = of_module(small.WrongFactor)
-    assert found.detail == "it shares no submodule with upstream whose values can be compared"
-
-
-def test_a_recording_that_fails_is_told_and_not_raised() -> None:
-    stage, upstream = small.stage(small.Cut), small.Upstream()
-    given = {"x": signal()}
-
-    def record() -> None:
-        raise RuntimeError("no such case")
-
-    module = traceable(stage, upstream)
-    gives = call(module, stage, given)
-    found = blame_module(stage, module, upstream, upstream, record, given, {"y": gives["y"] * 2}, gives, ["y"])
-    assert found.detail == "blame failed: RuntimeError: no such case"
-
-
-def test_every_hazard_is_recognized_by_something_and_has_a_mend() -> None:
-    hazards = read(FILE.read_text())
-    assert len({hazard.number for hazard in hazards}) == len(hazards) > 5
-    assert all(hazard.mend for hazard in hazards)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ('[H99]\nname = "a"\nmend = "b"\nopp = ["sub"]', r"\[H99\] unknown key 'opp'; did you mean 'op'\?"),
-        ('[H99]\nname = "a"\nop = ["sub"]', r"\[H99\] has no mend"),
-        ('[H99]\nname = "a"\nmend = "b"\nop = "sub"', "a list of words is expected"),
-        ('[H99]\nname = "a"\nmend = "b"\nfault = "graph"', "is recognized by nothing"),
-    ],
-)
-def test_a_table_of_hazards_that_is_not_understood_is_an_error(text: str, says: str) -> None:
-    with pytest.raises(HazardError, match=says):
-        read(text)

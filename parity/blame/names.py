@@ -1,0 +1,36 @@
+"""Which value of a package is which value of the traced module: the converter keeps names, in its own spelling."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+_CAST = re.compile(r"(_cast_fp(16|32)|_to_fp(16|32))+$")
+
+
+def spelled(torch_name: str) -> str:
+    """A name of torch's graph as the converter writes it: a number becomes var_<n>, a dot an underscore."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", torch_name)
+    return name if re.match(r"[A-Za-z_]", name) else f"var_{name}"
+
+
+def plain(package_name: str) -> str:
+    """A name of the package without what the converter's passes put around it."""
+    name = _CAST.sub("", package_name)
+    return spelled(name.removeprefix("_inversed_"))
+
+
+def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[str, str]:
+    """For each name of torch's graph the first value of the package that bears it, where that is not ambiguous."""
+    torch_names = list(torch_names)
+    told = Counter(spelled(name) for name in torch_names)
+    first: dict[str, str] = {}
+    for name in package_names:
+        first.setdefault(plain(name), name)
+    return {name: first[spelled(name)] for name in torch_names if spelled(name) in first and told[spelled(name)] == 1}
+
+
+def is_anonymous(torch_name: str) -> bool:
+    """A number, which another version of the module gives another value."""
+    return torch_name.isdigit()

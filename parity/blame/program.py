@@ -1,0 +1,109 @@
+"""The package's side of a search: its ops in order, what each reads, and its constants as they take part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from milrun import Model
+from milrun.compile import compile_function
+from milrun.guard import Guard, budget
+from milrun.numerics import choose
+from milrun.plan import Context, execute
+from milrun.program import Block, Function, Operation, Value
+
+
+class Program:
+    """The one function of a loaded package, seen as a graph of named values."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.function = model.function
+        self._constants: dict[str, Operation] = {}
+        self.operations: list[Operation] = []
+        for operation in model.function.body.walk():
+            if is_constant(operation):
+                self._constants |= {name: operation for name, _ in operation.outputs}
+            else:
+                self.operations.append(operation)
+        self._place = {name: i for i, op in enumerate(self.operations, 1) for name, _ in op.outputs}
+
+    @property
+    def names(self) -> list[str]:
+        """Every computed value, in order."""
+        return list(self._place)
+
+    def makes(self, name: str) -> Operation | None:
+        return self.operations[self._place[name] - 1] if name in self._place else None
+
+    def position(self, name: str) -> int:
+        """Which op makes a value, counted from 1; 0 for what no op makes."""
+        return self._place.get(name, 0)
+
+    def reads(self, operation: Operation) -> Iterator[str]:
+        """The names of an op's arguments, constants among them, and of what its blocks take from outside."""
+        for arguments in operation.inputs.values():
+            yield from (argument for argument in arguments if isinstance(argument, str))
+        for block in operation.blocks:
+            for inner in block.walk():
+                yield from self.reads(inner)
+
+    def computed(self, operation: Operation) -> list[str]:
+        """The arguments that other ops compute."""
+        return list(dict.fromkeys(name for name in self.reads(operation) if name in self._place))
+
+    def behind(self, name: str) -> set[str]:
+        """A value and all that it is computed from."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            operation = self.makes(current)
+            if current not in found and operation:
+                found.add(current)
+                waiting += self.computed(operation)
+        return found
+
+    def constants(self, operation: Operation) -> dict[str, Operation]:
+        """The named constants that an op reads, with what makes them."""
+        return {name: self._constants[name] for name in self.reads(operation) if name in self._constants}
+
+    def dense(self, name: str) -> Tensor | None:
+        """A constant as the ops get it, decompressed by milrun's own kernels; None for what is no tensor."""
+        needed: list[Operation] = []
+        waiting = [name]
+        while waiting:
+            operation = self._constants[waiting.pop()]
+            needed.append(operation)
+            waiting += [read for read in self.reads(operation) if read in self._constants]
+        block = Block([], list(reversed(needed)), [name], self.function.body.place)
+        plan = compile_function(
+            Function(self.function.name, self.function.opset, [], block), choose("fp32"), guard=Guard(budget(0))
+        )
+        env = plan.start(Context({}, torch.Generator(), Guard(budget(0))))
+        with torch.inference_mode():
+            execute(plan.body, env)
+        value = env[plan.outputs[name]]
+        return value if isinstance(value, Tensor) else None
+
+
+def is_constant(operation: Operation) -> bool:
+    return operation.type == "const" or operation.type.startswith("constexpr_")
+
+
+def levels(operation: Operation, program: Program) -> int:
+    """To how many distinct values a constant was palettized; 0 if it was not."""
+    if not operation.type.startswith("constexpr_lut"):
+        return 0
+    for argument in operation.inputs.get("lut", []):
+        table = program.dense(argument) if isinstance(argument, str) else _loaded(argument)
+        if table is not None:
+            return int(table.numel() if table.dim() == 1 else table.shape[-2])
+    return 0
+
+
+def _loaded(argument: Value) -> Tensor | None:
+    value = argument.load()
+    return value if isinstance(value, Tensor) else None

@@ -1,0 +1,82 @@
+"""A place in the source, as a person finds it: relative to the project, with the line itself."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import re
+from pathlib import Path
+
+import parity
+
+ROOT = Path(parity.__file__).resolve().parents[1]
+_FRAME = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?P<function>.+)$")
+_LONGEST = 100
+
+Frame = tuple[str, int, str]
+
+
+def place(source_range: str) -> str:
+    """The innermost line of the project's own that led to a node; where it led into another package, that line too."""
+    return told(frames(source_range))
+
+
+def frames(source_range: str) -> list[Frame]:
+    """File, line and function, the innermost first, of what ran within the trace."""
+    found: list[Frame] = []
+    for line in source_range.splitlines():
+        match = _FRAME.match(line.strip())
+        if match is None:
+            continue
+        if match["file"].endswith("torch/jit/_trace.py"):
+            break
+        found.append((match["file"], int(match["line"]), match["function"]))
+    return found
+
+
+def told(stack: list[Frame]) -> str:
+    own = next((frame for frame in stack if _is_own(frame[0])), None)
+    inner = next((frame for frame in stack if not _of_torch(frame[0])), None)
+    parts = [own] if own else []
+    if inner and inner is not own:
+        parts.append(inner)
+    return " → ".join(map(_line, parts))
+
+
+def of_class(kind: type) -> str:
+    """Where a class is defined."""
+    try:
+        file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(kind)
+    except (OSError, TypeError):
+        return kind.__qualname__
+    return f"{_relative(file or '')}:{line}"
+
+
+def _line(frame: Frame) -> str:
+    file, number, function = frame
+    text = linecache.getline(file, number).strip()
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return f"{_relative(file)}:{number} in {function}" + (f": {text}" if text else "")
+
+
+def _relative(file: str) -> str:
+    """Never an absolute path: those of one machine mean nothing on another."""
+    path = Path(file)
+    parts = path.parts
+    if "site-packages" in parts:
+        return Path(*parts[parts.index("site-packages") + 1 :]).as_posix()
+    resolved = path.resolve()
+    return resolved.relative_to(ROOT).as_posix() if resolved.is_relative_to(ROOT) else path.name
+
+
+def _is_own(file: str) -> bool:
+    return "site-packages" not in Path(file).parts and not _of_torch(file) and not _of_python(file)
+
+
+def _of_torch(file: str) -> bool:
+    parts = Path(file).parts
+    return "site-packages" in parts and parts[parts.index("site-packages") + 1] == "torch"
+
+
+def _of_python(file: str) -> bool:
+    return file.startswith("<") or Path(file).is_relative_to(Path(inspect.__file__).parent)

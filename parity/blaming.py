@@ -1,0 +1,88 @@
+"""Asks, of a failed verdict, where the error begins: gathers what `parity.blame` needs for each kind of check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parity import convert
+from parity.blame import blame_artifact, blame_module
+from parity.verdict import Blame, Verdict
+
+if TYPE_CHECKING:
+    from parity.checks import Check, Workbench
+
+CHAINED = "chained"
+
+
+def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
+    """Never raises: the failure itself is what has to be reported."""
+    stage = first_failing(bench, check, verdict)
+    failures = [finding for finding in verdict.failures if finding.output.startswith(stage) or check.mode != CHAINED]
+    outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
+    try:
+        if any(finding.gate == "runs" for finding in failures):
+            return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
+        if check.mode == CHAINED:
+            return _chained(bench, check, stage, outputs, any(finding.gate == "glue" for finding in failures))
+        return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, outputs)
+    except Exception as error:
+        return Blame(stage, outputs[0] if outputs else "", "unknown", detail=f"no blame could be found: {error}")
+
+
+def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
+    """The stage to blame: the check's own, or in a chain the first, in the order of the data, that went wrong."""
+    if check.mode != CHAINED:
+        return check.stage
+    failing = {finding.output.split(".", 1)[0] for finding in verdict.failures}
+    return next((stage.name for stage in bench.system.stages if stage.name in failing), check.stage)
+
+
+def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
+    reference = bench.system.reference
+    case, stage = reference.case(check.case), bench.system.stage(check.stage)
+    seam = bench.goldens.load(case)[stage.name]
+    upstream = reference.build(bench.weights.checkpoint())
+    module = bench.module(stage)
+    candidate = convert.call(module, stage, seam.inputs)
+    return blame_module(
+        stage,
+        module,
+        bench.cut_from,
+        upstream,
+        lambda: list(reference.record(upstream, case)),
+        seam.inputs,
+        seam.outputs,
+        candidate,
+        outputs,
+    )
+
+
+def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
+    stage = bench.system.stage(check.stage)
+    variant = stage.variant(check.variant)
+    seam = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
+    return blame_artifact(
+        stage,
+        variant,
+        bench.artifacts.get(stage, variant).package,
+        bench.module(stage),
+        seam.inputs,
+        seam.outputs,
+        bench.execute(stage, variant, seam.inputs),
+        outputs,
+        bench.runtime.numerics,
+    )
+
+
+def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: bool) -> Blame:
+    from parity.checks import Check, chain_sets
+
+    output = outputs[0] if outputs else ""
+    if glue:
+        return Blame(stage, output, "another value", detail="the host glue makes it, before the stage runs")
+    variant = chain_sets(bench.system)[check.variant][stage]
+    own = bench.run(Check(check.system, stage, variant.name, check.case, "forced", check.runtime, check.numerics))
+    if own.blame:
+        return own.blame
+    detail = f"{stage} is right on upstream's inputs: what the stages and the glue before it hand on has drifted"
+    return Blame(stage, output, "drift", detail=detail)

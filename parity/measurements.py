@@ -1,0 +1,25 @@
+"""Every number that a run measured, gathered from the evidence of its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from parity import evidence
+from parity.cache import Cache
+from parity.calibrate import CalibrationError, Measured
+from parity.verdict import Verdict
+
+
+def measurements(verdicts: Iterable[Verdict], system: str, cache: Cache) -> list[Measured]:
+    found = []
+    for verdict in verdicts:
+        if verdict.system == system and verdict.evidence:
+            folder = evidence.folder_of(cache, verdict.evidence)
+            if folder is None:
+                raise CalibrationError(f"the evidence of {verdict.id} is gone; run `pytest -m parity` again")
+            for output, values in evidence.read(folder, verdict.evidence).values.items():
+                found += [
+                    Measured(verdict.stage, verdict.variant, output, metric, value, verdict.case, verdict.numerics)
+                    for metric, value in values.items()
+                ]
+    return found

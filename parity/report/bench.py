@@ -1,0 +1,51 @@
+"""What the bench measured: a part of the page and of the Markdown. Of another run than the report's it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from parity.bench.record import BenchRecord
+from parity.bench.table import Row, artifacts, cases, headline, machine, remarks
+from parity.report.markup import Markup, join, tag
+from parity.report.pieces import listing, mark, section
+
+
+def as_section(bench: BenchRecord | None, run: str) -> Markup:
+    if bench is None:
+        return join([])
+    parts: list[Markup] = [tag("p", mark(bench.passed), headline(bench))]
+    for system in bench.systems:
+        parts += [tag("h3", system.system), *([_table(cases(system))] if system.cases else [])]
+        parts.append(_table(artifacts(system)))
+    if said := remarks(bench):
+        parts.append(listing(said))
+    return section("Speed, size and load time", tag("div", *parts, class_="card block"), note=_origin(bench, run))
+
+
+def as_lines(bench: BenchRecord | None, run: str, escape: Callable[[str], str]) -> list[str]:
+    if bench is None:
+        return []
+    lines = [f"**Bench**: {escape(headline(bench))}. {escape(_origin(bench, run))}", ""]
+    for system in bench.systems:
+        for rows in ([cases(system)] if system.cases else []) + [artifacts(system)]:
+            head, *body = [f"| {' | '.join(map(escape, row))} |" for row in rows]
+            lines += [head, f"|---|{'--:|' * (len(rows[0]) - 1)}", *body, ""]
+    said = [f"- {escape(line)}" for line in remarks(bench)]
+    return [*lines, *said, ""] if said else lines
+
+
+def _table(rows: Sequence[Row]) -> Markup:
+    head, *body = [
+        [tag("th" if first else "td", cell, class_="n" if index else None) for index, cell in enumerate(row)]
+        for first, row in zip([True, *[False] * len(rows)], rows, strict=False)
+    ]
+    return tag(
+        "table", tag("thead", tag("tr", *head)), tag("tbody", *(tag("tr", *row) for row in body)), class_="plain"
+    )
+
+
+def _origin(bench: BenchRecord, run: str) -> str:
+    started = datetime.fromisoformat(bench.started)
+    whose = "This run" if bench.id == run else f"Another run, {bench.id}, {started:%d %b %Y, %H:%M}"
+    return f"{whose}: {machine(bench.machine)}."
