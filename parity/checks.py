@@ -124,7 +124,7 @@ class Workbench:
         return verdict if verdict.passed else replace(verdict, blame=blame(self, check, verdict))
 
     def _judged(self, check: Check) -> Verdict:
-        parts = self._parts(check)
+        parts = self.parts(check)
         rate = self.system.reference.sample_rate
         found = evidence.gathered(self.cache, parts, rate, lambda: list(self._compare(check)))
         findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
@@ -138,7 +138,7 @@ class Workbench:
             blind = complete(Gates(gates), [(stage, variant, output)]) if gates else []
             yield from (Finding(output, "gated", False, message=why) for why in blind)
 
-    def _parts(self, check: Check) -> dict[str, Any]:
+    def parts(self, check: Check) -> dict[str, Any]:
         case = self.system.reference.case(check.case)
         parts = {**self._common, "golden": self.goldens.identity(case), "mode": check.mode}
         if check.mode == "module":

@@ -44,7 +44,7 @@ def _surveyed(bench: Workbench, check: Check, artifacts: dict[str, Parts]) -> Su
         made = _built(bench).parts(stage, variant)
         keys[stage.name] = digest(made)
         artifacts[keys[stage.name]] = made
-    parts, fault = _told(lambda: bench._parts(check))
+    parts, fault = _told(lambda: bench.parts(check))
     bounds: dict[str, dict[str, str]] = {}
     for gate in bench.gates.gates:
         if (gate.stage, gate.variant) == (check.stage, check.variant):

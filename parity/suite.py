@@ -21,15 +21,13 @@ from parity.declarations import Case, ComputeUnits, Reference, System
 from parity.discovery import systems
 from parity.evidence import folder_of
 from parity.fingerprint import libraries
+from parity.home import ROOT, STATE
 from parity.measurements import measurements
 from parity.ratchet import slack
 from parity.runtimes import Runtime, runtime
 from parity.session import Errored, RunRecord, Skipped
 from parity.verdict import Verdict
 from parity.weights import Weights, choose
-
-ROOT = Path(__file__).parents[1]
-STATE = ".parity"
 
 OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
 

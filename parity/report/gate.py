@@ -12,16 +12,17 @@ from pathlib import Path
 from parity import session
 from parity.affected import Affected, count
 from parity.cache import Cache
+from parity.evidence import KIND
 from parity.files import write_atomically
 from parity.home import STATE
 from parity.merge import Outcome
 from parity.report import html, junit, markdown
+from parity.report.listening import Evidence
 from parity.report.markdown import LONGEST, escape
 from parity.report.pieces import many
 from parity.session import Errored, RunRecord
 
 SCHEMA = 1
-EVIDENCE = "evidence"
 MOST = 25
 """Lines of one list in the Markdown; the JSON has all."""
 
@@ -44,15 +45,20 @@ class Written:
             path.unlink(missing_ok=True)
 
 
-def write(outcome: Outcome, root: Path) -> Written:
-    written, cache = Written.below(root), Cache(root / STATE)
-    judged = _with_problems(outcome)
-    page = html.render(judged, lambda key: cache.find(EVIDENCE, key), session.history(root / STATE))
+def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Written:
+    """Below `root`; `evidence` gives the folder of an evidence key, that of the cache if nothing else is said."""
+    written, judged = Written.below(root), _with_problems(outcome)
+    page = html.render(judged, evidence or _kept(root), session.history(root / STATE))
     write_atomically(written.page, page.encode())
     write_atomically(written.junit, junit.render(judged).encode())
     write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(written.markdown, render(outcome).encode())
     return written
+
+
+def _kept(root: Path) -> Evidence:
+    cache = Cache(root / STATE)
+    return lambda key: cache.find(KIND, key)
 
 
 def headline(outcome: Outcome) -> str:

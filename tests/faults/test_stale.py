@@ -41,7 +41,7 @@ def forgetful(project: Project, given: str) -> None:
 
 
 def test_packages_of_other_weights_are_refused_by_what_they_say(project: Project, moved: Project) -> None:
-    run = checked(project, "--artifacts", str(moved.path("given")))
+    run = checked(project, f"--artifacts={moved.path('given')}")
     assert not run.green
     for stage in ("front", "back"):
         assert run.broken(f"tiny-{stage}-fp32-hello-forced") == {(stage, "runs")}
@@ -56,7 +56,7 @@ def test_a_package_of_another_stage_is_refused_by_what_it_says(project: Project)
     (given / "front-fp32.mlpackage").rename(aside)
     (given / "front-fp16.mlpackage").rename(given / "front-fp32.mlpackage")
     aside.rename(given / "front-fp16.mlpackage")
-    run = checked(project, "-k", "front and forced", "--artifacts", "given")
+    run = checked(project, "-k", "front and forced", "--artifacts=given")
     assert not run.green
     assert "variant is fp16, not fp32" in run.problems
     assert "variant is fp32, not fp16" in run.problems
@@ -65,11 +65,11 @@ def test_a_package_of_another_stage_is_refused_by_what_it_says(project: Project)
 def test_foreign_packages_are_judged_by_their_numbers(project: Project, moved: Project, tmp_path: Path) -> None:
     gathered(project, "right")
     forgetful(project, "right")
-    assert checked(project, "--artifacts", "right").green
+    assert checked(project, "--artifacts=right").green
 
     wrong = moved.copy(tmp_path / "moved")
     forgetful(wrong, "given")
-    run = checked(project, "--artifacts", str(wrong.path("given")))
+    run = checked(project, f"--artifacts={wrong.path('given')}")
     assert not run.green
     assert ("hidden", "relative_l2") in run.broken("tiny-front-fp32-hello-forced")
     assert "is not what the goldens describe" not in run.said

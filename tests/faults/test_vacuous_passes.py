@@ -67,13 +67,13 @@ def test_01_without_core_ml_asking_for_it_is_an_error_and_no_pass(project: Proje
 
 def test_01_without_core_ml_the_package_itself_is_executed(project: Project) -> None:
     given = gathered(project, "given")
-    assert checked(project, "--artifacts", given).green
+    assert checked(project, f"--artifacts={given}").green
     weights = project.path(given) / "front-fp32.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     data = bytearray(weights.read_bytes())
     numbers = np.frombuffer(data, np.float32, offset=128, count=8)
     data[128:160] = (1.05 * numbers).astype(np.float32).tobytes()
     weights.write_bytes(data)
-    run = checked(project, "--artifacts", given)
+    run = checked(project, f"--artifacts={given}")
     assert not run.green
     assert ("hidden", "relative_l2") in run.broken("tiny-front-fp32-hello-forced")
     assert not run.broken("tiny-front-fp16-hello-forced")
@@ -142,7 +142,7 @@ def test_06_a_missing_output_fails_though_others_are_there(several: Project, tmp
     given = gathered(project, "given")
     assert ("second", "declared") in checked(project, "-k", "pair-fp32").broken(forced("pair"))
     project.write(plural.CONVERTED, whole)
-    run = checked(project, "--artifacts", given)
+    run = checked(project, f"--artifacts={given}")
     assert not run.green
     assert run.broken(forced("pair")) == {("second", "present")}
     assert ("pair.second", "present") in run.broken("plural-chain-ships-hello")

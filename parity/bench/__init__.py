@@ -1,0 +1,1 @@
+"""Speed, size, load time and placement of what ships: measured, judged by budgets and against a baseline."""

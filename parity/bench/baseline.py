@@ -1,0 +1,169 @@
+"""The stored baseline of one machine: `golden/<system>/bench-<machine>.toml`, what each benchmark measured there.
+
+[machine]                 system, model, processor, cores, threads, runtime, numerics, compute_units
+[benchmark."NAME"]        unit, sizes, median, p95, samples, recorded, reason
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from parity import schema
+from parity.bench import machine as machines
+from parity.bench.machine import Machine
+from parity.bench.timing import p95
+from parity.files import write_atomically
+from parity.schema import Place
+
+PREFIX = "bench-"
+UNITS = ("ms", "× eager")
+DIGITS = 4
+
+
+class BaselineError(ValueError):
+    """A stored baseline that can't be taken at its word, or that must not be replaced like this."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one benchmark measured: `samples` in `unit`, at the sizes that went through."""
+
+    unit: str
+    sizes: Mapping[str, int]
+    samples: tuple[float, ...]
+    recorded: str
+    reason: str = ""
+
+    @property
+    def median(self) -> float:
+        return _short(statistics.median(self.samples))
+
+    @property
+    def p95(self) -> float:
+        return _short(p95(self.samples))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    machine: Machine
+    entries: Mapping[str, Entry]
+
+
+def entry(unit: str, sizes: Mapping[str, int], samples: Collection[float], recorded: str, reason: str = "") -> Entry:
+    """An entry as the file will have it."""
+    return Entry(unit, dict(sizes), tuple(map(_short, samples)), recorded, reason)
+
+
+def path_of(folder: Path, machine: Machine) -> Path:
+    return folder / f"{PREFIX}{machines.slug(machine)}.toml"
+
+
+def others(folder: Path, machine: Machine) -> list[str]:
+    """The machines that have a baseline, this one aside."""
+    own = path_of(folder, machine)
+    return [machines.label(load(path).machine) for path in sorted(folder.glob(f"{PREFIX}*.toml")) if path != own]
+
+
+def find(folder: Path, machine: Machine) -> Baseline | None:
+    """The baseline of this very machine; None if it has none."""
+    path = path_of(folder, machine)
+    if not path.exists():
+        return None
+    found = load(path)
+    if found.machine != machine:
+        moved = ", ".join(name for name in machine if found.machine.get(name) != machine[name])
+        raise BaselineError(f"{path}: was measured on another machine than its name says ({moved} differ); remove it")
+    return found
+
+
+def load(path: Path) -> Baseline:
+    return parse(schema.read(path, BaselineError), str(path))
+
+
+def parse(text: str, source: str) -> Baseline:
+    place = Place(source, BaselineError)
+    content = schema.parse(text, place)
+    place.known(content, ("machine", "benchmark"), "table")
+    for needed in ("machine", "benchmark"):
+        if needed not in content:
+            raise place.wrong(f"has no table {needed}: record it again")
+    machine = place.at("machine").table(content["machine"])
+    benchmarks = place.at("benchmark").table(content["benchmark"])
+    return Baseline(machine, {name: _entry(table, place.at("benchmark", name)) for name, table in benchmarks.items()})
+
+
+def render(baseline: Baseline) -> str:
+    lines = ["[machine]", *(f"{name} = {_value(value)}" for name, value in baseline.machine.items())]
+    for name, one in sorted(baseline.entries.items()):
+        sizes = ", ".join(f"{schema.dotted([dim])} = {size}" for dim, size in one.sizes.items())
+        lines += ["", f"[benchmark.{schema.dotted([name])}]", f"unit = {schema.quoted(one.unit)}"]
+        lines += [f"sizes = {{ {sizes} }}", f"median = {one.median!r}", f"p95 = {one.p95!r}"]
+        lines += [f"samples = [{', '.join(map(repr, one.samples))}]", f"recorded = {schema.quoted(one.recorded)}"]
+        lines += [f"reason = {schema.quoted(one.reason)}"] if one.reason else []
+    return "\n".join([*lines, ""])
+
+
+def record(
+    folder: Path, machine: Machine, entries: Mapping[str, Entry], known: Collection[str], reason: str
+) -> list[str]:
+    """Puts the entries into the machine's baseline, and takes out what no benchmark measures any more; says what moved.
+
+    What is there already is replaced only for a reason: else a regression would become the baseline in passing.
+    """
+    if not entries:
+        raise BaselineError(f"{path_of(folder, machine)}: nothing was measured that could be recorded")
+    before = find(folder, machine)
+    old = dict(before.entries) if before else {}
+    kept = {name: one for name, one in old.items() if name in known}
+    replaced = [name for name in entries if name in kept]
+    if replaced and not reason.strip():
+        raise BaselineError(
+            f"{path_of(folder, machine)} has {replaced[0]} already: say why it changes, with --bench-reason"
+        )
+    made = {name: replace(one, reason=reason.strip() if name in old else "") for name, one in entries.items()}
+    path = path_of(folder, machine)
+    text = render(Baseline(machine, {**kept, **made}))
+    if parse(text, str(path)) != Baseline(machine, {**kept, **made}):
+        raise BaselineError(f"{path}: the baseline does not survive being written")
+    write_atomically(path, text.encode())
+    lines = [f"{name}: {old[name].median:g} → {made[name].median:g} {made[name].unit}" for name in replaced]
+    lines += [f"{name}: new, {one.median:g} {one.unit}" for name, one in made.items() if name not in old]
+    return [*lines, *(f"{name}: gone, nothing measures it any more" for name in old if name not in known)]
+
+
+def _entry(table: object, place: Place) -> Entry:
+    found = place.table(table)
+    place.known(found, ("unit", "sizes", "median", "p95", "samples", "recorded", "reason"))
+    for needed in ("sizes", "median", "p95", "samples"):
+        if needed not in found:
+            raise place.wrong(f"has no {needed}: record it again")
+    unit = place.text(found, "unit")
+    place.known([unit], UNITS, "unit")
+    sizes, samples = found["sizes"], found["samples"]
+    if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
+        raise place.wrong(f"sizes is {sizes!r} where a table of whole numbers is expected")
+    if not isinstance(samples, list) or not samples or not all(_possible(sample) for sample in samples):
+        raise place.wrong("samples are some numbers above 0: record it again")
+    one = Entry(unit, sizes, tuple(samples), place.text(found, "recorded"), place.text(found, "reason", ""))
+    for name, value in (("median", one.median), ("p95", one.p95)):
+        if not math.isclose(place.number(found, name), value, rel_tol=1e-3):
+            fault = f"{name} is {found[name]}, and that of its samples {value}"
+            raise place.wrong(f"{fault}: it was edited, record it again")
+    return one
+
+
+def _possible(sample: Any) -> bool:
+    return type(sample) is float and math.isfinite(sample) and sample > 0
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _value(value: str | int) -> str:
+    return schema.quoted(value) if isinstance(value, str) else str(value)

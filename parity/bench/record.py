@@ -1,0 +1,119 @@
+"""What a run of the bench found out, as it is kept beside the run record: `<run>/bench.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from parity import typed
+from parity.files import write_atomically
+from parity.verdict import Finding
+
+SCHEMA = 1
+NAME = "bench.json"
+
+
+class BenchRecordError(ValueError):
+    """A bench.json that is damaged or foreign."""
+
+
+@dataclass(frozen=True)
+class CaseTimes:
+    """One case: times are medians over its rounds. `ratio` and `stage_ratio` compare with PyTorch eager, if it ran."""
+
+    case: str
+    sizes: Mapping[str, int]
+    t_enc: int
+    audio_seconds: float
+    rounds: int
+    chain_ms: float
+    chain_p95_ms: float
+    rtfx: float
+    ratio: float | None
+    stage_ms: Mapping[str, float]
+    stage_ratio: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What an artifact weighs, and its cold start: the first load, and the first run behind it. None: not measured."""
+
+    stage: str
+    variant: str
+    size_mb: float | None
+    load_s: float | None
+    first_run_ms: float | None
+
+
+@dataclass(frozen=True)
+class SystemBench:
+    system: str
+    cases: tuple[CaseTimes, ...]
+    artifacts: tuple[ArtifactFacts, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found of one benchmark."""
+
+    id: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.findings) and all(finding.passed for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class BenchRecord:
+    id: str
+    started: str
+    machine: Mapping[str, str | int]
+    partial: bool
+    systems: tuple[SystemBench, ...]
+    judged: tuple[Judged, ...]
+    errors: Mapping[str, str]
+    recorded: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.judged) and not self.errors and all(one.passed for one in self.judged)
+
+
+def save(record: BenchRecord, folder: Path) -> Path:
+    path = folder / NAME
+    data = {"schema": SCHEMA, **asdict(record)}
+    for judged in data["judged"]:
+        judged["findings"] = [{**found, "value": _plain(found["value"])} for found in judged["findings"]]
+    write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    return path
+
+
+def load(path: Path) -> BenchRecord:
+    """Reads a bench.json, or the one in a run's folder."""
+    path = path / NAME if path.is_dir() else path
+    try:
+        data: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BenchRecordError(f"{path} can't be read: {error}; delete it and run `pytest -m bench`") from None
+    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        raise BenchRecordError(f"{path} is not of schema {SCHEMA}; delete it and run `pytest -m bench`")
+    try:
+        return typed.read(BenchRecord, data, str(path))
+    except ValueError as error:
+        raise BenchRecordError(f"{error}; delete it and run `pytest -m bench`") from None
+
+
+def beside(run: Path) -> BenchRecord | None:
+    """The bench of this run; where it had none, of the run that had the last one."""
+    found = [run / NAME] if (run / NAME).exists() else sorted(run.parent.glob(f"*/{NAME}"))
+    return load(found[-1]) if found else None
+
+
+def _plain(value: float | None) -> float | str | None:
+    """JSON has no NaN and no infinity."""
+    return str(value) if value is not None and not math.isfinite(value) else value
