@@ -13,6 +13,8 @@ from parity.checks import Check
 from parity.recorder import SUITE
 from parity.suite import Options, Suite
 
+pytest_plugins = ["parity.bench.plugin"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "parity of Core ML artifacts with the PyTorch models they were made from")

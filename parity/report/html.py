@@ -79,7 +79,8 @@ def _verdict(record: RunRecord, groups: list[Group]) -> Markup:
     else:
         kind, symbol, title = "good", "✓", "Passed"
     held = f"{len(record.verdicts) - len(record.failed)} of {many(len(record.verdicts), 'check')} hold"
-    where = f", {len(failed)} of {many(len(groups), 'stage')} fail" if failed else f" in {many(len(groups), 'stage')}"
+    total = many(sum(group.stage != "chain" for group in groups), "stage")
+    where = f", {', '.join(sorted(group.stage for group in failed))} failed" if failed else f" in {total}"
     reach = f"A pass here would be a {proven(record)}." if problems else f"Proven: {proven(record)}."
     return tag(
         "header",
