@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -21,7 +23,7 @@ Needs = tuple[str, str, str]
 def build(needs: Sequence[Needs], weights: str, cache: Cache, progress: Progress) -> None:
     """Builds each (system, stage, variant). What can't be built is left to the check that wants it, which says why."""
     workers = min(len(needs), os.cpu_count() or 1, 4)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_the_parent) as pool:
         futures = {pool.submit(_build, need, weights, cache.root): need for need in needs}
         progress.begin(", ".join(" ".join(need) for need in needs[:workers]))
         try:
@@ -31,6 +33,18 @@ def build(needs: Sequence[Needs], weights: str, cache: Cache, progress: Progress
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _end_with_the_parent() -> None:
+    """A pool's process would otherwise wait for work for ever once the one that gives it out was killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 _benches: dict[tuple[str, str], Built] = {}

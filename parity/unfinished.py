@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from parity.session import PARTS, RECORD
 
+LOCKS, PREFIX, SUFFIX = "locks", "run.", ".lock"
 REPORTS = ("report.html", "report.md", "junit.xml")
 
 
@@ -17,6 +18,9 @@ def claim(root: Path, id: str) -> FileLock:
     """Says that the run is under way, until its process ends or lets go. `root` is the `.parity` folder."""
     lock = _lock(root, id)
     lock.acquire()
+    while not Path(lock.lock_file).exists():  # a sweep took it for a dead one's before it was held
+        lock.release()
+        lock.acquire()
     return lock
 
 
@@ -27,13 +31,13 @@ def let_go(lock: FileLock) -> None:
 
 def sweep(root: Path) -> None:
     """Removes what runs left that have no record and no process any more."""
-    for folder in sorted((root / "runs").glob("*/")):
-        lock = _lock(root, folder.name)
-        if (folder / RECORD).exists():
-            continue
+    ids = {path.name for path in (root / "runs").glob("*/") if not (path / RECORD).exists()}
+    ids |= {path.name.removeprefix(PREFIX).removesuffix(SUFFIX) for path in (root / LOCKS).glob(f"{PREFIX}*{SUFFIX}")}
+    for id in sorted(ids):
+        lock, folder = _lock(root, id), root / "runs" / id
         with suppress(Timeout):
             lock.acquire(timeout=0)
-            if not (folder / RECORD).exists():  # it may have come until the lock was had
+            if folder.is_dir() and not (folder / RECORD).exists():  # which may have come until the lock was had
                 _clear(folder)
             let_go(lock)
 
@@ -52,4 +56,4 @@ def _clear(folder: Path) -> None:
 
 
 def _lock(root: Path, id: str) -> FileLock:
-    return FileLock(root / "locks" / f"run.{id}.lock")
+    return FileLock(root / LOCKS / f"{PREFIX}{id}{SUFFIX}")
