@@ -43,6 +43,8 @@ class Project:
     """`run` gives what pytest's own test of plugins gives: outcomes and lines."""
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The runs in here are alone, also where the test that makes them runs in one of several workers.
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
         self.pytester = pytester
         self.world = World(pytester.path)
         self.world.settle(monkeypatch)
