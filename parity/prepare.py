@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -55,6 +56,7 @@ def _build(need: Needs, weights: str, root: Path) -> None:
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")  # what upstream packages do with deprecated parts of torch
     name, stage, variant = need
     system = systems()[name]
     if (name, weights) not in _benches:
