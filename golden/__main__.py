@@ -15,7 +15,7 @@ from golden.store import GoldenStore
 from parity.cache import Cache
 from parity.declarations import Case, Reference
 from parity.discovery import systems
-from parity.weights import Weights, WeightsError
+from parity.weights import Weights, WeightsError, dressed
 from parity.weights import choose as chosen
 
 ROOT = Path(__file__).parent
@@ -34,10 +34,10 @@ def main(
     try:
         known = {name: one.reference for name, one in systems().items()} if references is None else references
         kept = Cache(ROOT.parent / ".parity") if cache is None else cache
-        stores = [
-            GoldenStore(known[name], root, kept, choose(known[name], options.weights, kept))
-            for name in _named(options.systems, known)
-        ]
+        stores = []
+        for name in _named(options.systems, known):
+            weights = choose(known[name], options.weights, kept)
+            stores.append(GoldenStore(dressed(known[name], weights), root, kept, weights))
         return max([int(options.do(store, options)) for store in stores])
     except (GoldenError, WeightsError, ValueError, OSError) as error:
         print(f"golden: {error}", file=sys.stderr)

@@ -162,7 +162,8 @@ class Reference:
 
     `seed` writes the seeded checkpoint in the upstream's own format; `build` has the upstream load a checkpoint;
     `record` runs a case and yields each seam in the order of the data. `packages` are the distributions whose versions
-    decide what is computed.
+    decide what is computed. Where the published weights belong with other published files, such as voices, `published`
+    names those, and `dress` gives the case that they make of a seeded one.
     """
 
     name: str
@@ -173,6 +174,8 @@ class Reference:
     seed: Callable[[Path], None]
     build: Callable[[Path], Any]
     record: Callable[[Any, Case], Iterator[Seam]]
+    published: Mapping[str, Hub] = field(default_factory=dict)
+    dress: Callable[[Case, Mapping[str, Path]], Case] = lambda case, files: case
 
     def case(self, name: str) -> Case:
         for case in self.cases:

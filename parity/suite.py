@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from parity.ratchet import slack
 from parity.runtimes import Runtime, runtime
 from parity.session import Errored, RunRecord, Skipped
 from parity.verdict import Verdict
-from parity.weights import Weights, choose
+from parity.weights import Weights, choose, dressed
 
 OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
 
@@ -56,7 +56,6 @@ class Suite:
         self.folder = session.folder_of(root / STATE, run_id)
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
-        self._weights: dict[str, Weights] = {}
         self._benches: dict[tuple[str, str], Workbench] = {}
 
     @cached_property
@@ -92,7 +91,8 @@ class Suite:
         return self._benches[key]
 
     def _bench(self, system: System, chosen: Runtime) -> Workbench:
-        weights = self._weights.setdefault(system.name, choose(system.reference, self.options.weights, self.cache))
+        weights = choose(system.reference, self.options.weights, self.cache)
+        system = replace(system, reference=dressed(system.reference, weights))
         folder = Path(self.options.artifacts) if self.options.artifacts else None
         return Workbench(
             system,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.cache import Cache
-from parity.declarations import Reference
+from parity.declarations import Hub, Reference
 from parity.fingerprint import code, digest, libraries
 
 _FILE = "checkpoint.pth"
@@ -59,26 +59,34 @@ def _seeded(reference: Reference, cache: Cache) -> Weights:
     )
 
 
+def dressed(reference: Reference, weights: Weights) -> Reference:
+    """The reference with its cases as they are under these weights: published ones go with published voices."""
+    if weights.source != "hub" or not reference.published:
+        return reference
+    files = {name: _fetched(hub) for name, hub in reference.published.items()}
+    return replace(reference, cases=tuple(reference.dress(case, files) for case in reference.cases))
+
+
 def _published(reference: Reference) -> Weights:
     hub = reference.checkpoint
-
-    def fetch() -> Path:
-        from huggingface_hub import hf_hub_download
-
-        try:
-            path = Path(hf_hub_download(hub.repository, hub.filename, revision=hub.revision))
-        except Exception as error:
-            raise WeightsError(
-                f"{hub.repository} {hub.filename} at {hub.revision[:12]} can't be fetched: {error}. "
-                "Without a way to the hub, use the seeded weights or name a checkpoint"
-            ) from error
-        actual = _sha256(path)
-        if actual != hub.sha256:
-            raise WeightsError(f"{path} has sha256 {actual}; {hub.filename} is pinned to {hub.sha256}. Delete the file")
-        return path
-
     identity = {"source": "hub", "repository": hub.repository, "revision": hub.revision, "sha256": hub.sha256}
-    return Weights("hub", identity, fetch)
+    return Weights("hub", identity, lambda: _fetched(hub))
+
+
+def _fetched(hub: Hub) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = Path(hf_hub_download(hub.repository, hub.filename, revision=hub.revision))
+    except Exception as error:
+        raise WeightsError(
+            f"{hub.repository} {hub.filename} at {hub.revision[:12]} can't be fetched: {error}. "
+            "Without a way to the hub, use the seeded weights or name a checkpoint"
+        ) from error
+    actual = _sha256(path)
+    if actual != hub.sha256:
+        raise WeightsError(f"{path} has sha256 {actual}; {hub.filename} is pinned to {hub.sha256}. Delete the file")
+    return path
 
 
 def _sha256(path: Path) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def relative_l2(reference: Any, candidate: Any) -> float:
     """0 for equal values, infinite where shapes differ or where one is finite and the other is not."""
-    r, c = torch.as_tensor(reference), torch.as_tensor(candidate)
+    r, c = _tensor(reference), _tensor(candidate)
     if r.shape != c.shape:
         return math.inf
     x, y = (value if value.dtype == torch.float32 else value.double() for value in (r, c))
@@ -24,6 +25,12 @@ def relative_l2(reference: Any, candidate: Any) -> float:
     if not torch.equal(x[~finite].nan_to_num(), y[~finite].nan_to_num()):
         return math.inf
     return _ratio(_norm(x[finite] - y[finite]), _norm(x[finite]))
+
+
+def _tensor(value: Any) -> Tensor:
+    # A copy where torch would warn that it could write to what numpy holds read-only.
+    read_only = isinstance(value, np.ndarray) and not value.flags.writeable
+    return torch.tensor(value) if read_only else torch.as_tensor(value)
 
 
 def _norm(value: Tensor) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from golden.store import Golden, open_store
 from parity.cache import Cache
 from parity.suite import ROOT, STATE
-from parity.weights import WeightsError, choose
+from parity.weights import WeightsError, choose, dressed
 from references import kokoro, seeding
 from references.kokoro import REFERENCE
 
@@ -115,3 +116,22 @@ def test_published_weights_that_are_not_the_pinned_ones_are_refused(
     assert found.identity["revision"] == REFERENCE.checkpoint.revision
     with pytest.raises(WeightsError, match="is pinned to 496dba118d1a"):
         found.checkpoint()
+
+
+def test_published_weights_speak_in_the_published_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pack holds a style for each number of phonemes, in the shape that upstream's pipeline reads it in."""
+    import huggingface_hub
+
+    pack = torch.arange(510.0)[:, None, None].expand(510, 1, 256).clone()
+    torch.save(pack, tmp_path / "af_heart.pt")
+    digest = hashlib.sha256((tmp_path / "af_heart.pt").read_bytes()).hexdigest()
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "af_heart.pt"))
+    reference = replace(REFERENCE, published={"voice": replace(REFERENCE.published["voice"], sha256=digest)})
+    seeded, hub = (choose(reference, asked, Cache(tmp_path / "cache")) for asked in ("seeded", "hub"))
+    assert dressed(reference, seeded) is reference
+    for before, after in zip(reference.cases, dressed(reference, hub).cases, strict=True):
+        phonemes = before.inputs["input_ids"].size - 2
+        assert after.inputs["ref_s"].shape == before.inputs["ref_s"].shape
+        np.testing.assert_array_equal(after.inputs["ref_s"], pack[phonemes - 1].numpy())
+    with pytest.raises(WeightsError, match="is pinned to 0ab5709b8ffa"):
+        dressed(REFERENCE, hub)
