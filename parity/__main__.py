@@ -11,6 +11,7 @@ from pathlib import Path
 from parity import merge, session
 from parity.cache import Cache
 from parity.calibrate import CalibrationError, calibrate
+from parity.discovery import systems
 from parity.fingerprint import digest
 from parity.home import ROOT, STATE
 from parity.measurements import measurements
@@ -86,9 +87,13 @@ def _calibrate(options: argparse.Namespace) -> int:
     record = _latest()
     if record.partial:
         raise CalibrationError("the last run was a partial one, whose spread is too narrow; run `pytest -m parity`")
+    system = systems().get(options.system)
+    if system is None:
+        known = ", ".join(systems()) or "none"
+        raise CalibrationError(f"converters/ declares no system {options.system!r}; known are {known}")
     found = [
         measured
-        for measured in measurements(record.verdicts, options.system, Cache(ROOT / STATE))
+        for measured in measurements(record.verdicts, system, Cache(ROOT / STATE))
         if not options.stages or measured.stage in options.stages
     ]
     path = ROOT / "golden" / options.system / "gates.toml"

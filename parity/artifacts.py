@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.cache import Cache
-from parity.convert import convert, palettize, traceable
+from parity.convert import convert, palettize, quantize, traceable
 from parity.declarations import Stage, System, Variant
 from parity.fingerprint import code, digest, libraries
 from parity.weights import Weights
@@ -48,7 +48,7 @@ class Built:
         return {
             "weights": dict(self.weights.identity),
             "upstream": code(reference.build),
-            "harness": code(convert, palettize, traceable),
+            "harness": code(convert, palettize, quantize, traceable),
             "libraries": libraries("coremltools", "numpy", "scikit-learn", *reference.packages),
         }
 
@@ -66,7 +66,12 @@ class Built:
             "compute_units": stage.compute_units,
             "target": stage.target,
         }
-        made = {"precision": variant.precision, "palettize": variant.palettize}
+        made = {
+            "precision": variant.precision,
+            "palettize": variant.palettize,
+            "quantize": variant.quantize and list(variant.spared),
+            "held": stage.held(variant),
+        }
         return {**self._common, "stage": declared, "module": code(stage.module), "variant": made}
 
     def key(self, stage: Stage, variant: Variant) -> str:
@@ -81,9 +86,12 @@ class Built:
 
         def make(folder: Path) -> None:
             facts = facts_of(self.system, stage, variant, self.weights.identity)
-            if variant.palettize:
+            if variant.palettize or variant.quantize:
                 source = self.get(stage, _uncompressed(stage, variant)).package
-                palettize(variant.palettize, source, folder / PACKAGE, facts)
+                if variant.palettize:
+                    palettize(variant.palettize, source, folder / PACKAGE, facts)
+                else:
+                    quantize(variant.spared, source, folder / PACKAGE, facts)
             else:
                 convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
 
@@ -149,9 +157,9 @@ def told_by(package: Path) -> dict[str, str]:
 
 
 def _uncompressed(stage: Stage, variant: Variant) -> Variant:
-    """The variant that a palettized one is made from: declared if it is checked itself, else built on the way."""
-    plain = (other for other in stage.variants if other.precision == variant.precision and not other.palettize)
-    return next(plain, replace(variant, name=variant.precision, palettize=None, ships=False))
+    """The variant that a compressed one is made from: declared if it is checked itself, else built on the way."""
+    plain = replace(variant, name=variant.precision, palettize=None, quantize=False, spared=(), ships=False)
+    return next((known for known in stage.variants if replace(known, name=plain.name, ships=False) == plain), plain)
 
 
 def _contents(package: Path) -> dict[str, str]:

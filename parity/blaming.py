@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parity import convert
+from parity import convert, failing
 from parity.blame import blame_artifact, blame_module
+from parity.crossing import Crosser, closing
 from parity.verdict import Blame, Verdict
 
 if TYPE_CHECKING:
     from parity.checks import Check, Workbench
 
-CHAINED = "chained"
+CARRIED, CHAINED = "carried", "chained"
 
 
 def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
@@ -40,38 +41,45 @@ def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
 def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     reference = bench.system.reference
     case, stage = reference.case(check.case), bench.system.stage(check.stage)
-    seam = bench.goldens.load(case)[stage.name]
-    upstream = reference.build(bench.weights.checkpoint())
     module = bench.module(stage)
-    candidate = convert.call(module, stage, seam.inputs)
-    return blame_module(
+    upstream = reference.build(bench.weights.checkpoint())
+    golden = bench.goldens.load(case)[stage.name]
+    found = failing.find(stage, golden, lambda given: convert.call(module, stage, given), outputs)
+    blamed = blame_module(
         stage,
         module,
         bench.cut_from,
         upstream,
         lambda: list(reference.record(upstream, case)),
-        seam.inputs,
-        seam.outputs,
-        candidate,
-        outputs,
+        found.inputs,
+        found.reference,
+        found.candidate,
+        found.outputs,
     )
+    return found.placed(blamed)
 
 
 def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     stage = bench.system.stage(check.stage)
     variant = stage.variant(check.variant)
-    seam = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
-    return blame_artifact(
+    golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
+    with closing(bench.session(stage, variant)) as session:
+        found = failing.find(stage, golden, Crosser(stage, variant, session), outputs)
+    if not found.wrong and check.mode == CARRIED:
+        detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
+        return Blame(stage.name, outputs[0] if outputs else "", "drift", detail=detail)
+    blamed = blame_artifact(
         stage,
         variant,
         bench.artifacts.get(stage, variant).package,
         bench.module(stage),
-        seam.inputs,
-        seam.outputs,
-        bench.execute(stage, variant, seam.inputs),
-        outputs,
+        found.inputs,
+        found.reference,
+        found.candidate,
+        found.outputs,
         bench.runtime.numerics,
     )
+    return found.placed(blamed)
 
 
 def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: bool) -> Blame:

@@ -1,9 +1,10 @@
-"""The three checks: the traceable module against upstream, an artifact on golden inputs, and the artifacts chained."""
+"""The checks: the traceable module against upstream, an artifact on golden inputs and its own state, and the chain."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from milrun import ModelError
-from parity import contract, convert, evidence, metrics, runtimes
+from parity import chain, contract, convert, evidence, metrics, runtimes, steps
 from parity.artifacts import ArtifactError, Artifacts
 from parity.blaming import blame
 from parity.cache import Cache
+from parity.chain import Chain, Golden, Rehearsal, decided
 from parity.convert import ConversionError
+from parity.crossing import Crosser, cast, closing, repeated
 from parity.declarations import Arrays, Case, ComputeUnits, Seam, Stage, System, Variant
 from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
@@ -27,10 +30,6 @@ from parity.weights import Weights
 
 CHAIN, MODULE, SHIPS = "chain", "module", "ships"
 _MODULE_VARIANT = Variant(MODULE, "float32")
-
-
-class Golden(Protocol):
-    def __getitem__(self, stage: str) -> Seam: ...
 
 
 class Goldens(Protocol):
@@ -70,12 +69,18 @@ def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Runtime]) -> 
             yield Check(system.name, stage.name, MODULE, case.name, "module", "torch", "fp32")
             for runtime in runtimes:
                 for variant in stage.variants:
-                    yield Check(
-                        system.name, stage.name, variant.name, case.name, "forced", runtime.name, runtime.numerics
-                    )
+                    for mode in modes(stage):
+                        yield Check(
+                            system.name, stage.name, variant.name, case.name, mode, runtime.name, runtime.numerics
+                        )
         for runtime in runtimes:
             for chosen in chain_sets(system):
                 yield Check(system.name, CHAIN, chosen, case.name, "chained", runtime.name, runtime.numerics)
+
+
+def modes(stage: Stage) -> tuple[Mode, ...]:
+    """How each artifact of a stage is checked by itself."""
+    return ("forced", "carried") if stage.carries else ("forced",)
 
 
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
@@ -91,15 +96,15 @@ def tables(system: System) -> Iterator[tuple[str, str, str]]:
     """Every (stage, variant, output) that needs gates."""
     for stage in system.stages:
         for variant in (MODULE, *(variant.name for variant in stage.variants)):
-            yield from ((stage.name, variant, output) for output in stage.outputs)
+            yield from ((stage.name, variant, output) for output in _gated(stage, (*stage.outputs, *stage.derived)))
     for chosen in chain_sets(system):
         for stage in system.stages:
-            yield from ((CHAIN, chosen, f"{stage.name}.{name}") for name in (*stage.outputs, *_decided(stage)))
+            outputs = _gated(stage, (*stage.outputs, *decided(stage)))
+            yield from ((CHAIN, chosen, f"{stage.name}.{output}") for output in outputs)
 
 
-def _decided(stage: Stage) -> list[str]:
-    """Inputs that are the host's decisions, such as durations: compared in the chain, where the host makes them."""
-    return [name for name, tensor in stage.inputs.items() if tensor.kind == "durations"]
+def _gated(stage: Stage, outputs: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(stage.family(output) for output in outputs))
 
 
 @dataclass(frozen=True)
@@ -133,9 +138,12 @@ class Workbench:
     def judged(self, stage: str, variant: str, measured: Mapping[str, Mapping[str, float]]) -> Iterator[Finding]:
         """What the gates say of the metrics of each output."""
         for output, values in measured.items():
-            gates = self.gates.of(stage, variant, output)
-            yield from judge(gates, values) if gates else [_ungated(output)]
-            blind = complete(Gates(gates), [(stage, variant, output)]) if gates else []
+            family = self.system.family(stage, output)
+            gates = self.gates.of(stage, variant, family)
+            yield from (
+                (replace(found, output=output) for found in judge(gates, values)) if gates else [_ungated(output)]
+            )
+            blind = complete(Gates(gates), [(stage, variant, family)]) if gates else []
             yield from (Finding(output, "gated", False, message=why) for why in blind)
 
     def parts(self, check: Check) -> dict[str, Any]:
@@ -144,19 +152,22 @@ class Workbench:
         if check.mode == "module":
             stage = self.system.stage(check.stage)
             return {**parts, "module": code(stage.module), "weights": dict(self.weights.identity)}
-        if check.mode == "forced":
+        if check.mode == "chained":
+            chosen = chain_sets(self.system)[check.variant]
+            parts["glue"] = digest(code(self.system.chain, self.system.tables))
+            parts["weights"] = dict(self.weights.identity)
+        else:
             stage = self.system.stage(check.stage)
             chosen = {stage.name: stage.variant(check.variant)}
-        else:
-            chosen = chain_sets(self.system)[check.variant]
-            parts["glue"] = digest(code(self.system.chain))
         keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in chosen.items()}
         return {**parts, "artifacts": keys, "runtime": self._engine}
 
     @cached_property
     def _common(self) -> dict[str, Any]:
         return {
-            "measured by": digest(code(evidence.measure, contract.check, convert.call, convert.traceable)),
+            "measured by": digest(
+                code(evidence.measure, contract.check, convert.call, convert.traceable, steps.Track, chain.Rehearsal)
+            ),
             "metrics": tree(Path(metrics.__file__).parent),
             "libraries": libraries("numpy", "scipy", "torch", *self.system.reference.packages),
         }
@@ -185,28 +196,54 @@ class Workbench:
         stage = self.system.stage(check.stage)
         seam = golden[stage.name]
         if check.mode == "module":
-            actual = convert.call(self.module(stage), stage, seam.inputs)
-            yield Comparison(stage.outputs, _MODULE_VARIANT, actual, seam.outputs, _dtypes(stage, _MODULE_VARIANT))
+            module = self.module(stage)
+            yield from _compared(stage, _MODULE_VARIANT, seam, lambda given: convert.call(module, stage, given))
             return
         variant = stage.variant(check.variant)
-        actual = self.execute(stage, variant, seam.inputs)
-        yield Comparison(stage.outputs, variant, actual, seam.outputs, self._expected(stage, variant))
+        with closing(self.session(stage, variant)) as session:
+            cross = Crosser(stage, variant, session)
+            expected = self._expected(stage, variant)
+            yield from _compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
+            if check.mode == "carried":
+                with closing(self.session(stage, variant)) as fresh:
+                    yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
 
     def _chained(self, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
-        chosen = chain_sets(self.system)[check.variant]
-        run = Chain(golden, lambda name, inputs: self.execute(self.system.stage(name), chosen[name], inputs))
-        self.system.chain(run, case)
+        chosen, tables = chain_sets(self.system)[check.variant], self.tables(case)
+        rehearsal = Rehearsal(self.system, golden, tables)
+        self.system.chain(rehearsal, case)
+        yield from rehearsal.findings()
+        with ExitStack() as stack:
+            loaded: dict[str, Crosser] = {}
+
+            def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+                if name not in loaded:
+                    stage = self.system.stage(name)
+                    session = stack.enter_context(closing(self.session(stage, chosen[name])))
+                    loaded[name] = Crosser(stage, chosen[name], session)
+                return loaded[name](inputs)
+
+            run = Chain(self.system, golden, tables, execute)
+            self.system.chain(run, case)
         yield from self.crossings(run, chosen)
 
     def crossings(self, run: Chain, chosen: Mapping[str, Variant]) -> Iterator[Comparison | Finding]:
         """What there is to compare in a run of the chain."""
         for stage in self.system.stages:
-            variant, prefix, truth = chosen[stage.name], f"{stage.name}.", run.golden[stage.name]
-            crossed = run.crossed.get(stage.name, Seam(stage.name, {}, {}))
-            yield from _glue(self.system, stage, run)
-            yield Comparison(
-                stage.outputs, variant, crossed.outputs, truth.outputs, self._expected(stage, variant), prefix
-            )
+            variant, prefix, golden = chosen[stage.name], f"{stage.name}.", run.golden[stage.name]
+            yield from (replace(found, output=prefix + found.output) for found in run.findings(stage))
+            if declared := decided(stage):
+                joined = steps.joined(stage, golden) if stage.stepped else declared
+                known = steps.truth(stage, golden) if stage.stepped else golden.inputs
+                truth = {name: known[name] for name in declared}
+                dtypes = {name: str(value.dtype) for name, value in truth.items()}
+                shapes = {name: joined[name] for name in declared}
+                yield Comparison(shapes, _MODULE_VARIANT, run.decisions(stage), truth, dtypes, prefix)
+            expected = self._expected(stage, variant)
+            yield _comparison(stage, variant, golden, run.outputs(stage), expected, prefix)
+
+    def tables(self, case: Case) -> Arrays:
+        return self.system.tables(self.cut_from, case)
 
     def module(self, stage: Stage) -> Any:
         return convert.traceable(stage, self.cut_from)
@@ -216,11 +253,8 @@ class Workbench:
         return self.system.reference.build(self.weights.checkpoint())
 
     def execute(self, stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
-        session = self.session(stage, variant)
-        try:
-            return session.run(cast(stage, variant, inputs))
-        finally:
-            session.close()
+        with closing(self.session(stage, variant)) as session:
+            return Crosser(stage, variant, session)(inputs)
 
     def session(self, stage: Stage, variant: Variant) -> Session:
         artifact = self.artifacts.get(stage, variant)
@@ -234,15 +268,35 @@ class Workbench:
         }
 
 
-def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Inputs in the declared dtypes, as the app casts between half and single precision. Integers stay as they are."""
-    result = {}
-    for name, value in inputs.items():
-        declared = stage.inputs.get(name)
-        wanted = declared.dtype_in(variant) if declared else value.dtype
-        floats = value.dtype.kind == "f" and np.dtype(wanted).kind == "f"
-        result[name] = value.astype(wanted) if floats else value
-    return result
+def _compared(
+    stage: Stage,
+    variant: Variant,
+    golden: Seam,
+    cross: Callable[[Arrays], dict[str, np.ndarray]],
+    dtypes: Mapping[str, str] | None = None,
+    own: bool = False,
+) -> Iterator[Comparison | Finding]:
+    """Every recorded crossing of a stage, made by `cross`, as one comparison. `own` hands on what it carries itself."""
+    expected = dtypes or _dtypes(stage, variant)
+    if not stage.stepped:
+        yield _comparison(stage, variant, golden, cross(golden.inputs), expected)
+        return
+    track = steps.walk(stage, golden, lambda given: cross(cast(stage, variant, given)), own)
+    yield from track.findings()
+    yield _comparison(stage, variant, golden, track.outputs, expected)
+
+
+def _comparison(
+    stage: Stage, variant: Variant, golden: Seam, actual: Arrays, dtypes: Mapping[str, str], prefix: str = ""
+) -> Comparison:
+    if not stage.stepped:
+        return Comparison(stage.outputs, variant, actual, golden.outputs, dtypes, prefix)
+    chained = bool(prefix)
+    names = [*stage.outputs, *([] if chained else stage.derived)]
+    joined, truth = steps.joined(stage, golden), steps.truth(stage, golden)
+    wanted = {**{name: tensor.dtype for name, tensor in stage.derived.items()}, **dtypes}
+    declared = {name: joined[name] for name in names}
+    return Comparison(declared, variant, actual, {name: truth[name] for name in names}, wanted, prefix)
 
 
 def _dtypes(stage: Stage, variant: Variant) -> dict[str, str]:
@@ -251,39 +305,3 @@ def _dtypes(stage: Stage, variant: Variant) -> dict[str, str]:
 
 def _ungated(output: str) -> Finding:
     return Finding(output, "gated", False, message="no gate judges it: run `python -m parity calibrate`")
-
-
-class Chain:
-    """The `Run` that the host glue is given: remembers what crossed each stage, and what was decided."""
-
-    def __init__(self, golden: Golden, execute: Callable[[str, Arrays], dict[str, np.ndarray]]) -> None:
-        self.golden, self._execute = golden, execute
-        self.crossed: dict[str, Seam] = {}
-        self.decided: dict[str, dict[str, np.ndarray]] = {}
-
-    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
-        self.crossed[stage] = Seam(stage, dict(inputs), self._execute(stage, inputs))
-        return self.crossed[stage].outputs
-
-    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        self.decided.setdefault(stage, {})[name] = value
-        return self.golden[stage].inputs[name]
-
-
-def _glue(system: System, stage: Stage, run: Chain) -> Iterator[Comparison | Finding]:
-    """What the host itself made of the case has to be what upstream had, to the bit; its decisions have gates."""
-    golden, truth = run.golden, run.golden[stage.name].inputs
-    names = _decided(stage)
-    if names:
-        declared = {name: stage.inputs[name] for name in names}
-        expected = {name: truth[name] for name in names}
-        dtypes = {name: tensor.dtype for name, tensor in declared.items()}
-        yield Comparison(declared, _MODULE_VARIANT, run.decided.get(stage.name, {}), expected, dtypes, f"{stage.name}.")
-    given = run.crossed[stage.name].inputs if stage.name in run.crossed else {}
-    carried = [value for other in system.stages for value in golden[other.name].outputs.values()]
-    for name in stage.inputs:
-        if name in names or any(np.array_equal(truth[name], value) for value in carried):
-            continue
-        same = name in given and np.array_equal(given[name], truth[name])
-        message = "made by the host as upstream has it" if same else "the host made another value than upstream has"
-        yield Finding(f"{stage.name}.{name}", "glue", same, message=message)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import coremltools as ct
 import numpy as np
 import torch
-from coremltools.optimize.coreml import OpPalettizerConfig, OptimizationConfig, palettize_weights
+from coremltools.optimize.coreml import (
+    OpLinearQuantizerConfig,
+    OpPalettizerConfig,
+    OptimizationConfig,
+    get_weights_metadata,
+    linear_quantize_weights,
+    palettize_weights,
+)
 from torch import nn
 
 from parity.declarations import Dim, Stage, Tensor, Variant
@@ -42,26 +49,82 @@ def call(module: nn.Module, stage: Stage, inputs: Mapping[str, np.ndarray]) -> d
 
 def convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, facts: Mapping[str, str]) -> None:
     """Writes the package of one variant, uncompressed, with `facts` in its user-defined metadata."""
+    held = stage.held(variant)
+    examples = dict(zip(stage.inputs, _examples(stage), strict=True))
+    traceable = Holding(module, stage, held, examples) if held else module
+    given = [name for name in stage.inputs if name not in held.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced: Any = torch.jit.trace(module, _examples(stage), strict=False, check_trace=False)  # type: ignore[no-untyped-call]
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            traceable, tuple(examples[name] for name in given), strict=False, check_trace=False
+        )
         try:
             model = ct.convert(
                 traced,
                 convert_to="mlprogram",
-                inputs=_input_types(stage, variant),
+                inputs=_input_types(stage, variant, given),
                 outputs=[
                     ct.TensorType(name=name, dtype=_NUMPY[tensor.dtype_in(variant)])
                     for name, tensor in stage.outputs.items()
+                    if name not in held
                 ],
+                states=[
+                    ct.StateType(ct.TensorType(shape=stage.inputs[source].sizes({}), dtype=np.float16), name=source)
+                    for source in held.values()
+                ]
+                or None,
                 compute_precision=ct.precision[variant.precision.upper()],
                 compute_units=ct.ComputeUnit[stage.compute_units],
-                minimum_deployment_target=getattr(ct.target, stage.target),
+                minimum_deployment_target=getattr(ct.target, "iOS18" if held else stage.target),
                 skip_model_load=True,
             )
         except Exception as error:
             raise ConversionError(f"{stage.name} {variant.name}: coremltools could not convert it: {error}") from error
     _save(model, package, facts)
+
+
+class Holding(nn.Module):
+    """A stage's module that keeps what the variant holds in buffers, which the converter makes Core ML states of."""
+
+    def __init__(
+        self, module: nn.Module, stage: Stage, held: Mapping[str, str], examples: Mapping[str, torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.held = dict(held)
+        self.outputs, self.inputs = list(stage.outputs), list(stage.inputs)
+        for source in held.values():
+            self.register_buffer(source, torch.zeros_like(examples[source]))
+
+    def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rest = iter(given)
+        inputs = [getattr(self, name) if name in self.held.values() else next(rest) for name in self.inputs]
+        outputs = dict(zip(self.outputs, self.module(*inputs), strict=True))
+        for name, source in self.held.items():
+            getattr(self, source)[:] = outputs[name]
+        return tuple(value for name, value in outputs.items() if name not in self.held)
+
+
+def quantize(spared: Collection[str], source: Path, package: Path, facts: Mapping[str, str]) -> None:
+    """Writes the package at `source` again with its weights as int8, one scale for each output channel, but for those
+    whose names begin with one of `spared`."""
+    model = ct.models.MLModel(str(source), skip_model_load=True)
+    prefixes = tuple(_spelled(part) for part in spared)
+    kept = {name: None for name in get_weights_metadata(model, weight_threshold=0) if name.startswith(prefixes)}
+    if missing := [part for part in spared if not any(name.startswith(_spelled(part)) for name in kept)]:
+        raise ConversionError(f"{source.name}: no weight is named after {', '.join(missing)}, which is to be spared")
+    config = OptimizationConfig(
+        global_config=OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0),
+        op_name_configs=kept,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = linear_quantize_weights(model, config)
+    _save(model, package, facts)
+
+
+def _spelled(module: str) -> str:
+    return module.replace(".", "_")
 
 
 def palettize(bits: int, source: Path, package: Path, facts: Mapping[str, str]) -> None:
@@ -91,7 +154,7 @@ def _examples(stage: Stage) -> tuple[torch.Tensor, ...]:
     return tuple(examples)
 
 
-def _input_types(stage: Stage, variant: Variant) -> list[ct.TensorType]:
+def _input_types(stage: Stage, variant: Variant, given: Collection[str]) -> list[ct.TensorType]:
     ranges: dict[Dim, ct.RangeDim] = {}
 
     def size(declared: int | Dim) -> Any:
@@ -112,4 +175,5 @@ def _input_types(stage: Stage, variant: Variant) -> list[ct.TensorType]:
     return [
         ct.TensorType(name=name, shape=shape(tensor), dtype=_NUMPY[tensor.dtype_in(variant)])
         for name, tensor in stage.inputs.items()
+        if name in given
     ]

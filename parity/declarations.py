@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 Precision = Literal["float32", "float16"]
-Kind = Literal["features", "durations", "pitch", "audio"]
+Kind = Literal["features", "durations", "pitch", "audio", "stream", "cache", "counter", "margin"]
+AUDIBLE: tuple[Kind, ...] = ("audio", "stream")
 ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 
 
@@ -45,11 +46,13 @@ class Dim:
 @dataclass(frozen=True)
 class Tensor:
     """One input or output. `dtype` "real" means the precision that the variant computes in; `kind` says what the
-    numbers mean, and so which metrics compare them."""
+    numbers mean, and so which metrics compare them. A cache that a step writes only a few slots of says along which
+    axis these lie."""
 
     dtype: Literal["real", "float16", "float32", "int32"]
     shape: tuple[int | Dim, ...]
     kind: Kind = "features"
+    slots: int | None = None
 
     def dtype_in(self, variant: Variant) -> str:
         return variant.precision if self.dtype == "real" else self.dtype
@@ -76,8 +79,8 @@ class Tensor:
         return None
 
 
-def real(*shape: int | Dim, kind: Kind = "features") -> Tensor:
-    return Tensor("real", shape, kind)
+def real(*shape: int | Dim, kind: Kind = "features", slots: int | None = None) -> Tensor:
+    return Tensor("real", shape, kind, slots)
 
 
 def f32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
@@ -90,12 +93,19 @@ def i32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to ship a stage. Exactly one variant of a stage ships."""
+    """One way to ship a stage. Exactly one variant of a stage ships.
+
+    `quantize` keeps weights as int8, but for those of the submodules that `spared` names. One that `holds` keeps what
+    the stage carries, as far as it is floating point, in Core ML states instead of handing it in and out.
+    """
 
     name: str
     precision: Precision
     palettize: int | None = None
     ships: bool = False
+    quantize: bool = False
+    spared: tuple[str, ...] = ()
+    holds: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,10 @@ class Stage:
 
     `module` makes the traceable module from the upstream model; its forward takes the inputs in their order and
     returns the outputs in theirs. `trace_at` gives the sizes of the dynamic dimensions while tracing.
+
+    A stage that runs step by step says so: its golden holds every step (see `parity.steps`). `carries` names each
+    output that is an input of the next step, such as a cache or a position: output → input. `derive` makes, of the
+    outputs of one step, the `derived` values that decisions hang on, such as how far a logit is from its threshold.
     """
 
     name: str
@@ -114,6 +128,10 @@ class Stage:
     trace_at: Mapping[str, int] = field(default_factory=dict)
     compute_units: ComputeUnits = "ALL"
     target: str = "iOS17"
+    stepped: bool = False
+    carries: Mapping[str, str] = field(default_factory=dict)
+    derived: Mapping[str, Tensor] = field(default_factory=dict)
+    derive: Callable[[Arrays], Arrays] = lambda outputs: {}
 
     def variant(self, name: str) -> Variant:
         for variant in self.variants:
@@ -121,6 +139,15 @@ class Stage:
                 return variant
         known = ", ".join(variant.name for variant in self.variants)
         raise ValueError(f"stage {self.name} has no variant {name!r}; it has {known}")
+
+    def held(self, variant: Variant) -> dict[str, str]:
+        """What a variant keeps in Core ML states, output → input; these hold no integers."""
+        carried = {name: source for name, source in self.carries.items() if self.inputs[source].dtype != "int32"}
+        return carried if variant.holds else {}
+
+    def family(self, output: str) -> str:
+        """Under which name an output is gated: what is carried for layer after layer has one set of gates."""
+        return f"{output.removesuffix('_out').rstrip('0123456789')}*" if output in self.carries else output
 
     @property
     def shipping(self) -> Variant:
@@ -163,7 +190,8 @@ class Reference:
     `seed` writes the seeded checkpoint in the upstream's own format; `build` has the upstream load a checkpoint;
     `record` runs a case and yields each seam in the order of the data. `packages` are the distributions whose versions
     decide what is computed. Where the published weights belong with other published files, such as voices, `published`
-    names those, and `dress` gives the case that they make of a seeded one.
+    names those, and `dress` gives the case that they make of a seeded one. A `heavy` reference has no short case: it is
+    left to `--cases all`, and every other run says so.
     """
 
     name: str
@@ -176,6 +204,7 @@ class Reference:
     record: Callable[[Any, Case], Iterator[Seam]]
     published: Mapping[str, Hub] = field(default_factory=dict)
     dress: Callable[[Case, Mapping[str, Path]], Case] = lambda case, files: case
+    heavy: bool = False
 
     def case(self, name: str) -> Case:
         for case in self.cases:
@@ -185,14 +214,17 @@ class Reference:
 
 
 class Run(Protocol):
-    """What the host glue is given: the stages, and a place to state its decisions."""
+    """What the host glue is given: the stages, the system's tables, and a place to state its decisions."""
+
+    tables: Arrays
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
         """The stage's outputs."""
         ...
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        """States a decision, such as durations, on its way into a stage; gives the value to go on with.
+        """States a decision, such as durations on their way into a stage, or a value that is derived of a step just
+        made; gives the value to go on with.
 
         The decision is judged as it was made. What follows goes on with upstream's, so that it stays comparable frame
         by frame, and one decision is not judged again at every stage behind it.
@@ -204,12 +236,14 @@ class Run(Protocol):
 class System:
     """One ported speech system: its truth, its stages, and the host glue that runs them one after another.
 
-    `chain` feeds each stage what the stages before it gave, as the app does.
+    `chain` feeds each stage what the stages before it gave, as the app does. `tables` takes from the upstream model
+    what the app has beside the artifacts, for a case: embedding tables, an encoded voice.
     """
 
     reference: Reference
     stages: tuple[Stage, ...]
     chain: Callable[[Run, Case], None]
+    tables: Callable[[Any, Case], Arrays] = lambda upstream, case: {}
 
     @property
     def name(self) -> str:
@@ -220,3 +254,11 @@ class System:
             if stage.name == name:
                 return stage
         raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(stage.name for stage in self.stages)}")
+
+    def family(self, stage: str, output: str) -> str:
+        """Under which name an output is gated, as `Stage.family` has it; in a chain, outputs are `stage.output`."""
+        known = {other.name: other for other in self.stages}
+        if stage in known:
+            return known[stage].family(output)
+        owner, _, name = output.partition(".")
+        return f"{owner}.{known[owner].family(name)}" if owner in known else output

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from parity import contract, metrics
 from parity.cache import Cache
-from parity.declarations import Arrays, Tensor, Variant
+from parity.declarations import AUDIBLE, Arrays, Tensor, Variant
 from parity.fingerprint import digest
 from parity.metrics.kinds import KINDS
 from parity.verdict import Finding
@@ -116,7 +116,7 @@ def _keep_audio(folder: Path, compared: list[Comparison | Finding], sample_rate:
         if isinstance(group, Finding):
             continue
         for name, tensor in group.declared.items():
-            if tensor.kind == "audio" and name in group.actual and name in group.reference:
+            if tensor.kind in AUDIBLE and name in group.actual and name in group.reference:
                 for role, array in (("reference", group.reference[name]), ("candidate", group.actual[name])):
                     heard[f"{group.prefix}{name}.{role}"] = np.ascontiguousarray(array, np.float32).reshape(-1)
     if heard:

@@ -14,7 +14,6 @@ from parity import budgets, gates
 from parity.artifacts import Built
 from parity.checks import Check, Workbench, chain_sets, tables
 from parity.declarations import Stage, System, Variant
-from parity.discovery import systems
 from parity.fingerprint import code, digest
 from parity.suite import Options, Suite
 from parity.survey import Parts, Survey, Surveyed
@@ -27,7 +26,7 @@ def survey() -> Survey:
     suite = Suite(Options(), importlib.import_module("golden.store").open_store, "fingerprints")
     artifacts: dict[str, Parts] = {}
     checks = {check.id: _surveyed(suite.workbench(check), check, artifacts) for check in suite.plan()}
-    named = systems().items()
+    named = suite.systems().items()
     return Survey(
         str(suite.root),
         checks,
@@ -55,7 +54,7 @@ def _surveyed(bench: Workbench, check: Check, artifacts: dict[str, Parts]) -> Su
 def _taken(system: System, check: Check) -> Iterable[tuple[Stage, Variant]]:
     if check.mode == "chained":
         return [(system.stage(name), variant) for name, variant in chain_sets(system)[check.variant].items()]
-    if check.mode == "forced":
+    if check.mode in ("forced", "carried"):
         return [(system.stage(check.stage), system.stage(check.stage).variant(check.variant))]
     return []
 

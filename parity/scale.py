@@ -20,7 +20,7 @@ class Scale:
 
 
 SCALES = {
-    "click": Scale(1e-2, 1.0),
+    "click": Scale(1e-3, 1.0),
     "cosine": Scale(1e-6, 0.5),  # two unrelated tensors without negative values already reach a half
     "dc_offset": Scale(1e-4, 0.5),
     "equal": Scale(0.0, 0.5),
@@ -30,6 +30,7 @@ SCALES = {
     "high_band_power": Scale(1e-1, 6.0),
     "length_ratio": Scale(0.0, 0.5),
     "log_mel_distance": Scale(1e-2, 6.0),
+    "margin_used": Scale(1e-2, 1.0),  # at 1 a decision turns over
     "max_abs": Scale(1e-5, math.inf),  # in the tensor's own unit, which no table can know
     "max_relative": Scale(1e-4, 4.0),  # zeros in place of speech read about its crest factor
     "mel_correlation": Scale(1e-4, 0.5),
@@ -37,6 +38,7 @@ SCALES = {
     "relative_l2": Scale(1e-5, 1.0),  # zeros read 1
     "rms_ratio": Scale(1e-4, 0.5),
     "shift": Scale(0.0, 64.0),
+    "signs_equal": Scale(0.0, 0.5),
     "voicing_agreement": Scale(0.0, 0.5),
 }
 BY_UNIT = {"": Scale(1e-5, 1.0), "dB": Scale(1e-2, 6.0), "rad": Scale(1e-3, 1.5), "steps": Scale(0.0, 64.0)}

@@ -64,9 +64,15 @@ class Suite:
 
     def cases(self, system: System) -> list[Case]:
         found = [case for case in system.reference.cases if case.short or self.options.cases == "all"]
-        if not found:
-            raise ValueError(f"{system.name} declares no short case: mark one as short, or ask for --cases all")
+        if not found and not system.reference.heavy:
+            raise ValueError(
+                f"{system.name} declares no short case: mark one as short, declare it heavy, or ask for --cases all"
+            )
         return found
+
+    def systems(self) -> dict[str, System]:
+        """The systems that this run judges: all but those that are too heavy for short cases."""
+        return {name: system for name, system in systems().items() if self.cases(system)}
 
     def begin(self) -> None:
         """Says that this run is under way, and clears up after those that were killed."""
@@ -80,7 +86,12 @@ class Suite:
         """Every check that a complete run under these options has to judge."""
         if not systems():
             raise ValueError("converters/ declares no system, and without one there is nothing to judge: add one")
-        return [check for system in systems().values() for check in plan(system, self.cases(system), self.runtimes)]
+        checks = [
+            check for system in self.systems().values() for check in plan(system, self.cases(system), self.runtimes)
+        ]
+        if not checks:
+            raise ValueError("every system that converters/ declares is heavy: ask for --cases all")
+        return checks
 
     def workbench(self, check: Check) -> Workbench:
         """The bench for a check. Hop 1 runs on no runtime of ours, so any bench of its system will do."""
@@ -114,7 +125,7 @@ class Suite:
         """The artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
         needed: dict[tuple[str, str, str], None] = {}
         for check in checks:
-            if check.mode == "forced":
+            if check.mode in ("forced", "carried"):
                 needed[check.system, check.stage, check.variant] = None
             elif check.mode == "chained":
                 chosen = chain_sets(systems()[check.system])[check.variant]
@@ -149,7 +160,7 @@ class Suite:
             runtime=self.runtimes[0].name,
             numerics=tuple(known.numerics for known in self.runtimes),
             weights=self.options.weights,
-            cases=tuple(dict.fromkeys(case.name for system in systems().values() for case in self.cases(system))),
+            cases=tuple(dict.fromkeys(case.name for system in self.systems().values() for case in self.cases(system))),
             partial=partial,
             machine=machine(),
             expected=tuple(selected),
@@ -161,10 +172,12 @@ class Suite:
         )
 
     def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
-        """Bounds far looser than what a complete run measured: a bug could hide in the room that they leave."""
+        """Bounds far looser than what a run of every case measured: a bug could hide in the room that they leave."""
         lines = []
-        for system in systems().values():
-            gates, found = self.gates(system), measurements(verdicts, system.name, self.cache)
+        for system in self.systems().values():
+            if len(self.cases(system)) < len(system.reference.cases):
+                continue
+            gates, found = self.gates(system), measurements(verdicts, system, self.cache)
             if gates.gates and found:
                 lines += [f"ratchet: {line}" for line in slack(gates, found)]
         return lines
@@ -174,9 +187,11 @@ class Suite:
         return report.write(record, self.folder, lambda key: folder_of(self.cache, key), history)
 
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+        heavy = [name for name in systems() if name not in self.systems()]
+        left = [f"{name}: all of its cases are long; --cases all runs them" for name in heavy]
         if any(verdict.runtime == "coreml" for verdict in verdicts):
-            return ()
-        return ("device placement and device RTFx: no Core ML on this machine",)
+            return tuple(left)
+        return ("device placement and device RTFx: no Core ML on this machine", *left)
 
 
 def machine() -> dict[str, str | int]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Mode = Literal["module", "forced", "chained"]
-"""module: upstream against the traceable module (hop 1). forced: golden inputs into the artifact (hop 2).
+Mode = Literal["module", "forced", "carried", "chained"]
+"""module: upstream against the traceable module (hop 1). forced: golden inputs into the artifact (hop 2), and at every
+step what upstream carried there. carried: golden inputs, with what the artifact itself carries from step to step.
 chained: the outputs of the artifacts before it, through the host glue."""
 
 

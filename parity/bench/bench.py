@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parity import budgets, discovery
+from parity import budgets
 from parity.bench import baseline, machine, rulings
 from parity.bench.baseline import Entry
 from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, Judged, SystemBench
@@ -40,7 +40,7 @@ class Bench:
     def plan(self, *kinds: str) -> list[Subject]:
         """Every benchmark of these kinds, on the cases of this run. Only Core ML says where its ops go."""
         found: list[Subject] = []
-        for system in discovery.systems().values():
+        for system in self.suite.systems().values():
             found += [*speeds(system, self.suite.cases(system)), *self._overall(system), *loads(system), *sizes(system)]
             found += placements(system) if self._runtime == "coreml" else ()
             found += complete(system)
@@ -75,7 +75,7 @@ class Bench:
     def stand(self, system: str) -> Stand:
         if system not in self._stands:
             check = Check(system, CHAIN, SHIPS, "", "chained", self._runtime, self.suite.runtimes[0].numerics)
-            cases = tuple(self.suite.cases(discovery.systems()[system]))
+            cases = tuple(self.suite.cases(self.suite.systems()[system]))
             effort = LONGER if self.recording else Effort()
             self._stands[system] = Stand(self.suite.workbench(check), cases, effort, self.clock)
         return self._stands[system]
@@ -116,7 +116,7 @@ class Bench:
     def record_baselines(self, reason: str) -> list[str]:
         """Makes what was measured, and computes what it should, the baseline of this machine."""
         lines = []
-        for system in discovery.systems().values():
+        for system in self.suite.systems().values():
             entries = dict(self._entries(system))
             if entries:
                 lines += baseline.record(self.folder(system.name), self.machine, entries, _known(system), reason)

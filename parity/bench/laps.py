@@ -16,8 +16,10 @@ import numpy as np
 
 from parity import evidence
 from parity.bench.timing import Clock, in_turns, steadied
-from parity.checks import CHAIN, SHIPS, Chain, Golden, Workbench, cast, chain_sets
-from parity.declarations import Arrays, Case, Dim, Stage, System
+from parity.chain import Chain, Golden
+from parity.checks import CHAIN, SHIPS, Workbench, chain_sets
+from parity.crossing import cast
+from parity.declarations import AUDIBLE, Arrays, Case, Dim, Stage, System
 from parity.verdict import Finding
 
 
@@ -58,7 +60,7 @@ class Track:
             away += self.clock() - began
             return outputs
 
-        lap.run = Chain(golden, execute)
+        lap.run = Chain(system, golden, self.bench.tables(case), execute)
         began = self.clock()
         system.chain(lap.run, case)
         if left := [stage.name for stage in system.stages if stage.name not in lap.artifact]:
@@ -149,7 +151,7 @@ def audio_seconds(system: System, lap: Lap) -> float:
 
 def _audio(stage: Stage, side: str) -> list[str]:
     declared = stage.outputs if side == "outputs" else stage.inputs
-    return [name for name, tensor in declared.items() if tensor.kind == "audio"]
+    return [name for name, tensor in declared.items() if tensor.kind in AUDIBLE]
 
 
 def _note_sizes(lap: Lap, stage: Stage, inputs: Arrays, outputs: Arrays) -> None:
@@ -157,7 +159,7 @@ def _note_sizes(lap: Lap, stage: Stage, inputs: Arrays, outputs: Arrays) -> None
         for name, tensor in declared.items():
             if name in arrays:
                 tensor.bind(arrays[name].shape, lap.sizes)
-                if tensor.kind == "audio":
+                if tensor.kind in AUDIBLE:
                     place = f"{stage.name}.{name}"
                     lap.heard[place] = lap.heard.get(place, 0) + arrays[name].size
 
@@ -169,10 +171,10 @@ def _wide(value: np.ndarray) -> np.ndarray:
 def _digest(run: Chain) -> str:
     """Of everything that was computed or decided."""
     digest = hashlib.sha256()
-    for stage, seam in run.crossed.items():
-        for part, arrays in (("in", seam.inputs), ("out", seam.outputs), ("decided", run.decided.get(stage, {}))):
+    for stage in run.system.stages:
+        for part, arrays in (("out", run.outputs(stage)), ("decided", run.decisions(stage))):
             for name in sorted(arrays):
                 value = np.ascontiguousarray(arrays[name])
-                digest.update(f"{stage} {part} {name} {value.dtype} {value.shape}\n".encode())
+                digest.update(f"{stage.name} {part} {name} {value.dtype} {value.shape}\n".encode())
                 digest.update(value.data)
     return digest.hexdigest()

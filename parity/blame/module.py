@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -56,6 +56,7 @@ class _Runs:
     run: Callable[[], object]
     upstream: nn.Module
     record: Callable[[], object]
+    _turns: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def upstream_names(self) -> Names:
@@ -66,17 +67,20 @@ class _Runs:
         """Each call that both made, with how far apart what it was given was, and what it gave."""
         ours = calls(self.module, self.names, self.run)
         theirs = calls(self.upstream, self.upstream_names, self.record)
-        likes = {(made.name, made.turn): made for made in theirs}
-        times = {made.name: made.turn for made in ours}, {made.name: made.turn for made in theirs}
-        same = [made for made in ours if times[0][made.name] == times[1].get(made.name)]
-        pairs = [(made, likes[made.name, made.turn]) for made in same]
+        times = {made.name: made.turn for made in ours}
+        likes: dict[str, list[Call]] = {}
+        for made in theirs:
+            likes.setdefault(made.name, []).append(made)
+        pairs = [(made, _like(made, likes[made.name], times[made.name])) for made in ours if made.name in likes]
+        self._turns.update({(made.name, made.turn): like.turn for made, like in pairs})
         errors = [(made, distance(made.given, like.given), distance(made.gave, like.gave)) for made, like in pairs]
         return [found for found in errors if not math.isnan(found[2])]
 
     def look(self, made: Call, at_given: bool) -> str:
         """What the error of what a call was given, or gave, looks like, if that tells something."""
         ours = whole(self.module, self.names, self.run, made.name, made.turn)
-        theirs = whole(self.upstream, self.upstream_names, self.record, made.name, made.turn)
+        turn = self._turns.get((made.name, made.turn), made.turn)
+        theirs = whole(self.upstream, self.upstream_names, self.record, made.name, turn)
         side = 0 if at_given else 1
         for reference, candidate in zip(theirs[side], ours[side], strict=False):
             if reference.shape == candidate.shape:
@@ -84,6 +88,15 @@ class _Runs:
                 if found.kind not in TELLS_LITTLE:
                     return str(found)
         return ""
+
+
+def _like(made: Call, theirs: Sequence[Call], last: int) -> Call:
+    """Upstream's call that ours is. Where upstream runs step after step and ours is one of them, the one that was given
+    most nearly the same."""
+    if theirs[-1].turn == last:
+        return theirs[made.turn]
+    near = [distance(made.given, like.given) for like in theirs]
+    return theirs[min(range(len(near)), key=lambda turn: near[turn] if near[turn] == near[turn] else math.inf)]
 
 
 def _shared(module: nn.Module, cut_from: nn.Module) -> Names:

@@ -8,19 +8,25 @@ from parity.declarations import Kind
 
 _SHAPE_AND_SCALE = ("cosine", "relative_l2", "rms_ratio", "max_relative")
 
+_AUDIO = (
+    *_SHAPE_AND_SCALE,
+    "gain_db",
+    "dc_offset",
+    "shift",
+    "phase_error",
+    "log_mel_distance",
+    "mel_correlation",
+    "high_band_power",
+    "length_ratio",
+)
+
 KINDS: Mapping[Kind, tuple[str, ...]] = {
     "features": (*_SHAPE_AND_SCALE, "envelope_distance"),
     "durations": ("relative_l2", "rms_ratio", "max_abs", "frames_equal"),
     "pitch": (*_SHAPE_AND_SCALE, "f0_correlation", "voicing_agreement"),
-    "audio": (
-        *_SHAPE_AND_SCALE,
-        "gain_db",
-        "dc_offset",
-        "shift",
-        "phase_error",
-        "log_mel_distance",
-        "mel_correlation",
-        "high_band_power",
-        "length_ratio",
-    ),
+    "audio": _AUDIO,
+    "stream": (*_AUDIO, "click"),
+    "cache": ("cosine", "relative_l2", "rms_ratio", "max_abs"),
+    "counter": ("equal",),
+    "margin": ("relative_l2", "max_abs", "signs_equal", "margin_used"),
 }

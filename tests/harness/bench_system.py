@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from parity import gates
+from parity import discovery, gates
 from parity.artifacts import Artifact
 from parity.bench.bench import Bench
 from parity.checks import Check, Workbench
@@ -216,6 +216,9 @@ class FakeSuite:
 
     def cases(self, system: System) -> list[Case]:
         return [case for case in system.reference.cases if case.short or self.options.cases == "all"]
+
+    def systems(self) -> dict[str, System]:
+        return discovery.systems()
 
     def workbench(self, check: Check) -> Workbench:
         return self.world.workbench()

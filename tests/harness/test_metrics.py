@@ -23,7 +23,7 @@ def signal(name: str) -> Array:
 
 
 def test_one_metric_per_file_is_registered() -> None:
-    assert len(METRICS) == 19
+    assert len(METRICS) == 21
     for name, found in METRICS.items():
         assert found.name == name
         assert found.measure.__module__ == f"parity.metrics.{name}"
@@ -173,6 +173,6 @@ def test_a_metric_says_what_it_measures() -> None:
 def test_scale_sensitive_metrics_are_those_that_notice_a_gain() -> None:
     blind = {name for name, found in METRICS.items() if not found.scale_sensitive}
     assert blind == {
-        "cosine", "dc_offset", "f0_correlation", "length_ratio", "mel_correlation", "phase_error", "shift",
-        "voicing_agreement",
+        "cosine", "dc_offset", "f0_correlation", "length_ratio", "margin_used", "mel_correlation", "phase_error",
+        "shift", "signs_equal", "voicing_agreement",
     }  # fmt: skip

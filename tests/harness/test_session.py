@@ -97,7 +97,7 @@ def _put(*path: Any) -> Callable[[dict[str, Any]], object]:
         (_put("verdicts", 0, "passed", False), "says passed: False, its findings say True"),
         (_put("verdicts", 0, "findings", 0, "passed", False), "says passed: True, its findings say False"),
         (_put("verdicts", 0, "findings", []), "says passed: True"),
-        (_put("verdicts", 0, "mode", "vague"), "mode is 'vague' where 'module', 'forced', 'chained'"),
+        (_put("verdicts", 0, "mode", "vague"), "mode is 'vague' where 'module', 'forced', 'carried', 'chained'"),
         (_put("verdicts", 0, "findings", 0, "value", "high"), "value is 'high'"),
         (_put("verdicts", 0, "blame", {}), "Blame lacks"),
         (_put("verdicts", 0, 3), "Verdict is a mapping"),
