@@ -12,7 +12,7 @@ from typing import Any
 from parity import budgets
 from parity.bench import baseline, machine, rulings
 from parity.bench.baseline import Entry
-from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, Judged, SystemBench
+from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, Judged, StepTimes, SystemBench
 from parity.bench.rulings import Bounds, Ruling, Suggestion
 from parity.bench.stand import Measured, Stand
 from parity.bench.subjects import BUNDLE, Subject, complete, loads, overall, placements, sizes, speeds
@@ -216,4 +216,6 @@ def _times(measured: Measured) -> CaseTimes:
         chain.ratio,
         {name: timing.milliseconds for name, timing in stages.items()},
         {name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
+        {name: StepTimes(made.count, made.milliseconds, made.growth) for name, made in measured.steps.items()},
+        measured.first_audio_ms,
     )

@@ -25,13 +25,18 @@ from parity.verdict import Finding
 
 @dataclass
 class Lap:
-    """Seconds in the artifacts, in PyTorch, and in the host glue; the sizes and the audio that went through."""
+    """Seconds in the artifacts, in PyTorch, and in the host glue; the sizes and the audio that went through.
+
+    `steps` has each step of a stage that makes many, `first_audio` what the artifacts took until there was audio.
+    """
 
     artifact: dict[str, float] = field(default_factory=dict)
     eager: dict[str, float] = field(default_factory=dict)
     host: float = 0.0
     sizes: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    first_audio: float | None = None
     run: Chain | None = None
 
     @property
@@ -79,9 +84,15 @@ class Track:
         contenders: list[Callable[[], float]] = [artifact]
         if self.modules:
             contenders.append(self._eager(stage, inputs))
-        took = in_turns([partial(steadied, contender) for contender in contenders], number)
+        # A stage of many steps is steady by their number.
+        runs = contenders if stage.stepped else [partial(steadied, contender) for contender in contenders]
+        took = in_turns(runs, number)
         for spent, seconds in zip((lap.artifact, lap.eager), took, strict=False):
             spent[stage.name] = spent.get(stage.name, 0.0) + seconds
+        if stage.stepped:
+            lap.steps.setdefault(stage.name, []).append(took[0])
+        if lap.first_audio is None and _audio(stage, "outputs"):
+            lap.first_audio = sum(lap.artifact.values())
         _note_sizes(lap, stage, inputs, outputs)
         return outputs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,18 @@ class BenchRecordError(ValueError):
 
 
 @dataclass(frozen=True)
+class StepTimes:
+    """A stage that makes many steps: how many, the median of one, and what the last cost against the first."""
+
+    count: int
+    ms: float
+    growth: float
+
+
+@dataclass(frozen=True)
 class CaseTimes:
-    """One case: times are medians over its rounds. `ratio` and `stage_ratio` compare with PyTorch eager, if it ran."""
+    """One case: times are medians over its rounds. `ratio` and `stage_ratio` compare with PyTorch eager, if it ran.
+    `first_audio_ms` is what the artifacts of a streaming chain take until there is something to hear."""
 
     case: str
     sizes: Mapping[str, int]
@@ -36,6 +46,8 @@ class CaseTimes:
     ratio: float | None
     stage_ms: Mapping[str, float]
     stage_ratio: Mapping[str, float]
+    steps: Mapping[str, StepTimes] = field(default_factory=dict)
+    first_audio_ms: float | None = None
 
 
 @dataclass(frozen=True)

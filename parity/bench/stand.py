@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from parity.bench.laps import Lap, Scrutiny, Track, audio_seconds, t_enc
 from parity.bench.machine import THREADS
@@ -31,6 +34,23 @@ class Cold:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """The steps of one stage in one case. `growth` is what a step costs in the last quarter against the first: where a
+    cache fills, it tells."""
+
+    count: int
+    milliseconds: float
+    growth: float
+
+    @staticmethod
+    def of(laps: Sequence[Sequence[float]]) -> Steps:
+        each = np.median(np.array(laps), axis=0)
+        quarter = max(1, len(each) // 4)
+        first, last = np.median(each[:quarter]), np.median(each[-quarter:])
+        return Steps(len(each), 1e3 * float(np.median(each)), float(last / first))
+
+
+@dataclass(frozen=True)
 class Measured:
     """One case: its sizes, what each stage and the chain took, and what is wrong with what they computed."""
 
@@ -41,6 +61,8 @@ class Measured:
     audio_seconds: float
     timings: Mapping[str, Timing]
     faults: tuple[Finding, ...]
+    steps: Mapping[str, Steps] = field(default_factory=dict)
+    first_audio_ms: float | None = None
 
     @property
     def rtfx(self) -> float:
@@ -145,7 +167,19 @@ class Stand:
         timings[CHAIN] = Timing(tuple(lap.chain for lap in laps), chain_peer)
         sizes = laps[0].sizes
         seconds = audio_seconds(self.system, laps[0])
-        return Measured(self.system.name, case.name, sizes, t_enc(self.system, sizes), seconds, timings, tuple(faults))
+        steps = {name: Steps.of([lap.steps[name] for lap in laps]) for name in laps[0].steps}
+        waits = [lap.first_audio for lap in laps if lap.first_audio is not None]
+        return Measured(
+            self.system.name,
+            case.name,
+            sizes,
+            t_enc(self.system, sizes),
+            seconds,
+            timings,
+            tuple(faults),
+            steps,
+            1e3 * statistics.median(waits) if waits and steps else None,
+        )
 
 
 def _timing(laps: list[Lap], stage: str, peer: bool) -> Timing:

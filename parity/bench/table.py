@@ -17,6 +17,8 @@ def table(record: BenchRecord) -> str:
     for system in record.systems:
         lines += ["", plain(system.system)]
         lines += aligned(cases(system)) if system.cases else ["  no case was timed"]
+        if rows := steps(system):
+            lines += ["", *aligned(rows)]
         lines += ["", *aligned(artifacts(system))]
     lines += ["", *map(plain, remarks(record))]
     return "\n".join([*lines, headline(record)])
@@ -29,6 +31,18 @@ def cases(system: SystemBench) -> list[Row]:
     stages = list(first.stage_ms)
     head = ["case", "T_enc", *others, "audio s", "chain ms", "p95 ms", "RTFx", "× eager", *stages]
     return [head, *(_case(one, others, stages) for one in sorted(system.cases, key=lambda one: one.t_enc))]
+
+
+def steps(system: SystemBench) -> list[Row]:
+    """Of stages that run step by step: how many steps, what one takes, how much more the last ones take than the first,
+    and how long it is until there is audio."""
+    rows: list[Row] = []
+    for one in system.cases:
+        heard = NONE if one.first_audio_ms is None else f"{one.first_audio_ms:.1f}"
+        for stage, made in one.steps.items():
+            rows.append([f"{one.case} {stage}", str(made.count), f"{made.ms:.3f}", f"{made.growth:.2f}", heard])
+            heard = ""
+    return [["steps", "count", "ms", "last / first", "first audio ms"], *rows] if rows else []
 
 
 def artifacts(system: SystemBench) -> list[Row]:
