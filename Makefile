@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 # The converter's progress bars.
 export TQDM_DISABLE := 1
 
-.PHONY: parity test lint unit golden example conformance conformance-sample fuzz bench lock clean
+.PHONY: parity test lint unit golden example conformance conformance-sample fuzz bench speech lock clean
 
 $(VENV)/.ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -27,7 +27,7 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.ready  ## tests of the tools, and the planted bugs
-	$(PY) -m pytest -n 2 -m "not parity and not bench"
+	$(PY) -m pytest -n 2 -m "not parity and not bench and not speech"
 
 golden: $(VENV)/.ready  ## record truth again
 	$(PY) -m golden refresh kokoro --reason "$(REASON)"
@@ -45,6 +45,9 @@ bench: $(VENV)/.ready  ## artifacts against budgets and baseline; then milrun ag
 	$(PY) -m pytest -m bench tests/bench
 	$(PY) -m tests.bench.milrun_speed
 	$(PY) -m tests.bench.milrun_load
+
+speech: $(VENV)/.ready  ## words and voice of what the systems say
+	$(PY) -m pytest -m speech tests/speech
 
 lock: $(VENV)/.ready  ## write down what is installed
 	$(PY) -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock

@@ -13,7 +13,7 @@ from parity.checks import Check
 from parity.recorder import SUITE
 from parity.suite import Options, Suite
 
-pytest_plugins = ["parity.bench.plugin"]
+pytest_plugins = ["parity.bench.plugin", "parity.speech.plugin"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -63,17 +63,17 @@ def dressed(reference: Reference, weights: Weights) -> Reference:
     """The reference with its cases as they are under these weights: published ones go with published voices."""
     if weights.source != "hub" or not reference.published:
         return reference
-    files = {name: _fetched(hub) for name, hub in reference.published.items()}
+    files = {name: fetched(hub) for name, hub in reference.published.items()}
     return replace(reference, cases=tuple(reference.dress(case, files) for case in reference.cases))
 
 
 def _published(reference: Reference) -> Weights:
     hub = reference.checkpoint
     identity = {"source": "hub", "repository": hub.repository, "revision": hub.revision, "sha256": hub.sha256}
-    return Weights("hub", identity, lambda: _fetched(hub))
+    return Weights("hub", identity, lambda: fetched(hub))
 
 
-def _fetched(hub: Hub) -> Path:
+def fetched(hub: Hub) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:

@@ -1,0 +1,13 @@
+"""Whether what ships still says the words, in the voice, as far as the metrics can tell it from noise of their own."""
+
+import pytest
+
+from parity.speech.spoken import Speaker, Speech
+from tests.speech.renderings import render
+
+pytestmark = pytest.mark.speech
+
+
+def test_what_is_said_is_upstreams(speaker: Speaker, speech: Speech) -> None:
+    heard = speech.judge(speaker, render)
+    assert heard.passed, heard.explain()
