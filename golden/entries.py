@@ -12,7 +12,9 @@ from golden.sketch import RELATIVE_L2, ROOM, Statistics, Tolerance, distance, ex
 from parity import fingerprint
 
 IN_GIT = 512 * 1024
-"""Bytes up to which a tensor goes into git whole."""
+"""Bytes up to which a tensor goes into git whole, if its case still has room."""
+CASE_IN_GIT = 4 * IN_GIT
+"""Bytes of whole tensors that one case may put into git; the smallest go first."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Entry:
         return self.size * np.dtype(self.dtype).itemsize
 
     @staticmethod
-    def of(array: np.ndarray, digest: str, spread: float = 0.0) -> Entry:
+    def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT) -> Entry:
         """A spread that the general tolerance covers is left out."""
         wide = float(f"{spread:.3g}") if spread * ROOM > RELATIVE_L2 else 0.0
-        return Entry(array.shape, array.dtype.name, digest, Statistics.of(array), array.nbytes <= IN_GIT, wide)
+        in_git = array.nbytes <= min(room, IN_GIT)
+        return Entry(array.shape, array.dtype.name, digest, Statistics.of(array), in_git, wide)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,10 @@ class CaseEntry:
     @staticmethod
     def of(recording: Recording, inputs: Mapping[str, np.ndarray], spread: Mapping[str, float]) -> CaseEntry:
         known = {held.sha256: held.array for _, held in recording.places()}
-        entries = {digest: Entry.of(array, digest, spread.get(digest, 0.0)) for digest, array in known.items()}
+        entries, room = {}, CASE_IN_GIT
+        for digest, array in sorted(known.items(), key=lambda item: (item[1].nbytes, item[0])):
+            entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), room)
+            room -= array.nbytes if entries[digest].in_git else 0
         return CaseEntry(
             hashes(inputs),
             tuple(

@@ -22,6 +22,8 @@ from torch import nn
 
 from parity.declarations import Dim, Stage, Tensor, Variant
 
+_WEIGHTED = ("linear", "conv", "conv_transpose", "matmul")
+"""Ops whose constants are weights. Tables that are only looked up keep their precision."""
 _NUMPY = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 
 
@@ -114,7 +116,7 @@ def quantize(spared: Collection[str], source: Path, package: Path, facts: Mappin
     if missing := [part for part in spared if not any(name.startswith(_spelled(part)) for name in kept)]:
         raise ConversionError(f"{source.name}: no weight is named after {', '.join(missing)}, which is to be spared")
     config = OptimizationConfig(
-        global_config=OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0),
+        op_type_configs=dict.fromkeys(_WEIGHTED, OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)),
         op_name_configs=kept,
     )
     with warnings.catch_warnings():
