@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from parity import convert, failing
 from parity.blame import blame_artifact, blame_module
 from parity.crossing import Crosser, closing
-from parity.verdict import Blame, Verdict
+from parity.verdict import Blame, Finding, Verdict
 
 if TYPE_CHECKING:
     from parity.checks import Check, Workbench
@@ -24,7 +24,7 @@ def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
         if any(finding.gate == "runs" for finding in failures):
             return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
         if check.mode == CHAINED:
-            return _chained(bench, check, stage, outputs, any(finding.gate == "glue" for finding in failures))
+            return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
         return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, outputs)
     except Exception as error:
         return Blame(stage, outputs[0] if outputs else "", "unknown", detail=f"no blame could be found: {error}")
@@ -82,12 +82,13 @@ def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     return found.placed(blamed)
 
 
-def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: bool) -> Blame:
+def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: list[Finding]) -> Blame:
     from parity.checks import Check, chain_sets
 
     output = outputs[0] if outputs else ""
     if glue:
-        return Blame(stage, output, "another value", detail="the host glue makes it, before the stage runs")
+        name = glue[0].output.removeprefix(f"{stage}.")
+        return Blame(stage, name, "another value", detail=f"in the host glue, before the stage runs: {glue[0].message}")
     variant = chain_sets(bench.system)[check.variant][stage]
     own = bench.run(Check(check.system, stage, variant.name, check.case, "forced", check.runtime, check.numerics))
     if own.blame:

@@ -126,7 +126,9 @@ class Workbench:
             verdict = self._judged(check)
         except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
             verdict = check.verdict([Finding(check.stage, "runs", False, message=str(error))])
-        return verdict if verdict.passed else replace(verdict, blame=blame(self, check, verdict))
+        if all(finding.gate == "gated" for finding in verdict.failures):
+            return verdict  # where only gates are missing, nothing is known to be wrong
+        return replace(verdict, blame=blame(self, check, verdict))
 
     def _judged(self, check: Check) -> Verdict:
         parts = self.parts(check)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,8 @@ def _published(reference: Reference) -> Weights:
 def fetched(hub: Hub) -> Path:
     from huggingface_hub import hf_hub_download
 
+    if not re.fullmatch("[0-9a-f]{64}", hub.sha256):
+        raise WeightsError(f"{hub.repository} {hub.filename} can't be pinned: {hub.sha256}")
     try:
         path = Path(hf_hub_download(hub.repository, hub.filename, revision=hub.revision))
     except Exception as error:

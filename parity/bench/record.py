@@ -13,7 +13,7 @@ from parity import typed
 from parity.files import write_atomically
 from parity.verdict import Finding
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "bench.json"
 
 
@@ -121,9 +121,20 @@ def load(path: Path) -> BenchRecord:
 
 
 def beside(run: Path) -> BenchRecord | None:
-    """The bench of this run; where it had none, of the run that had the last one."""
+    """The bench of this run; where it had none, of the run that had the last one. Those of another schema can't be
+    shown."""
     found = [run / NAME] if (run / NAME).exists() else sorted(run.parent.glob(f"*/{NAME}"))
-    return load(found[-1]) if found else None
+    shown = [path for path in found if _schema(path) in (SCHEMA, None)]
+    return load(shown[-1]) if shown else None
+
+
+def _schema(path: Path) -> Any:
+    """None where it can't be told: loading it says why."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data.get("schema") if isinstance(data, dict) else None
 
 
 def _plain(value: float | None) -> float | str | None:

@@ -37,6 +37,7 @@ def _reference(size: Size, passages: Sequence[str], short: Sequence[str], tokeni
         record=partial(record, size),
         published={"tokenizer": tokenizer},
         dress=partial(cases.in_published_words, size.name),
+        heavy=not short,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,12 @@ DIGESTS = {
     "flow_lm.out_eos.weight": "0b322e390333448b",
     "mimi.decoder.model.5.convtr.weight": "8356210a7afc2c40",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with upstream.one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

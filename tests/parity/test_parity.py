@@ -20,4 +20,5 @@ def test_output_is_upstreams(check: Check, suite: Suite) -> None:
 
 @pytest.mark.parametrize("system", systems().values(), ids=list(systems()))
 def test_every_output_has_gates_that_can_fail(system: System, suite: Suite) -> None:
-    assert not gates.complete(suite.gates(system), tables(system))
+    if suite.cases(system):  # of one that this run leaves out, the run says so
+        assert not gates.complete(suite.gates(system), tables(system))
