@@ -84,11 +84,13 @@ def modes(stage: Stage) -> tuple[Mode, ...]:
 
 
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
-    """What is chained: the variants that ship, and each variant that every stage has."""
+    """What is chained: the variants that ship, and each other variant that every stage has."""
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
     for variant in system.stages[0].variants:
         if all(variant.name in {other.name for other in stage.variants} for stage in system.stages):
-            sets[variant.name] = {stage.name: stage.variant(variant.name) for stage in system.stages}
+            found = {stage.name: stage.variant(variant.name) for stage in system.stages}
+            if found != sets[SHIPS]:
+                sets[variant.name] = found
     return sets
 
 

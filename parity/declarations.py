@@ -118,6 +118,9 @@ class Stage:
     A stage that runs step by step says so: its golden holds every step (see `parity.steps`). `carries` names each
     output that is an input of the next step, such as a cache or a position: output → input. `derive` makes, of the
     outputs of one step, the `derived` values that decisions hang on, such as how far a logit is from its threshold.
+
+    A stage that is `aside` is another way to what stages on the path give: the chain runs it for comparison, and its
+    time is not the chain's.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Stage:
     trace_at: Mapping[str, int] = field(default_factory=dict)
     compute_units: ComputeUnits = "ALL"
     target: str = "iOS17"
+    aside: bool = False
     stepped: bool = False
     carries: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Tensor] = field(default_factory=dict)

@@ -74,7 +74,7 @@ def stages(size: Size, margin: Margin) -> tuple[Stage, ...]:
     latent, time = real(1, LATENT), real(1, 1)
     flow = {"transformer_out": conditioned, "latent": latent, "s": time, "t": time}
     return (
-        stepped("cond_step", CondStep, {"conditioning": conditioning}, {}, states),
+        stepped("cond_step", CondStep, {"conditioning": conditioning}, {}, states, aside=True),
         stepped(
             "cond_prefill",
             CondPrefill,
@@ -98,6 +98,7 @@ def stages(size: Size, margin: Margin) -> tuple[Stage, ...]:
             FusedFlowDecoder,
             {"transformer_out": conditioned, "noise": latent},
             {"latent": latent},
+            aside=True,
         ),
         stepped(
             "mimi_decoder",
@@ -117,7 +118,7 @@ def stepped(
     outputs: dict[str, Tensor],
     states: dict[str, Tensor] | None = None,
     variants: tuple[Variant, ...] = VARIANTS,
-    **derivation: Any,
+    **others: Any,
 ) -> Stage:
     """A stage whose states come in behind its inputs and go out behind its outputs."""
     states = states or {}
@@ -129,7 +130,7 @@ def stepped(
         variants,
         stepped=True,
         carries={f"{state}_out": state for state in states},
-        **derivation,
+        **others,
     )
 
 

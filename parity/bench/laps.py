@@ -37,15 +37,20 @@ class Lap:
     heard: dict[str, int] = field(default_factory=dict)
     steps: dict[str, list[float]] = field(default_factory=dict)
     first_audio: float | None = None
+    aside: frozenset[str] = frozenset()
     run: Chain | None = None
 
     @property
     def chain(self) -> float:
-        return sum(self.artifact.values()) + self.host
+        return self.along(self.artifact) + self.host
 
     @property
     def eager_chain(self) -> float:
-        return sum(self.eager.values()) + self.host
+        return self.along(self.eager) + self.host
+
+    def along(self, spent: Mapping[str, float]) -> float:
+        """What the stages on the path took."""
+        return sum(seconds for name, seconds in spent.items() if name not in self.aside)
 
 
 class Track:
@@ -56,7 +61,8 @@ class Track:
         self.modules = {stage.name: bench.module(stage) for stage in bench.system.stages} if peer else {}
 
     def lap(self, case: Case, golden: Golden, number: int) -> Lap:
-        lap, system, away = Lap(), self.bench.system, 0.0
+        system, away = self.bench.system, 0.0
+        lap = Lap(aside=frozenset(stage.name for stage in system.stages if stage.aside))
 
         def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
             nonlocal away
@@ -92,7 +98,7 @@ class Track:
         if stage.stepped:
             lap.steps.setdefault(stage.name, []).append(took[0])
         if lap.first_audio is None and _audio(stage, "outputs"):
-            lap.first_audio = sum(lap.artifact.values())
+            lap.first_audio = lap.along(lap.artifact)
         _note_sizes(lap, stage, inputs, outputs)
         return outputs
 

@@ -54,7 +54,7 @@ POCKET_TTS_2M = _reference(
 )
 POCKET_TTS = _reference(
     FULL,
-    ["hello"],
+    ["hello", "harbour"],
     [],
     Hub(
         "kyutai/pocket-tts-without-voice-cloning",
