@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from parity import convert, failing
 from parity.blame import blame_artifact, blame_module
-from parity.crossing import Crosser, closing
+from parity.crossing import Crosser, cast, closing
 from parity.verdict import Blame, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
     """The stage to blame: the check's own, or in a chain the first, in the order of the data, that went wrong."""
     if check.mode != CHAINED:
         return check.stage
+    glue = next((finding.output for finding in verdict.failures if finding.gate == "glue"), "")
+    if glue:  # the glue's faults come in the order in which the host made them
+        return glue.split(".", 1)[0]
     failing = {finding.output.split(".", 1)[0] for finding in verdict.failures}
     return next((stage.name for stage in bench.system.stages if stage.name in failing), check.stage)
 
@@ -44,7 +47,7 @@ def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     module = bench.module(stage)
     upstream = reference.build(bench.weights.checkpoint())
     golden = bench.goldens.load(case)[stage.name]
-    found = failing.find(stage, golden, lambda given: convert.call(module, stage, given), outputs)
+    found = failing.find(stage, golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs)
     blamed = blame_module(
         stage,
         module,
@@ -64,7 +67,8 @@ def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     variant = stage.variant(check.variant)
     golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
     with closing(bench.session(stage, variant)) as session:
-        found = failing.find(stage, golden, Crosser(stage, variant, session), outputs)
+        cross = Crosser(stage, variant, session)
+        found = failing.find(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), outputs)
     if not found.wrong and check.mode == CARRIED:
         detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
         return Blame(stage.name, outputs[0] if outputs else "", "drift", detail=detail)

@@ -26,14 +26,21 @@ class Chain:
     """The `Run` that the host glue is given: remembers what crossed each stage, and what was decided."""
 
     def __init__(
-        self, system: System, golden: Golden, tables: Arrays, execute: Callable[[str, Arrays], dict[str, np.ndarray]]
+        self,
+        system: System,
+        golden: Golden,
+        tables: Arrays,
+        execute: Callable[[str, Arrays], dict[str, np.ndarray]],
+        given: Callable[[str, Arrays], Arrays],
     ) -> None:
-        self.system, self.golden, self.tables, self._execute = system, golden, tables, execute
+        """`given` casts what the host hands to a stage, and `execute` runs it on that."""
+        self.system, self.golden, self.tables, self._execute, self._given = system, golden, tables, execute, given
         self._crossed: dict[str, Seam] = {}
         self._tracks: dict[str, steps.Track] = {}
         self._decided: dict[str, dict[str, list[np.ndarray]]] = {}
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        inputs = self._given(stage, inputs)
         outputs = self._execute(stage, inputs)
         declared = self.system.stage(stage)
         if declared.stepped:
@@ -109,15 +116,18 @@ class Rehearsal:
         return truth
 
     def findings(self) -> Iterator[Finding]:
+        """What went wrong first comes first; what follows from it would only hide it."""
+        for (owner, name), fault in self._faults.items():
+            yield Finding(f"{owner}.{name}", "glue", False, message=fault)
         for stage in self.system.stages:
             made = self._made.get(stage.name, 0)
             wanted = steps.count(stage, self.golden[stage.name]) if stage.stepped else 1
             count = "" if made == wanted else f"the host runs it {made} times, upstream {wanted} times"
             yield Finding(f"{stage.name}.steps", "glue", not count, message=count or f"run {made} times, as upstream")
             for name in (*stage.inputs, *stage.derived):
-                fault = self._faults.get((stage.name, name), "")
-                same = "made by the host as upstream has it"
-                yield Finding(f"{stage.name}.{name}", "glue", not fault, message=fault or same)
+                if (stage.name, name) not in self._faults:
+                    message = "made by the host as upstream has it"
+                    yield Finding(f"{stage.name}.{name}", "glue", True, message=message)
 
     def _next(self, stage: Stage) -> tuple[steps.Crossing, str]:
         made = self._made[stage.name] = self._made.get(stage.name, 0) + 1

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from milrun import ModelError
-from parity import chain, contract, convert, evidence, metrics, runtimes, steps
+from parity import chain, contract, convert, evidence, metrics, runtimes, steps, structure
 from parity.artifacts import ArtifactError, Artifacts
 from parity.blaming import blame
 from parity.cache import Cache
@@ -170,7 +170,15 @@ class Workbench:
     def _common(self) -> dict[str, Any]:
         return {
             "measured by": digest(
-                code(evidence.measure, contract.check, convert.call, convert.traceable, steps.Track, chain.Rehearsal)
+                code(
+                    evidence.measure,
+                    contract.check,
+                    structure.compression,
+                    convert.call,
+                    convert.traceable,
+                    steps.Track,
+                    chain.Rehearsal,
+                )
             ),
             "metrics": tree(Path(metrics.__file__).parent),
             "libraries": libraries("numpy", "scipy", "torch", *self.system.reference.packages),
@@ -208,6 +216,8 @@ class Workbench:
             cross = Crosser(stage, variant, session)
             expected = self._expected(stage, variant)
             yield from _compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
+            if check.mode == "forced":
+                yield structure.compression(self.artifacts.get(stage, variant).package, variant)
             if check.mode == "carried":
                 with closing(self.session(stage, variant)) as fresh:
                     yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
@@ -227,7 +237,10 @@ class Workbench:
                     loaded[name] = Crosser(stage, chosen[name], session)
                 return loaded[name](inputs)
 
-            run = Chain(self.system, golden, tables, execute)
+            def given(name: str, inputs: Arrays) -> Arrays:
+                return cast(self.system.stage(name), chosen[name], inputs)
+
+            run = Chain(self.system, golden, tables, execute, given)
             self.system.chain(run, case)
         yield from self.crossings(run, chosen)
 
@@ -285,7 +298,7 @@ def _compared(
     if not stage.stepped:
         yield _comparison(stage, variant, golden, cross(golden.inputs), expected)
         return
-    track = steps.walk(stage, golden, lambda given: cross(cast(stage, variant, given)), own)
+    track = steps.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
     yield from track.findings()
     yield _comparison(stage, variant, golden, track.outputs, expected)
 

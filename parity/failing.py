@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from parity import steps
-from parity.blame.distance import relative_l2
 from parity.declarations import Arrays, Seam, Stage
 from parity.verdict import Blame
 
 SHARE = 0.3
 """The share of the worst step's error from which an earlier step counts as the first."""
+FEW = 16
+"""How many steps tell how large an output is."""
 ROUNDING = 1e-6
 """An error below this is no reason to look at a step at all."""
 
@@ -39,21 +40,62 @@ class Failing:
 
 
 def find(
-    stage: Stage, golden: Seam, cross: Callable[[Arrays], dict[str, np.ndarray]], outputs: Sequence[str]
+    stage: Stage,
+    golden: Seam,
+    cross: Callable[[Arrays], dict[str, np.ndarray]],
+    given: Callable[[Arrays], Arrays],
+    outputs: Sequence[str],
 ) -> Failing:
-    """The crossing to look into, with upstream's values going in."""
+    """The crossing to look into, with upstream's values going in, cast by `given` as the artifact gets them."""
     if not stage.stepped:
-        return Failing(golden.inputs, golden.outputs, cross(golden.inputs), outputs)
+        return Failing(golden.inputs, golden.outputs, cross(given(golden.inputs)), outputs)
     named = [name for name in outputs if name in stage.outputs] or list(stage.outputs)
-    errors = [_error(named, crossing.outputs, cross(crossing.inputs)) for crossing in steps.crossings(stage, golden)]
+    scales = {name: _rms(np.stack([made.outputs[name] for made in _few(stage, golden)])) for name in named}
+    errors = []
+    for step, crossing in enumerate(steps.crossings(stage, golden)):
+        slots, inputs = steps.written(stage, golden, step), given(crossing.inputs)
+        candidate = cross(inputs)
+        found = [_error(stage, name, inputs, crossing.outputs, candidate, scales[name], slots) for name in named]
+        errors.append(max(found))
     worst = max(errors)
     first = next(step for step, error in enumerate(errors) if error >= SHARE * worst)
     crossing = next(crossing for step, crossing in enumerate(steps.crossings(stage, golden)) if step == first)
-    candidate = cross(crossing.inputs)
-    ranked = sorted(named, key=lambda name: -_error([name], crossing.outputs, candidate))
+    inputs, slots = given(crossing.inputs), steps.written(stage, golden, first)
+    candidate = cross(inputs)
+    ranked = sorted(
+        named, key=lambda name: -_error(stage, name, inputs, crossing.outputs, candidate, scales[name], slots)
+    )
     return Failing(crossing.inputs, crossing.outputs, candidate, ranked, first, len(errors), worst > ROUNDING)
 
 
-def _error(names: Sequence[str], reference: Arrays, candidate: Arrays) -> float:
-    """The largest relative error; infinite where a value is missing, of another shape, or not finite alone."""
-    return max(relative_l2(reference[name], candidate[name]) if name in candidate else np.inf for name in names)
+def _few(stage: Stage, golden: Seam) -> list[steps.Crossing]:
+    """Some steps over the whole run, to tell how large an output is."""
+    stride = max(1, steps.count(stage, golden) // FEW)
+    return [crossing for step, crossing in enumerate(steps.crossings(stage, golden)) if step % stride == 0]
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+
+
+def _error(
+    stage: Stage,
+    name: str,
+    inputs: Arrays,
+    outputs: Arrays,
+    candidate: Arrays,
+    scale: float,
+    slots: Mapping[str, np.ndarray],
+) -> float:
+    """How far an output of a step is off, by the size it has over the whole run. Infinite where there is no nearly:
+    where a value is missing, of another shape or not finite, a whole number differs, or a slot was not left alone."""
+    reference = outputs[name]
+    if name not in candidate or candidate[name].shape != reference.shape:
+        return np.inf
+    value = candidate[name]
+    if reference.dtype.kind in "iu":
+        return 0.0 if np.array_equal(value, reference) else np.inf
+    if name in slots and steps.spoilt(stage, name, inputs[stage.carries[name]], value, slots[name]).size:
+        return np.inf
+    off = _rms(value.astype(np.float64) - reference)
+    return off / scale if np.isfinite(off) and scale else np.inf

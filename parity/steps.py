@@ -165,14 +165,23 @@ def _whole(stage: Stage, name: str, value: np.ndarray) -> np.ndarray:
     return value.reshape(-1) if name in stage.outputs and stage.outputs[name].kind == "stream" else value
 
 
-def walk(stage: Stage, golden: Seam, cross: Callable[[Arrays], dict[str, np.ndarray]], own: bool = False) -> Track:
-    """All recorded steps, made by `cross`: on what upstream carried to each, or on what `cross` itself carries."""
+def walk(
+    stage: Stage,
+    golden: Seam,
+    cross: Callable[[Arrays], dict[str, np.ndarray]],
+    given: Callable[[Arrays], Arrays],
+    own: bool = False,
+) -> Track:
+    """All recorded steps, made by `cross`: on what upstream carried to each, or on what `cross` itself carries.
+
+    `given` casts inputs to what the artifact is given: that is what it has to leave alone.
+    """
     track = Track(stage, golden)
     carried: dict[str, np.ndarray] = {}
     for crossing in crossings(stage, golden):
-        given = {**crossing.inputs, **carried}
-        outputs = cross(given)
-        track.add(given, outputs)
+        inputs = given({**crossing.inputs, **carried})
+        outputs = cross(inputs)
+        track.add(inputs, outputs)
         if own:
             carried = {source: outputs[name] for name, source in stage.carries.items() if name in outputs}
     return track
@@ -208,14 +217,7 @@ class Track:
     def _keeps(self, name: str, before: np.ndarray, after: np.ndarray, slots: np.ndarray, step: int) -> None:
         if name in self._spoilt:
             return
-        others = np.setdiff1d(np.arange(after.shape[slots_of(self.stage)[name]]), slots)
-        axis = slots_of(self.stage)[name]
-        was, now = (np.moveaxis(value, axis, 0)[others] for value in (before, after))
-        if was.dtype != now.dtype:  # in fp32 numerics milrun widens what comes out
-            was = was.astype(now.dtype)
-        # To the bit, NaN included: what a step does not write has to come out as it went in.
-        differs = (was != now) & ~(np.isnan(was) & np.isnan(now))
-        changed = others[differs.any(axis=tuple(range(1, differs.ndim)))]
+        changed = spoilt(self.stage, name, before, after, slots)
         if changed.size:
             wrote = f"upstream writes {_listed(slots)}"
             self._spoilt[name] = f"step {step} of {count(self.stage, self.golden)} also changes slot {_listed(changed)}"
@@ -236,6 +238,18 @@ class Track:
         for name in slots_of(self.stage):
             fault = self._spoilt.get(name, "")
             yield Finding(name, "kept", not fault, message=fault or "what is not written is left alone")
+
+
+def spoilt(stage: Stage, name: str, before: np.ndarray, after: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """The slots of a cache that upstream does not write at a step, and that don't come out as they went in, to the bit,
+    NaN included."""
+    axis = slots_of(stage)[name]
+    others = np.setdiff1d(np.arange(after.shape[axis]), slots)
+    was, now = (np.moveaxis(value, axis, 0)[others] for value in (before, after))
+    if was.dtype != now.dtype:  # in fp32 numerics milrun widens what comes out
+        was = was.astype(now.dtype)
+    differs = (was != now) & ~(np.isnan(was) & np.isnan(now))
+    return others[differs.any(axis=tuple(range(1, differs.ndim)))]
 
 
 def _listed(slots: np.ndarray) -> str:

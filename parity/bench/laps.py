@@ -71,7 +71,7 @@ class Track:
             away += self.clock() - began
             return outputs
 
-        lap.run = Chain(system, golden, self.bench.tables(case), execute)
+        lap.run = Chain(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
         began = self.clock()
         system.chain(lap.run, case)
         if left := [stage.name for stage in system.stages if stage.name not in lap.artifact]:
