@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from parity import convert
 from parity.artifacts import Artifact, facts_of
+from parity.cache import Cache
 from parity.checks import Workbench
 from parity.declarations import Stage, Variant
 from parity.fingerprint import digest
+from parity.verdict import Verdict
 from tests.faults.table import Fault
 
 
@@ -32,11 +34,14 @@ class Planted:
         if not package.exists():
             built_as = fault.built_as or variant
             planted = fault.plant(stage)
-            source = self.folder / "plain.mlpackage" if built_as.palettize else package
+            compressed = built_as.palettize or built_as.quantize
+            source = self.folder / "plain.mlpackage" if compressed else package
             facts = facts_of(system, stage, variant, self.bench.weights.identity)
             convert.convert(planted, built_as, convert.traceable(planted, upstream(self.bench)), source, facts)
             if built_as.palettize:
                 convert.palettize(built_as.palettize, source, package, facts)
+            elif built_as.quantize:
+                convert.quantize(built_as.spared, source, package, facts)
         return Artifact(stage, variant, package, self.key(stage, variant))
 
 
@@ -48,3 +53,24 @@ def upstream(bench: Workbench) -> Any:
     if bench.system.name not in _upstream:
         _upstream[bench.system.name] = bench.system.reference.build(bench.weights.checkpoint())
     return _upstream[bench.system.name]
+
+
+def judged(clean: Workbench, fault: Fault, folder: Path) -> Verdict:
+    """What the fault's check says of it. Everything but the fault is as `clean` has it."""
+    check = fault.check
+    if fault.mode == "module":
+        stages = tuple(fault.plant(stage) if stage.name == fault.stage else stage for stage in clean.system.stages)
+        return replace(clean, system=replace(clean.system, stages=stages), cache=Cache(folder)).run(check)
+    return replace(clean, artifacts=Planted(clean, fault, folder), cache=Cache(folder / "cache")).run(check)
+
+
+def assert_caught(fault: Fault, verdict: Verdict) -> None:
+    """By the gates that the fault names, and blamed on its stage and its step."""
+    broken = {finding.gate for finding in verdict.failures}
+    held = {finding.gate for finding in verdict.findings if finding.passed}
+    assert set(fault.caught_by) <= broken, verdict
+    assert set(fault.unseen_by) <= held, verdict
+    assert verdict.blame is not None
+    assert verdict.blame.stage == fault.stage
+    if fault.step is not None:
+        assert f"from step {fault.step} of " in verdict.blame.detail, verdict.blame

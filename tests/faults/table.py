@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from parity.checks import Check
 from parity.declarations import Stage, Variant
+from parity.verdict import Mode
 from tests.faults import mutants
 
 
@@ -14,7 +16,8 @@ from tests.faults import mutants
 class Fault:
     """`plant` changes the stage that is converted; the check goes by the stage as it is declared.
 
-    `caught_by` are gates that must break, `unseen_by` some that must not: that is why the others are there.
+    `caught_by` are gates that must break, `unseen_by` some that must not: that is why the others are there. `step` is
+    the one that the blame has to name, of a stage that runs step by step.
     """
 
     name: str
@@ -23,8 +26,16 @@ class Fault:
     plant: Callable[[Stage], Stage]
     caught_by: tuple[str, ...]
     unseen_by: tuple[str, ...] = ()
-    mode: str = "forced"
+    mode: Mode = "forced"
     built_as: Variant | None = None
+    system: str = "kokoro"
+    case: str = "hello"
+    step: int | None = None
+
+    @property
+    def check(self) -> Check:
+        runtime = ("torch", "fp32") if self.mode == "module" else ("milrun", "declared")
+        return Check(self.system, self.stage, self.variant, self.case, self.mode, *runtime)
 
 
 def module(mutant: Callable[[Any], Any]) -> Callable[[Stage], Stage]:
@@ -43,7 +54,21 @@ def outputs(rename: Callable[[str], str | None]) -> Callable[[Stage], Stage]:
     return plant
 
 
+def swapped(one: str, other: str) -> Callable[[Stage], Stage]:
+    """Gives two outputs under each other's names."""
+
+    def plant(stage: Stage) -> Stage:
+        names = list(stage.outputs)
+        trade = {one: other, other: one}
+        order = [names.index(trade.get(name, name)) for name in names]
+        return replace(stage, module=lambda upstream: _Some(stage.module(upstream), order))
+
+    return plant
+
+
 class _Some(mutants.nn.Module):
+    """Some of a module's outputs, in the order of `kept`."""
+
     def __init__(self, whole: Any, kept: list[int]) -> None:
         super().__init__()
         self.whole, self.kept = whole, kept

@@ -6,16 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.cache import Cache
-from parity.checks import SHIPS
+from parity.checks import SHIPS, Check
 from parity.suite import Suite
+from references.pocket_tts.upstream import one_thread
 
 TIMES = 20
 
 
-def test_what_ships_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Path) -> None:
-    """The chain runs every artifact that ships. Measured afresh each time: only the artifacts come from the cache."""
-    check = next(check for check in suite.plan() if check.mode == "chained" and check.variant == SHIPS)
+def times_passed(suite: Suite, check: Check, folder: Path) -> list[bool]:
+    """Measured afresh each time: only the artifacts come from the cache."""
     bench = suite.workbench(check)
-    verdicts = [replace(bench, cache=Cache(tmp_path / str(time))).run(check) for time in range(TIMES)]
-    assert [verdict.passed for verdict in verdicts] == [True] * TIMES
+    verdicts = [replace(bench, cache=Cache(folder / str(time))).run(check) for time in range(TIMES)]
     assert not any(verdict.reused for verdict in verdicts)
+    return [verdict.passed for verdict in verdicts]
+
+
+def test_what_ships_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Path) -> None:
+    """The chain runs every artifact that ships."""
+    check = next(check for check in suite.plan() if check.mode == "chained" and check.variant == SHIPS)
+    assert times_passed(suite, check, tmp_path) == [True] * TIMES
+
+
+def test_what_carries_its_state_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Path) -> None:
+    check = Check("pocket_tts_2m", "flowlm_step", "fp16", "hello", "carried", "milrun", "declared")
+    with one_thread():
+        assert times_passed(suite, check, tmp_path) == [True] * TIMES

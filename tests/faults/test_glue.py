@@ -11,12 +11,11 @@ import numpy as np
 
 from converters import kokoro
 from golden.store import Golden
-from parity.cache import Cache
 from parity.checks import Check, Workbench
-from parity.declarations import Arrays, Case, Run, Seam, Stage, Variant
-from parity.runtimes import Session
+from parity.declarations import Arrays, Case, Run, Seam
 from parity.suite import Suite
 from parity.verdict import Verdict
+from tests.faults.parrot import parrot
 
 CHECK = Check("kokoro", "chain", "fp32", "hello", "chained", "milrun", "declared")
 
@@ -46,38 +45,9 @@ class Tied:
         return "tied"
 
 
-@dataclass
-class Spoken:
-    """What a faultless runtime has loaded: it gives what upstream gave."""
-
-    outputs: Arrays
-    load_seconds: float = 0.0
-    run_seconds: float = 0.0
-
-    def run(self, inputs: Arrays, state: object = None) -> dict[str, np.ndarray]:
-        return dict(self.outputs)
-
-    def make_state(self) -> Any:
-        raise NotImplementedError("no stage of it has states")
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Parrot(Workbench):
-    """A runtime without fault: every stage gives what upstream gave."""
-
-    def session(self, stage: Stage, variant: Variant) -> Session:
-        golden = self.goldens.load(self.system.reference.case(CHECK.case))
-        return Spoken(golden[stage.name].outputs)
-
-
 def chained(suite: Suite, glue: Any, folder: Path, tied: bool = False) -> Verdict:
-    clean = suite.workbench(CHECK)
-    parts = {name: getattr(clean, name) for name in clean.__dataclass_fields__}
-    bench = Parrot(**{**parts, "system": replace(clean.system, chain=glue), "cache": Cache(folder)})
-    return (replace(bench, goldens=Tied(clean)) if tied else bench).run(CHECK)
+    bench = parrot(suite, CHECK, glue, folder)
+    return (replace(bench, goldens=Tied(suite.workbench(CHECK))) if tied else bench).run(CHECK)
 
 
 class Rewired:
