@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from parity import gates, measurements, steps
+from parity import failing, gates, measurements, steps
 from parity.artifacts import Built
 from parity.cache import Cache
 from parity.calibrate import propose
 from parity.checks import Workbench, plan, tables
 from parity.convert import ConversionError
-from parity.declarations import Arrays, Case, Run, System, Variant
+from parity.declarations import Arrays, Case, Run, Seam, Stage, System, Variant
 from parity.runtimes import runtime
 from parity.verdict import Mode, Verdict
 from parity.weights import choose
@@ -227,3 +227,37 @@ def test_sparing_what_there_is_not_is_an_error(tmp_path: Path) -> None:
     built = Built(small.system(), choose(small.REFERENCE, "seeded", cache), cache)
     with pytest.raises(ConversionError, match="no weight is named after eos"):
         built.get(stage, stage.shipping)
+
+
+def nearly_zero_at(step: int) -> tuple[Stage, Seam]:
+    (golden,) = small.record(small.Upstream(), small.REFERENCE.cases[0])
+    golden.outputs["answer"][step] *= 1e-6
+    return small.stage(), golden
+
+
+def offset(stage: Stage, golden: Seam, by: Callable[[int], dict[str, np.ndarray]]) -> Callable[[Arrays], Any]:
+    """A graph that is off by something at each step."""
+    made = {crossing.inputs["position"].item(): crossing.outputs for crossing in steps.crossings(stage, golden)}
+    return lambda inputs: {
+        name: value + by(inputs["position"].item()).get(name, np.zeros((), value.dtype))
+        for name, value in made[inputs["position"].item()].items()
+    }
+
+
+def test_a_value_that_happens_to_be_near_zero_does_not_attract_the_blame() -> None:
+    stage, golden = nearly_zero_at(5)
+    cross = offset(stage, golden, lambda step: {"answer": np.full((1, small.WIDTH), 0.1, np.float32)})
+    found = failing.find(stage, golden, cross, dict, ["answer"])
+    assert (found.step, found.steps) == (0, small.STEPS)
+
+
+def test_the_first_step_that_breaks_what_is_exact_is_blamed_however_little_it_is() -> None:
+    stage, golden = nearly_zero_at(5)
+
+    def by(step: int) -> dict[str, np.ndarray]:
+        spoilt = np.zeros((1, small.SLOTS, small.WIDTH), np.float32)
+        spoilt[:, -1] = 1e-3 if step == 2 else 10.0 if step > 2 else 0.0
+        return {"cache0_out": spoilt}
+
+    found = failing.find(stage, golden, offset(stage, golden, by), dict, ["cache0_out"])
+    assert (found.step, found.outputs[0]) == (2, "cache0_out")
