@@ -19,7 +19,7 @@ from parity.blaming import blame
 from parity.cache import Cache
 from parity.chain import Chain, Golden, Rehearsal, decided
 from parity.convert import ConversionError
-from parity.crossing import Crosser, cast, closing, repeated
+from parity.crossing import Crosser, cast, closing, repeated, small_steps
 from parity.declarations import Arrays, Case, ComputeUnits, Seam, Stage, System, Variant
 from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
@@ -124,13 +124,14 @@ class Workbench:
 
     def run(self, check: Check) -> Verdict:
         """The verdict, with its blame if it failed. An artifact that can't be had, loaded or run fails as well."""
-        try:
-            verdict = self._judged(check)
-        except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
-            verdict = check.verdict([Finding(check.stage, "runs", False, message=str(error))])
-        if all(finding.gate == "gated" for finding in verdict.failures):
-            return verdict  # where only gates are missing, nothing is known to be wrong
-        return replace(verdict, blame=blame(self, check, verdict))
+        with small_steps(self.system):
+            try:
+                verdict = self._judged(check)
+            except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
+                verdict = check.verdict([Finding(check.stage, "runs", False, message=str(error))])
+            if all(finding.gate == "gated" for finding in verdict.failures):
+                return verdict  # where only gates are missing, nothing is known to be wrong
+            return replace(verdict, blame=blame(self, check, verdict))
 
     def _judged(self, check: Check) -> Verdict:
         parts = self.parts(check)
