@@ -144,6 +144,6 @@ def test_constants_cannot_be_aligned() -> None:
     assert math.isnan(measure("shift", np.full(100, 3.0), np.full(100, 3.0)))
 
 
-def test_a_seam_that_clicks_is_the_steepest_step() -> None:
+def test_a_seam_that_clicks_is_a_step_of_the_error() -> None:
     steps = np.array([0.0, 1.0, 0.5, 0.0])
-    assert measure("click", steps, np.array([0.0, 1.0, 3.5, 3.0])) == 2.5
+    assert measure("click", steps, np.array([0.0, 1.0, 3.5, 3.0])) == 3.0
