@@ -1,0 +1,117 @@
+"""The small Sortformer: every part of the published streaming v2 (facts of its configuration), with fewer and
+narrower layers, so that it trains in a night and travels with the code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+WIDTH = 128
+HEAD_WIDTH = 96
+_NEMO = "nemo.collections.asr."
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """In frames of 80 ms: how much is new at each step, what of its surroundings is seen with it, how much the queue
+    holds, and how much of that moves to the speaker cache at once."""
+
+    chunk_len: int
+    chunk_right_context: int
+    chunk_left_context: int
+    fifo_len: int
+    spkcache_update_period: int
+    spkcache_len: int = 188
+
+
+# As the port ships them.
+DEFAULT = Streaming(6, 7, 1, 40, 31)
+NVIDIA_LOW = Streaming(6, 7, 1, 188, 144)
+NVIDIA_HIGH = Streaming(340, 40, 1, 40, 300)
+# As upstream trains.
+UPSTREAM = Streaming(188, 1, 1, 0, 188)
+
+
+def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
+    """What NeMo's model class is built from."""
+    return {
+        "sample_rate": 16_000,
+        "pil_weight": 0.5,
+        "ats_weight": 0.5,
+        "max_num_of_spks": 4,
+        "streaming_mode": True,
+        "model_defaults": {"fc_d_model": WIDTH, "tf_d_model": HEAD_WIDTH},
+        "preprocessor": {
+            "_target_": _NEMO + "modules.AudioToMelSpectrogramPreprocessor",
+            # The published streaming checkpoints don't normalise; the example in NeMo's repository says otherwise.
+            "normalize": "NA",
+            "window_size": 0.025,
+            "sample_rate": 16_000,
+            "window_stride": 0.01,
+            "window": "hann",
+            "features": 128,
+            "n_fft": 512,
+            "frame_splicing": 1,
+            "dither": 1e-5,
+        },
+        "sortformer_modules": {
+            "_target_": _NEMO + "modules.sortformer_modules.SortformerModules",
+            "num_spks": 4,
+            "dropout_rate": 0.1,
+            "fc_d_model": WIDTH,
+            "tf_d_model": HEAD_WIDTH,
+            **asdict(streaming),
+            "spkcache_sil_frames_per_spk": 3,
+            "scores_add_rnd": 0,
+            "pred_score_threshold": 0.25,
+            "max_index": 99999,
+            "scores_boost_latest": 0.05,
+            "sil_threshold": 0.2,
+            "strong_boost_rate": 0.75,
+            "weak_boost_rate": 1.5,
+            "min_pos_scores_rate": 0.5,
+            "causal_attn_rate": 0.5,
+            "causal_attn_rc": 7,
+        },
+        "encoder": {
+            "_target_": _NEMO + "modules.ConformerEncoder",
+            "feat_in": 128,
+            "feat_out": -1,
+            "n_layers": 7,
+            "d_model": WIDTH,
+            "subsampling": "dw_striding",
+            "subsampling_factor": 8,
+            "subsampling_conv_channels": 128,
+            "causal_downsampling": False,
+            "ff_expansion_factor": 4,
+            "self_attention_model": "rel_pos",
+            "n_heads": 4,
+            "att_context_size": [-1, -1],
+            "att_context_style": "regular",
+            "xscaling": True,
+            "untie_biases": True,
+            "pos_emb_max_len": 5000,
+            "conv_kernel_size": 9,
+            "conv_norm_type": "batch_norm",
+            "conv_context_size": None,
+            "dropout": 0.1,
+            "dropout_pre_encoder": 0.1,
+            "dropout_emb": 0.0,
+            "dropout_att": 0.1,
+        },
+        "transformer_encoder": {
+            "_target_": _NEMO + "modules.transformer.transformer_encoders.TransformerEncoder",
+            "num_layers": 4,
+            "hidden_size": HEAD_WIDTH,
+            "inner_size": 4 * HEAD_WIDTH,
+            "num_attention_heads": 4,
+            "attn_score_dropout": 0.1,
+            "attn_layer_dropout": 0.1,
+            "ffn_dropout": 0.1,
+            "hidden_act": "relu",
+            "pre_ln": False,
+            "pre_ln_final_layer_norm": True,
+        },
+        "loss": {"_target_": _NEMO + "losses.bce_loss.BCELoss", "weight": None, "reduction": "mean"},
+        "lr": 1e-4,
+    }

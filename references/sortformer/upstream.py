@@ -1,0 +1,64 @@
+"""NeMo's own model, unpatched: imported, built, and filled from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from references.sortformer.config import DEFAULT, Streaming, configuration
+from references.sortformer.importing import nemo
+
+
+def untrained(streaming: Streaming = DEFAULT) -> Any:
+    """The small model with the weights that torch's generator gives it."""
+    model = nemo()
+    from omegaconf import OmegaConf
+
+    return model(cfg=OmegaConf.create(configuration(streaming)))
+
+
+def build(checkpoint: Path, streaming: Streaming = DEFAULT) -> Any:
+    """The small model with these weights, in fp32, ready to diarize."""
+    model = untrained(streaming)
+    load(model, load_file(checkpoint))
+    # Dither is noise for training.
+    model.preprocessor.featurizer.dither = 0.0
+    return model.eval()
+
+
+def load(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Strictly: nothing missing, nothing left over."""
+    kept = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in {**constants(model), **weights}.items()
+    }
+    model.load_state_dict(kept, strict=True)
+
+
+def save(weights: dict[str, torch.Tensor], model: Any, path: Path) -> None:
+    """The weights in half precision, except what a batch norm has counted, which may be large; written in one piece."""
+    left_out = constants(model)
+    kept = {
+        name: (value.half() if value.is_floating_point() and "running_" not in name else value).cpu().contiguous()
+        for name, value in weights.items()
+        if name not in left_out
+    }
+    partial = path.with_suffix(".partial")
+    save_file(kept, partial)
+    partial.replace(path)
+
+
+def constants(model: Any) -> dict[str, torch.Tensor]:
+    """What the state holds beside what was trained: the mel filters and the window, which the configuration gives."""
+    return {name: value for name, value in model.state_dict().items() if name.startswith("preprocessor.")}
+
+
+def stream(model: Any, streaming: Streaming) -> None:
+    """From now on the model streams like this."""
+    for name, value in asdict(streaming).items():
+        setattr(model.sortformer_modules, name, value)
+    model.sortformer_modules._check_streaming_parameters()
