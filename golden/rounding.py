@@ -22,17 +22,6 @@ from parity.declarations import Arrays, Case
 _ULPS = 4
 
 
-@contextmanager
-def steady() -> Iterator[None]:
-    """One thread: how a sum is split among several changes its last digits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def spread(case: Case, recorded: Recording, record: Callable[[Case], Recording]) -> dict[str, float]:
     """For each tensor, by its sha256, the relative L2 to what other kernels make of inputs that are a few ulp off."""
     with _other_kernels():

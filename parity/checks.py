@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,13 @@ from parity.blaming import blame
 from parity.cache import Cache
 from parity.chain import Chain, Golden, Rehearsal, decided
 from parity.convert import ConversionError
-from parity.crossing import Crosser, cast, closing, repeated, small_steps
+from parity.crossing import Crosser, cast, closing, repeated
 from parity.declarations import Arrays, Case, ComputeUnits, Seam, Stage, System, Variant
 from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
 from parity.gates import Gates, complete, judge
 from parity.runtimes import Runtime, RuntimeFailure, Session
+from parity.threads import threads
 from parity.verdict import Finding, Mode, Verdict
 from parity.weights import Weights
 
@@ -124,7 +125,9 @@ class Workbench:
 
     def run(self, check: Check) -> Verdict:
         """The verdict, with its blame if it failed. An artifact that can't be had, loaded or run fails as well."""
-        with small_steps(self.system):
+        # Threads that wait for each other at every op of every step cost more than they give, most on a busy machine.
+        small = any(stage.stepped for stage in self.system.stages)
+        with threads(1) if small else nullcontext():
             try:
                 verdict = self._judged(check)
             except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
@@ -261,7 +264,8 @@ class Workbench:
             yield _comparison(stage, variant, golden, run.outputs(stage), expected, prefix)
 
     def tables(self, case: Case) -> Arrays:
-        return self.system.tables(self.cut_from, case)
+        with threads(1):  # as goldens are recorded
+            return self.system.tables(self.cut_from, case)
 
     def module(self, stage: Stage) -> Any:
         return convert.traceable(stage, self.cut_from)

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from parity import steps
-from parity.declarations import Arrays, Seam, Stage, System, Variant
+from parity.declarations import Arrays, Seam, Stage, Variant
 from parity.runtimes import Session
 from parity.runtimes.interface import State
 from parity.verdict import Finding
@@ -33,21 +33,6 @@ class Crosser:
             state.write_state(source, inputs[source])
         outputs = self.session.run({name: value for name, value in inputs.items() if name not in held.values()}, state)
         return {**outputs, **{name: np.array(state.read_state(source)) for name, source in held.items()}}
-
-
-@contextmanager
-def small_steps(system: System) -> Iterator[None]:
-    """One thread for a system that runs step by step: steps are small, and threads that wait for each other at every op
-    of every step cost more than they give, ten times as much where the machine has other work to do."""
-    import torch
-
-    threads = torch.get_num_threads()
-    if any(stage.stepped for stage in system.stages):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

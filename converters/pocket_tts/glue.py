@@ -12,7 +12,7 @@ import torch
 
 from converters.pocket_tts.flow import CAPACITY, FLOW_STEPS
 from parity.declarations import Arrays, Case, Run
-from references.pocket_tts.upstream import module, one_thread
+from references.pocket_tts.upstream import module
 
 TEMPERATURE = 0.7
 FRAMES_PER_SECOND = 12.5
@@ -140,7 +140,7 @@ def carried(states: Arrays, outputs: Arrays) -> Arrays:
 def tables(upstream: Any, case: Case) -> Arrays:
     """The embeddings of all tokens, and the case's voice as upstream encodes it."""
     model = upstream.flow_lm
-    with torch.no_grad(), one_thread():
+    with torch.no_grad():
         embedding = model.conditioner(torch.arange(model.conditioner.embed.num_embeddings))
         # The last bit of a product may hang on its number of rows: the case's own come from one as large as upstream's.
         tokens = torch.from_numpy(case.inputs["tokens"])

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from parity import skipping
 from parity.bench import record as records
 from parity.bench.baseline import BaselineError
 from parity.bench.bench import Bench
@@ -81,13 +82,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """A benchmark that was skipped measured nothing, and nothing may pass so."""
     report: pytest.TestReport = yield
-    if item.get_closest_marker(MARK) is None:
-        return report
-    if report.skipped:
-        report.outcome, report.longrepr = "failed", f"{item.name} was skipped, and so it measured nothing"
-    if report.failed:
-        said = str(call.excinfo.value if call.excinfo else report.longrepr).strip().splitlines()
-        item.config.stash.setdefault(FAILED, {})[item.name] = (subject_of(item), said[0] if said else "")
+    if item.get_closest_marker(MARK) is not None:
+        why = skipping.failed(report, item, call, so="it measured nothing")
+        if why is not None:
+            item.config.stash.setdefault(FAILED, {})[item.name] = (subject_of(item), why)
     return report
 
 

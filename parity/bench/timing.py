@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from parity.threads import threads
+
 T = TypeVar("T")
 Clock = Callable[[], float]
 SHORT, REPEATS = 0.010, 9
@@ -98,19 +100,16 @@ def steadied(run: Callable[[], float]) -> float:
 
 
 @contextmanager
-def undisturbed(threads: int) -> Iterator[None]:
+def undisturbed(count: int) -> Iterator[None]:
     """torch on so many threads, and no garbage collection, which would hit whoever happens to allocate."""
-    import torch
-
-    before, collecting = torch.get_num_threads(), gc.isenabled()
-    torch.set_num_threads(threads)
+    collecting = gc.isenabled()
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
-        yield
+        with threads(count):
+            yield
     finally:
         gc.unfreeze()
         if collecting:
             gc.enable()
-        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from parity import skipping
 from parity.discovery import systems
 from parity.recorder import SUITE, build_missing
 from parity.speech.plugins import AUTO, ENCODERS, RECOGNIZERS
@@ -51,14 +52,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """What was skipped was not listened to, and nothing may pass so; no system that speaks is such a skip as well."""
     report: pytest.TestReport = yield
-    if item.get_closest_marker(MARK) is None:
-        return report
-    if report.skipped:
-        report.outcome, report.longrepr = "failed", f"{item.name} was skipped, and so nothing was listened to"
-    speaker = _speaker(item)
-    if report.failed and (speaker is None or speaker.name not in speech_of(item.config).heard):
-        said = str(call.excinfo.value if call.excinfo else report.longrepr).strip().splitlines()
-        item.config.stash.setdefault(ERRORS, {})[item.name] = said[0] if said else ""
+    if item.get_closest_marker(MARK) is not None:
+        why = skipping.failed(report, item, call, so="nothing was listened to")
+        speaker = _speaker(item)
+        if why is not None and (speaker is None or speaker.name not in speech_of(item.config).heard):
+            item.config.stash.setdefault(ERRORS, {})[item.name] = why
     return report
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +28,6 @@ def module(name: str = "pocket_tts") -> Any:
         torch.set_num_threads(threads)
     logging.getLogger("pocket_tts").setLevel(logging.ERROR)
     return found
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As upstream runs, and as goldens are recorded: how sums are split among threads changes their last digits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def build(size: Size, checkpoint: Path) -> Any:

@@ -82,9 +82,9 @@ class Recipe:
 RECIPES = {
     "quick": Recipe((Part(2600, 20, 96, 0.0), Part(1800, 60, 32, 0.6))),
     "patient": Recipe((Part(9000, 15, 8, 0.0), Part(2500, 45, 4, 0.6)), rate=6e-4),
-    # From a checkpoint that already diarizes some voices (--start), in about two hours of one core.
+    # From a checkpoint that already diarizes some voices (--start), in about an hour of one core.
     "continued": Recipe(
-        (Part(1300, 12, 8, 0.0), Part(700, 40, 3, 0.6)),
+        (Part(300, 12, 8, 0.0), Part(650, 40, 3, 0.6)),
         Contents("training", speakers=400, utterances=10, seed=5),
         rate=5e-4,
         warm_up=60,

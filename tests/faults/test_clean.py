@@ -8,7 +8,7 @@ from pathlib import Path
 from parity.cache import Cache
 from parity.checks import SHIPS, Check
 from parity.suite import Suite
-from references.pocket_tts.upstream import one_thread
+from parity.threads import threads
 
 TIMES = 20
 
@@ -29,5 +29,5 @@ def test_what_ships_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Pa
 
 def test_what_carries_its_state_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Path) -> None:
     check = Check("pocket_tts_2m", "flowlm_step", "fp16", "hello", "carried", "milrun", "declared")
-    with one_thread():
+    with threads(1):
         assert times_passed(suite, check, tmp_path) == [True] * TIMES

@@ -23,8 +23,8 @@ from parity.crossing import Crosser, closing
 from parity.declarations import Case, Seam, Stage, Variant
 from parity.runtimes import Session
 from parity.suite import Suite
+from parity.threads import threads
 from parity.verdict import Mode, Verdict
-from references.pocket_tts.upstream import one_thread
 from tests.faults.parrot import parrot
 from tests.faults.planting import assert_caught, judged
 from tests.faults.pocket_table import CHAIN, FAULTS, GLUE_FAULTS, UNCLEAN, UNSPARED, GlueFault, glue
@@ -39,7 +39,7 @@ MEBIBYTE = 1 << 20
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Such small graphs are quicker on one thread: several mostly wait for each other."""
-    with one_thread():
+    with threads(1):
         yield
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from parity.cache import Cache
 from parity.declarations import Seam
 from parity.suite import ROOT
+from parity.threads import threads
 from parity.weights import WeightsError, choose, dressed
 from references.pocket_tts import POCKET_TTS, POCKET_TTS_2M, upstream, words
 from references.pocket_tts.passages import VOCABULARY
@@ -38,7 +39,7 @@ DIGESTS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    with upstream.one_thread():
+    with threads(1):
         yield
 
 

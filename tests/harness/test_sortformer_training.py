@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from parity.threads import threads
 from references.sortformer import labels, meetings, speaking, voices
 from references.sortformer.bank import Bank, Contents, open_bank
 from references.sortformer.der import Errors, errors, total
@@ -37,10 +38,8 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 def mask(*speakers: str) -> Mask:
