@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 Precision = Literal["float32", "float16"]
-Kind = Literal["features", "durations", "pitch", "audio", "stream", "cache", "counter", "margin"]
+Kind = Literal[
+    "features",
+    "durations",
+    "pitch",
+    "audio",
+    "stream",
+    "cache",
+    "counter",
+    "margin",
+    "speakers",
+    "diarization",
+    "kept",
+]
+HOST = "host"
 AUDIBLE: tuple[Kind, ...] = ("audio", "stream")
 ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 
@@ -47,12 +60,13 @@ class Dim:
 class Tensor:
     """One input or output. `dtype` "real" means the precision that the variant computes in; `kind` says what the
     numbers mean, and so which metrics compare them. A cache that a step writes only a few slots of says along which
-    axis these lie."""
+    axis these lie. `rate` says how many rows make a second, where that is not the system's sample rate."""
 
     dtype: Literal["real", "float16", "float32", "int32"]
     shape: tuple[int | Dim, ...]
     kind: Kind = "features"
     slots: int | None = None
+    rate: float | None = None
 
     def dtype_in(self, variant: Variant) -> str:
         return variant.precision if self.dtype == "real" else self.dtype
@@ -96,7 +110,8 @@ class Variant:
     """One way to ship a stage. Exactly one variant of a stage ships.
 
     `quantize` keeps weights as int8, but for those of the submodules that `spared` names. One that `holds` keeps what
-    the stage carries, as far as it is floating point, in Core ML states instead of handing it in and out.
+    the stage carries, as far as it is floating point, in Core ML states instead of handing it in and out. One that
+    can't run where its stage runs names its own `compute_units`.
     """
 
     name: str
@@ -106,6 +121,7 @@ class Variant:
     quantize: bool = False
     spared: tuple[str, ...] = ()
     holds: bool = False
+    compute_units: ComputeUnits | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,9 @@ class Stage:
     output that is an input of the next step, such as a cache or a position: output → input. `derive` makes, of the
     outputs of one step, the `derived` values that decisions hang on, such as how far a logit is from its threshold.
 
+    A stage with `parts` is a Core ML pipeline of the artifacts of these stages, one after another; its `module` is only
+    compared with upstream.
+
     A stage that is `aside` is another way to what stages on the path give: the chain runs it for comparison, and its
     time is not the chain's.
     """
@@ -131,6 +150,7 @@ class Stage:
     trace_at: Mapping[str, int] = field(default_factory=dict)
     compute_units: ComputeUnits = "ALL"
     target: str = "iOS17"
+    parts: tuple[str, ...] = ()
     aside: bool = False
     stepped: bool = False
     carries: Mapping[str, str] = field(default_factory=dict)
@@ -195,7 +215,8 @@ class Reference:
     `record` runs a case and yields each seam in the order of the data. `packages` are the distributions whose versions
     decide what is computed. Where the published weights belong with other published files, such as voices, `published`
     names those, and `dress` gives the case that they make of a seeded one. A `heavy` reference has no short case: it is
-    left to `--cases all`, and every other run says so.
+    left to `--cases all`, and every other run says so. One whose packages are an `extra` of the lock is recorded only
+    where that is installed: git keeps its goldens whole, and `build` has to do without them.
     """
 
     name: str
@@ -209,6 +230,7 @@ class Reference:
     published: Mapping[str, Hub] = field(default_factory=dict)
     dress: Callable[[Case, Mapping[str, Path]], Case] = lambda case, files: case
     heavy: bool = False
+    extra: str = ""
 
     def case(self, name: str) -> Case:
         for case in self.cases:
@@ -227,8 +249,8 @@ class Run(Protocol):
         ...
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        """States a decision, such as durations on their way into a stage, or a value that is derived of a step just
-        made; gives the value to go on with.
+        """States a decision, such as durations on their way into a stage, a value that is derived of a step just made,
+        or, with HOST for a stage, one of the system's `decisions`; gives the value to go on with.
 
         The decision is judged as it was made. What follows goes on with upstream's, so that it stays comparable frame
         by frame, and one decision is not judged again at every stage behind it.
@@ -242,16 +264,23 @@ class System:
 
     `chain` feeds each stage what the stages before it gave, as the app does. `tables` takes from the upstream model
     what the app has beside the artifacts, for a case: embedding tables, an encoded voice.
+
+    Several systems may share one reference, which then yields the seams of each as "scope/stage"; what has no scope
+    belongs to all. Such a system has a `title` of its own. `decisions` are what the host glue decides, or gives to the
+    user, beside the stages: outputs of the seam HOST, call after call along a new first axis.
     """
 
     reference: Reference
     stages: tuple[Stage, ...]
     chain: Callable[[Run, Case], None]
     tables: Callable[[Any, Case], Arrays] = lambda upstream, case: {}
+    title: str = ""
+    scope: str = ""
+    decisions: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return self.reference.name
+        return self.title or self.reference.name
 
     def stage(self, name: str) -> Stage:
         for stage in self.stages:

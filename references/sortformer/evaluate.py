@@ -89,7 +89,7 @@ def _summary(results: list[tuple[int, Errors]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m references.sortformer.evaluate", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, nargs="?", default=Path("golden/sortformer/checkpoint.safetensors"))
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=Path("references/sortformer/checkpoint.safetensors"))
     parser.add_argument("--directory", type=Path, default=Path(".parity/sortformer"), help="for the bank")
     parser.add_argument("--modes", default="offline,default,nvidia_high", help=f"of {', '.join(MODES)}")
     parser.add_argument("--each", type=int, default=6, help="meetings for every number of speakers")

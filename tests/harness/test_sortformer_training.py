@@ -22,7 +22,7 @@ from references.sortformer.labels import SPEAKERS, Mask
 from references.sortformer.speaking import RATE, TICK
 from references.sortformer.train import RECIPES, Batches, Part, Recipe, train
 
-CHECKPOINT = Path(__file__).parents[2] / "golden/sortformer/checkpoint.safetensors"
+CHECKPOINT = Path(__file__).parents[2] / "references/sortformer/checkpoint.safetensors"
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: no voices")
 needs_nemo = pytest.mark.skipif(
     importlib.util.find_spec("nemo") is None, reason="NeMo is not installed: no Sortformer to train"
