@@ -51,7 +51,10 @@ speech: $(VENV)/.ready  ## words and voice of what the systems say
 	$(PY) -m pytest -m speech tests/speech
 
 lock: $(VENV)/.ready  ## write down what is installed
-	$(PY) -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	$(PY) -m parity.locked write
+
+extra-%: $(VENV)/.ready  ## what only recording some truth again wants: extra-sortformer is NeMo
+	$(PY) -m parity.locked install $*
 
 clean:
 	rm -rf $(VENV)

@@ -12,13 +12,14 @@ from golden.refresh import ReasonWanted, diff, refresh
 from golden.report import Report
 from golden.status import status, verify
 from golden.store import GoldenStore
+from parity import discovery
 from parity.cache import Cache
 from parity.declarations import Case, Reference
-from parity.discovery import systems
 from parity.weights import Weights, WeightsError, dressed
 from parity.weights import choose as chosen
 
 ROOT = Path(__file__).parent
+_TOLD = (GoldenError, WeightsError, ValueError, OSError)
 Choose = Callable[[Reference, str, Cache], Weights]
 
 
@@ -32,16 +33,30 @@ def main(
     """Exit code 0: all well; 1: something moved, differs or is not fresh; 2: it could not be told or done."""
     options = _parser().parse_args(arguments)
     try:
-        known = {name: one.reference for name, one in systems().items()} if references is None else references
+        known = discovery.references() if references is None else references
         kept = Cache(ROOT.parent / ".parity") if cache is None else cache
         stores = []
         for name in _named(options.systems, known):
+            if options.weights == "hub" and len(discovery.checkpoints(name)) > 1:
+                raise ValueError(f"{name} was published more than once; fetch one and name it: --weights PATH")
             weights = choose(known[name], options.weights, kept)
             stores.append(GoldenStore(dressed(known[name], weights), root, kept, weights))
-        return max([int(options.do(store, options)) for store in stores])
-    except (GoldenError, WeightsError, ValueError, OSError) as error:
-        print(f"golden: {error}", file=sys.stderr)
-        return 2
+    except _TOLD as error:
+        return _failed(error)
+    return max([_done(store, options) for store in stores])
+
+
+def _done(store: GoldenStore, options: argparse.Namespace) -> int:
+    """A system that can't be told or done here says nothing of the others."""
+    try:
+        return int(options.do(store, options))
+    except _TOLD as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    print(f"golden: {error}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

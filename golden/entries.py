@@ -40,10 +40,10 @@ class Entry:
         return self.size * np.dtype(self.dtype).itemsize
 
     @staticmethod
-    def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT) -> Entry:
-        """A spread that the general tolerance covers is left out."""
+    def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT, whole: bool = False) -> Entry:
+        """A spread that the general tolerance covers is left out. `whole`: it goes into git, however large."""
         wide = float(f"{spread:.3g}") if spread * ROOM > RELATIVE_L2 else 0.0
-        in_git = array.nbytes <= min(room, IN_GIT)
+        in_git = whole or array.nbytes <= min(room, IN_GIT)
         return Entry(array.shape, array.dtype.name, digest, Statistics.of(array), in_git, wide)
 
 
@@ -80,11 +80,14 @@ class CaseEntry:
         return fingerprint.digest({"inputs": dict(self.inputs), "truth": truth})
 
     @staticmethod
-    def of(recording: Recording, inputs: Mapping[str, np.ndarray], spread: Mapping[str, float]) -> CaseEntry:
+    def of(
+        recording: Recording, inputs: Mapping[str, np.ndarray], spread: Mapping[str, float], whole: bool = False
+    ) -> CaseEntry:
+        """`whole`: git keeps every tensor."""
         known = {held.sha256: held.array for _, held in recording.places()}
         entries, room = {}, CASE_IN_GIT
         for digest, array in sorted(known.items(), key=lambda item: (item[1].nbytes, item[0])):
-            entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), room)
+            entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), room, whole)
             room -= array.nbytes if entries[digest].in_git else 0
         return CaseEntry(
             hashes(inputs),

@@ -34,5 +34,9 @@ class NotTheSameTruth(GoldenError):
     """Recorded again, the reference gave something else."""
 
 
+class ExtraWanted(GoldenError):
+    """What the reference is recorded with is not installed here."""
+
+
 class RefreshRefused(GoldenError):
     """A refresh that would bless what nobody looked at, or can't be written."""

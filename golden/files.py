@@ -1,4 +1,7 @@
-"""The file of one case in git: small tensors whole, sketches of the others, each tensor once."""
+"""The file of one case in git: small tensors whole, sketches of the others, each tensor once.
+
+One that keeps every tensor whole is packed by its rows, see `golden.rows`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from golden import rows
 from golden.entries import CaseEntry, Entry
 from golden.errors import DamagedGolden
 from golden.sketch import sha256, sketch
@@ -21,14 +25,13 @@ MAX_BYTES = 25_000_000
 OWN_JOURNAL = ".refresh"
 
 
-def pack(case: CaseEntry, arrays: Mapping[str, np.ndarray]) -> tuple[CaseEntry, bytes]:
+def pack(case: CaseEntry, arrays: Mapping[str, np.ndarray], by_rows: bool = False) -> tuple[CaseEntry, bytes]:
     """The file's bytes, and the case with their hash. `arrays` are by sha256."""
-    data = save(
-        {
-            name: np.ascontiguousarray(arrays[entry.sha256] if entry.in_git else sketch(arrays[entry.sha256]))
-            for name, entry in case.kept()
-        }
-    )
+    tensors = {
+        name: np.asarray(arrays[entry.sha256] if entry.in_git else sketch(arrays[entry.sha256]), order="C")
+        for name, entry in case.kept()
+    }
+    data = save(rows.pack(tensors) if by_rows else tensors)
     return replace(case, file_sha256=hashlib.sha256(data).hexdigest(), file_bytes=len(data)), data
 
 
@@ -50,11 +53,11 @@ def read(path: Path, case: CaseEntry) -> bytes:
 
 def unpack(path: Path, case: CaseEntry, data: bytes) -> dict[str, np.ndarray]:
     """What the file keeps, by the sha256 of the tensor: the tensor itself, or its sketch."""
+    expected = dict(case.kept())
     try:
-        tensors = load(data)
+        tensors = rows.unpack(load(data), expected)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedGolden(path, f"can't be read: {error}", f"git checkout -- {path}") from error
-    expected = dict(case.kept())
     if set(tensors) != set(expected):
         off = ", ".join(sorted(set(tensors) ^ set(expected)))
         raise DamagedGolden(path, f"has tensors too many or too few: {off}", f"git checkout -- {path}")

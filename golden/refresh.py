@@ -92,7 +92,7 @@ def diff(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> Re
         say(f"{case.name}: recording ({number} of {len(chosen)}) …")
         start = time.perf_counter()
         recorded = store.record(case)
-        entry = CaseEntry.of(recorded, case.inputs, {})
+        entry = CaseEntry.of(recorded, case.inputs, {}, store.whole)
         reports.append(compare(store, old, case, entry, recorded, time.perf_counter() - start)[0])
         say(str(reports[-1]))
     if old and not cases:
@@ -151,7 +151,7 @@ def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, say: Say) -> t
     if not arrays.keys() <= known.keys():
         say(f"{case.name}: and again with other kernels and inputs a few ulp off, to see what rounding does …")
         known = spread(case, recorded, store.record)
-    entry, data = files.pack(CaseEntry.of(recorded, case.inputs, known), arrays)
+    entry, data = files.pack(CaseEntry.of(recorded, case.inputs, known, store.whole), arrays, by_rows=store.whole)
     store.keep(entry, lambda folder: recording.write(recorded, folder))
     note = {"provenance": store.provenance.digest(), "case": lock.case_as_json(entry)}
     store.journal.stage(f"{case.name}{files.SUFFIX}", data)

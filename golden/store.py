@@ -12,12 +12,12 @@ import numpy as np
 
 from golden import files, lock, provenance, recording
 from golden.entries import CaseEntry, foreign, hashes
-from golden.errors import DamagedGolden, MissingGolden, NotTheSameTruth, StaleGolden
+from golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
 from golden.journal import Journal
 from golden.names import distinct, file_name
 from golden.provenance import Provenance
 from golden.recording import Recording
-from parity import fingerprint
+from parity import fingerprint, locked
 from parity.cache import Cache
 from parity.declarations import Case, Reference, Seam
 from parity.threads import threads
@@ -64,6 +64,7 @@ class GoldenStore:
         self.folder = provenance.folder(self.root, reference, weights)
         self.journal = Journal(self.folder)
         self._loaded: dict[str, Golden] = {}
+        self._sound: dict[str, CaseEntry] = {}
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -76,7 +77,18 @@ class GoldenStore:
     @property
     def mend(self) -> str:
         option = {"seeded": "", "path": " --weights PATH"}.get(self.weights.source, f" --weights {self.weights.source}")
-        return f'python -m golden refresh {self.reference.name}{option} --reason "…"'
+        first = f"make extra-{self.reference.extra}, then " if self.absent else ""
+        return f'{first}python -m golden refresh {self.reference.name}{option} --reason "…"'
+
+    @property
+    def whole(self) -> bool:
+        """Whether git keeps every tensor, because few can record them again."""
+        return bool(self.reference.extra)
+
+    @property
+    def absent(self) -> list[str]:
+        """What recording wants of the lock's extras and this machine does not have."""
+        return [name for name in self.reference.packages if not locked.installed(name)] if self.whole else []
 
     def load(self, case: Case) -> Golden:
         if case.name not in self._loaded:
@@ -86,7 +98,9 @@ class GoldenStore:
 
     def identity(self, case: Case) -> str:
         """A digest of what was recorded from what, for whatever is derived from it. A stale golden has none."""
-        entry, _ = self.checked(case)
+        entry, data = self._read(case)
+        if self._sound.get(case.name) != entry:
+            self._unpacked(case, entry, data)
         return entry.identity()
 
     def read_lock(self) -> lock.Lock | None:
@@ -100,10 +114,12 @@ class GoldenStore:
     def checked(self, case: Case) -> tuple[CaseEntry, dict[str, np.ndarray]]:
         """What the lock says of a case and what git keeps of it, if it is whole, fresh, and of these very inputs."""
         entry, data = self._read(case)
-        path = self.folder / f"{case.name}{files.SUFFIX}"
-        return entry, files.unpack(path, entry, data)
+        return entry, self._unpacked(case, entry, data)
 
     def record(self, case: Case) -> Recording:
+        if self.absent:
+            why = f"recording it wants {', '.join(self.absent)}, which this machine does not have"
+            raise ExtraWanted(self._where(case), why, f"make extra-{self.reference.extra}")
         # How a sum is split among several threads changes its last digits.
         with threads(1):
             return recording.record(self.reference, self.model, case)
@@ -135,6 +151,11 @@ class GoldenStore:
                 if attempt == 2:
                     raise
         raise AssertionError
+
+    def _unpacked(self, case: Case, entry: CaseEntry, data: bytes) -> dict[str, np.ndarray]:
+        kept = files.unpack(self.folder / f"{case.name}{files.SUFFIX}", entry, data)
+        self._sound[case.name] = entry
+        return kept
 
     def _assert_fresh(self, found: lock.Lock, case: Case, entry: CaseEntry) -> None:
         parts = provenance.changes(found.provenance, self.provenance)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from parity.cache import Cache
-from parity.convert import convert, palettize, quantize, traceable
+from parity.convert import convert, join, palettize, quantize, traceable
 from parity.declarations import Stage, System, Variant
 from parity.fingerprint import code, digest, libraries
 from parity.weights import Weights
@@ -59,20 +59,12 @@ class Built:
 
     def parts(self, stage: Stage, variant: Variant) -> dict[str, Any]:
         """Everything that made an artifact."""
-        declared = {
-            "inputs": {name: _plain(asdict(tensor)) for name, tensor in stage.inputs.items()},
-            "outputs": {name: _plain(asdict(tensor)) for name, tensor in stage.outputs.items()},
-            "trace_at": dict(stage.trace_at),
-            "compute_units": stage.compute_units,
-            "target": stage.target,
-        }
-        made = {
-            "precision": variant.precision,
-            "palettize": variant.palettize,
-            "quantize": variant.quantize and list(variant.spared),
-            "held": stage.held(variant),
-        }
-        return {**self._common, "stage": declared, "module": code(stage.module), "variant": made}
+        declared = _declared(stage, variant)
+        if stage.parts:
+            keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
+            made = {"order": list(keys), "harness": code(join), "libraries": libraries("coremltools")}
+            return {**declared, **made, "parts": keys}
+        return {**self._common, **declared, "module": code(stage.module)}
 
     def key(self, stage: Stage, variant: Variant) -> str:
         return digest(self.parts(stage, variant))
@@ -86,7 +78,10 @@ class Built:
 
         def make(folder: Path) -> None:
             facts = facts_of(self.system, stage, variant, self.weights.identity)
-            if variant.palettize or variant.quantize:
+            if stage.parts:
+                packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
+                join(stage, packages, folder / PACKAGE, facts)
+            elif variant.palettize or variant.quantize:
                 source = self.get(stage, _uncompressed(stage, variant)).package
                 if variant.palettize:
                     palettize(variant.palettize, source, folder / PACKAGE, facts)
@@ -119,7 +114,8 @@ class Given:
                 f"{self.system.name}/{stage.name} {variant.name}: {package} is missing. Build it, or leave out "
                 "--artifacts to have it converted"
             )
-        return digest({"files": _contents(package)})
+        parts = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
+        return digest({"files": _contents(package), **_declared(stage, variant), "parts": parts})
 
     def ready(self, stage: Stage, variant: Variant) -> bool:
         return True
@@ -142,6 +138,40 @@ class Given:
 Artifacts = Built | Given
 
 
+def composed(system: System, stage: Stage, variant: Variant) -> Iterator[tuple[Stage, Variant]]:
+    """What a variant of a pipeline is made of: of each part the variant of its name, or the only one there is."""
+    for name in stage.parts:
+        part = system.stage(name)
+        if part.parts:
+            raise ArtifactError(f"{system.name}/{stage.name}: {name} is a pipeline itself; name the parts of that")
+        only = part.variants[0].name if len(part.variants) == 1 else variant.name
+        yield part, part.variant(only)
+
+
+def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
+    """What is declared of an artifact, and so what it is judged by."""
+    return {
+        "stage": {
+            "inputs": {name: _plain(asdict(tensor)) for name, tensor in stage.inputs.items()},
+            "outputs": {name: _plain(asdict(tensor)) for name, tensor in stage.outputs.items()},
+            "trace_at": dict(stage.trace_at),
+            "compute_units": stage.units(variant),
+            "target": stage.target,
+        },
+        "variant": {
+            "precision": variant.precision,
+            "palettize": variant.palettize,
+            "quantize": variant.quantize and list(variant.spared),
+            "held": stage.held(variant),
+        },
+    }
+
+
+def pieces(system: System, artifacts: Artifacts, stage: Stage, variant: Variant) -> list[Artifact]:
+    """The artifacts that a pipeline is made of, in their order; none for another stage."""
+    return [artifacts.get(part, own) for part, own in composed(system, stage, variant)]
+
+
 def facts_of(system: System, stage: Stage, variant: Variant, identity: Mapping[str, str]) -> dict[str, str]:
     """What a package remembers of its making."""
     told = {"system": system.name, "stage": stage.name, "variant": variant.name, "weights": json.dumps(dict(identity))}
@@ -158,8 +188,9 @@ def told_by(package: Path) -> dict[str, str]:
 
 def _uncompressed(stage: Stage, variant: Variant) -> Variant:
     """The variant that a compressed one is made from: declared if it is checked itself, else built on the way."""
-    plain = replace(variant, name=variant.precision, palettize=None, quantize=False, spared=(), ships=False)
-    return next((known for known in stage.variants if replace(known, name=plain.name, ships=False) == plain), plain)
+    plain = Variant(variant.precision, variant.precision, holds=variant.holds)
+    alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False) == plain)
+    return next(alike, plain)
 
 
 def _contents(package: Path) -> dict[str, str]:

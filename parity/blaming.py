@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from parity import convert, failing
+from parity import convert, failing, structure
+from parity.artifacts import composed
 from parity.blame import blame_artifact, blame_module
 from parity.crossing import Crosser, cast, closing
+from parity.declarations import Stage, Variant
 from parity.verdict import Blame, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
             return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
         if check.mode == CHAINED:
             return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
-        return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, outputs)
+        return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, verdict, outputs)
     except Exception as error:
         return Blame(stage, outputs[0] if outputs else "", "unknown", detail=f"no blame could be found: {error}")
 
@@ -62,9 +65,14 @@ def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     return found.placed(blamed)
 
 
-def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
+def _forced(bench: Workbench, check: Check, verdict: Verdict, outputs: list[str]) -> Blame:
     stage = bench.system.stage(check.stage)
     variant = stage.variant(check.variant)
+    made = next((finding for finding in verdict.failures if finding.gate in structure.GATES), None)
+    if made:  # what it computes follows from what it is made of
+        return Blame(stage.name, made.output, "another package than declared", detail=made.message)
+    if stage.parts:
+        return _parts(bench, check, stage, variant)
     golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
     with closing(bench.session(stage, variant)) as session:
         cross = Crosser(stage, variant, session)
@@ -86,6 +94,15 @@ def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     return found.placed(blamed)
 
 
+def _parts(bench: Workbench, check: Check, stage: Stage, variant: Variant) -> Blame:
+    """A pipeline is wrong where one of its parts is."""
+    for part, own in composed(bench.system, stage, variant):
+        found = bench.run(replace(check, stage=part.name, variant=own.name))
+        if found.blame:
+            return found.blame
+    return Blame(stage.name, "", "drift", detail="each part is within its bounds on upstream's inputs: it adds up")
+
+
 def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: list[Finding]) -> Blame:
     from parity.checks import Check, chain_sets
 
@@ -93,6 +110,9 @@ def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glu
     if glue:
         name = glue[0].output.removeprefix(f"{stage}.")
         return Blame(stage, name, "another value", detail=f"in the host glue, before the stage runs: {glue[0].message}")
+    if stage not in {known.name for known in bench.system.stages}:
+        detail = "every stage is within its bounds, and what they add up to makes the host decide otherwise"
+        return Blame(stage, output, "drift", detail=detail)
     variant = chain_sets(bench.system)[check.variant][stage]
     own = bench.run(Check(check.system, stage, variant.name, check.case, "forced", check.runtime, check.numerics))
     if own.blame:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from parity import steps
-from parity.declarations import Arrays, Seam, Stage, System, Tensor
+from parity.declarations import HOST, Arrays, Seam, Stage, System, Tensor
 from parity.verdict import Finding
 
 
@@ -54,7 +54,7 @@ class Chain:
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
         made = self._decided.setdefault(stage, {}).setdefault(name, [])
         made.append(value)
-        return truly(self.system.stage(stage), self.golden[stage], name, len(made) - 1)
+        return truly(self.system, self.golden, stage, name, made)
 
     def outputs(self, stage: Stage) -> dict[str, np.ndarray]:
         """What a stage gave, all its steps together; nothing where it never ran."""
@@ -67,14 +67,54 @@ class Chain:
         made = self._decided.get(stage.name, {})
         return {name: np.stack(values) if name in stage.derived else values[-1] for name, values in made.items()}
 
+    @property
+    def own(self) -> dict[str, np.ndarray]:
+        """The decisions of the host beside the stages, all calls together."""
+        return {name: np.concatenate(values) for name, values in self._decided.get(HOST, {}).items()}
+
     def findings(self, stage: Stage) -> Iterator[Finding]:
         """Whether a stage made all of its steps, and left alone what they don't write."""
         if stage.stepped and stage.name in self._tracks:
             yield from self._tracks[stage.name].findings()
 
 
-def truly(stage: Stage, golden: Seam, name: str, step: int) -> np.ndarray:
-    """What upstream decided."""
+class Free:
+    """The chain as the user has it, on anything: its decisions stand, and what nothing goes on with does not run."""
+
+    def __init__(
+        self,
+        system: System,
+        tables: Arrays,
+        execute: Callable[[str, Arrays], dict[str, np.ndarray]],
+        given: Callable[[str, Arrays], Arrays],
+    ) -> None:
+        self.system, self.tables, self._execute, self._given = system, tables, execute, given
+        self._decided: dict[str, list[np.ndarray]] = {}
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        return {} if self.system.stage(stage).aside else self._execute(stage, self._given(stage, inputs))
+
+    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
+        if stage == HOST:
+            self._decided.setdefault(name, []).append(value)
+        return value
+
+    @property
+    def own(self) -> dict[str, np.ndarray]:
+        """The decisions of the host beside the stages, all calls together."""
+        return {name: np.concatenate(values) for name, values in self._decided.items()}
+
+
+def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: Sequence[np.ndarray]) -> np.ndarray:
+    """What upstream decided in place of the last of those that the host made."""
+    golden = goldens[name_of_stage]
+    if name_of_stage == HOST:
+        first, rows = sum(map(len, made[:-1])), len(made[-1])
+        truth = golden.outputs[name][first : first + rows]
+        if len(truth) < rows:
+            raise ValueError(f"the host decides {first + rows} rows of {name}, upstream {len(golden.outputs[name])}")
+        return truth
+    stage, step = system.stage(name_of_stage), len(made) - 1
     if name not in stage.derived:
         return golden.inputs[name]
     known = steps.count(stage, golden)
@@ -86,13 +126,13 @@ def truly(stage: Stage, golden: Seam, name: str, step: int) -> np.ndarray:
 
 class Rehearsal:
     """The glue with stages that give exactly what upstream gave: then all that it makes has to be upstream's, to the
-    bit."""
+    bit, or to the rounding of a sum."""
 
     def __init__(self, system: System, golden: Golden, tables: Arrays) -> None:
         self.system, self.golden, self.tables = system, golden, tables
         self._steps: dict[str, Iterator[steps.Crossing]] = {}
         self._made: dict[str, int] = {}
-        self._decided: dict[tuple[str, str], int] = {}
+        self._decided: dict[tuple[str, str], list[np.ndarray]] = {}
         self._faults: dict[tuple[str, str], str] = {}
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
@@ -108,9 +148,9 @@ class Rehearsal:
         return dict(crossing.outputs)
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        step = self._decided.get((stage, name), 0)
-        self._decided[stage, name] = step + 1
-        truth = truly(self.system.stage(stage), self.golden[stage], name, step)
+        made = self._decided.setdefault((stage, name), [])
+        made.append(value)
+        truth = truly(self.system, self.golden, stage, name, made)
         if not _same(value, truth):
             self._faults.setdefault((stage, name), "the host decides otherwise than upstream on upstream's values")
         return truth
@@ -128,6 +168,10 @@ class Rehearsal:
                 if (stage.name, name) not in self._faults:
                     message = "made by the host as upstream has it"
                     yield Finding(f"{stage.name}.{name}", "glue", True, message=message)
+        for name in self.system.decisions:
+            made, wanted = sum(map(len, self._decided.get((HOST, name), []))), len(self.golden[HOST].outputs[name])
+            count = "" if made == wanted else f"the host decides {made} rows, upstream {wanted}"
+            yield Finding(f"{HOST}.{name}", "glue", not count, message=count or f"{made} rows decided, as upstream")
 
     def _next(self, stage: Stage) -> tuple[steps.Crossing, str]:
         made = self._made[stage.name] = self._made.get(stage.name, 0) + 1
@@ -143,5 +187,14 @@ class Rehearsal:
         return crossing, f" at step {made - 1} of {total}"
 
 
+_ULPS = 4
+
+
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    """To the bit. Where the host sums, libraries add in other orders: up to a few units in the largest's last place."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    room = _ULPS * float(np.finfo(one.dtype).eps) * float(np.nanmax(np.abs(other), initial=0))
+    return np.allclose(one, other, rtol=0, atol=room, equal_nan=True)

@@ -14,13 +14,13 @@ import numpy as np
 
 from milrun import ModelError
 from parity import chain, contract, convert, evidence, metrics, runtimes, steps, structure
-from parity.artifacts import ArtifactError, Artifacts
+from parity.artifacts import ArtifactError, Artifacts, pieces
 from parity.blaming import blame
 from parity.cache import Cache
-from parity.chain import Chain, Golden, Rehearsal, decided
+from parity.chain import Chain, Free, Golden, Rehearsal, decided
 from parity.convert import ConversionError
 from parity.crossing import Crosser, cast, closing, repeated
-from parity.declarations import Arrays, Case, ComputeUnits, Seam, Stage, System, Variant
+from parity.declarations import HOST, Arrays, Case, ComputeUnits, Seam, Stage, System, Tensor, Variant
 from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
 from parity.gates import Gates, complete, judge
@@ -85,11 +85,12 @@ def modes(stage: Stage) -> tuple[Mode, ...]:
 
 
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
-    """What is chained: the variants that ship, and each other variant that every stage has."""
+    """What is chained: the variants that ship, and each other that every stage has which comes in more than one."""
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
-    for variant in system.stages[0].variants:
-        if all(variant.name in {other.name for other in stage.variants} for stage in system.stages):
-            found = {stage.name: stage.variant(variant.name) for stage in system.stages}
+    many = [stage for stage in system.stages if len(stage.variants) > 1]
+    for variant in many[0].variants if many else ():
+        if all(variant.name in {other.name for other in stage.variants} for stage in many):
+            found = {**sets[SHIPS], **{stage.name: stage.variant(variant.name) for stage in many}}
             if found != sets[SHIPS]:
                 sets[variant.name] = found
     return sets
@@ -104,6 +105,13 @@ def tables(system: System) -> Iterator[tuple[str, str, str]]:
         for stage in system.stages:
             outputs = _gated(stage, (*stage.outputs, *decided(stage)))
             yield from ((CHAIN, chosen, f"{stage.name}.{output}") for output in outputs)
+        yield from ((CHAIN, chosen, f"{HOST}.{name}") for name in system.decisions)
+        yield from ((CHAIN, chosen, name) for name in _given(system))
+
+
+def _given(system: System) -> dict[str, Tensor]:
+    """The decisions that the user gets: they are also judged where nothing keeps the chain on upstream's path."""
+    return {name: tensor for name, tensor in system.decisions.items() if tensor.kind == "diarization"}
 
 
 def _gated(stage: Stage, outputs: Sequence[str]) -> list[str]:
@@ -177,7 +185,6 @@ class Workbench:
                 code(
                     evidence.measure,
                     contract.check,
-                    structure.compression,
                     convert.call,
                     convert.traceable,
                     steps.Track,
@@ -185,7 +192,10 @@ class Workbench:
                 )
             ),
             "metrics": tree(Path(metrics.__file__).parent),
-            "libraries": libraries("numpy", "scipy", "torch", *self.system.reference.packages),
+            "structure": tree(Path(structure.__file__).parent),
+            "libraries": libraries(
+                "numpy", "scipy", "torch", "pyannote-metrics", "pyannote-core", *self.system.reference.packages
+            ),
         }
 
     @cached_property
@@ -221,7 +231,9 @@ class Workbench:
             expected = self._expected(stage, variant)
             yield from _compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
             if check.mode == "forced":
-                yield structure.compression(self.artifacts.get(stage, variant).package, variant)
+                parts = pieces(self.system, self.artifacts, stage, variant)
+                package = self.artifacts.get(stage, variant).package
+                yield from structure.findings(package, stage, variant, parts)
             if check.mode == "carried":
                 with closing(self.session(stage, variant)) as fresh:
                     yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
@@ -246,7 +258,12 @@ class Workbench:
 
             run = Chain(self.system, golden, tables, execute, given)
             self.system.chain(run, case)
+            free = Free(self.system, tables, execute, given)
+            if _given(self.system):
+                self.system.chain(free, case)
         yield from self.crossings(run, chosen)
+        if _given(self.system):
+            yield self._decisions(free.own, golden, _given(self.system))
 
     def crossings(self, run: Chain, chosen: Mapping[str, Variant]) -> Iterator[Comparison | Finding]:
         """What there is to compare in a run of the chain."""
@@ -262,6 +279,16 @@ class Workbench:
                 yield Comparison(shapes, _MODULE_VARIANT, run.decisions(stage), truth, dtypes, prefix)
             expected = self._expected(stage, variant)
             yield _comparison(stage, variant, golden, run.outputs(stage), expected, prefix)
+        if self.system.decisions:
+            yield self._decisions(run.own, run.golden, self.system.decisions, f"{HOST}.")
+
+    def _decisions(self, made: Arrays, goldens: Golden, declared: Mapping[str, Tensor], prefix: str = "") -> Comparison:
+        """What the host decided beside the stages, against upstream's decisions and what is true of the recording."""
+        golden = goldens[HOST]
+        truth = {name: golden.outputs[name] for name in declared}
+        dtypes = {name: str(value.dtype) for name, value in truth.items()}
+        turns = golden.inputs.get("turns")
+        return Comparison(declared, _MODULE_VARIANT, made, truth, dtypes, prefix, turns)
 
     def tables(self, case: Case) -> Arrays:
         with threads(1):  # as goldens are recorded
@@ -280,7 +307,7 @@ class Workbench:
 
     def session(self, stage: Stage, variant: Variant) -> Session:
         artifact = self.artifacts.get(stage, variant)
-        return self.runtime.load(artifact.package, self.compute_units or stage.compute_units)
+        return self.runtime.load(artifact.package, self.compute_units or stage.units(variant))
 
     def _expected(self, stage: Stage, variant: Variant) -> dict[str, str]:
         """The dtypes that the runtime gives: milrun's fp32 numerics have no half precision."""

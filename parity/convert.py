@@ -1,9 +1,12 @@
-"""From a stage's traceable module to a Core ML package: trace, convert, compress. No stage and no system is special."""
+"""From a stage's traceable module to a Core ML package: trace, convert, compress, join. No stage and no system is
+special."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from torch import nn
 
 from parity.declarations import Dim, Stage, Tensor, Variant
 
-_WEIGHTED = ("linear", "conv", "conv_transpose", "matmul")
+WEIGHTED = ("linear", "conv", "conv_transpose", "matmul")
 """Ops whose constants are weights. Tables that are only looked up keep their precision."""
 _NUMPY = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 
@@ -76,7 +79,7 @@ def convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, fa
                 ]
                 or None,
                 compute_precision=ct.precision[variant.precision.upper()],
-                compute_units=ct.ComputeUnit[stage.compute_units],
+                compute_units=ct.ComputeUnit[stage.units(variant)],
                 minimum_deployment_target=getattr(ct.target, "iOS18" if held else stage.target),
                 skip_model_load=True,
             )
@@ -116,7 +119,7 @@ def quantize(spared: Collection[str], source: Path, package: Path, facts: Mappin
     if missing := [part for part in spared if not any(name.startswith(_spelled(part)) for name in kept)]:
         raise ConversionError(f"{source.name}: no weight is named after {', '.join(missing)}, which is to be spared")
     config = OptimizationConfig(
-        op_type_configs=dict.fromkeys(_WEIGHTED, OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)),
+        op_type_configs=dict.fromkeys(WEIGHTED, OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)),
         op_name_configs=kept,
     )
     with warnings.catch_warnings():
@@ -129,13 +132,87 @@ def _spelled(module: str) -> str:
     return module.replace(".", "_")
 
 
+def palettizer(bits: int) -> OpPalettizerConfig:
+    return OpPalettizerConfig(mode="kmeans", nbits=bits)
+
+
 def palettize(bits: int, source: Path, package: Path, facts: Mapping[str, str]) -> None:
     """Writes the package at `source` again with its weights clustered to 2^bits values each."""
-    config = OptimizationConfig(global_config=OpPalettizerConfig(mode="kmeans", nbits=bits))
+    config = OptimizationConfig(global_config=palettizer(bits))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = palettize_weights(ct.models.MLModel(str(source), skip_model_load=True), config)
     _save(model, package, facts)
+
+
+def join(stage: Stage, packages: Mapping[str, Path], package: Path, facts: Mapping[str, str]) -> None:
+    """Writes a pipeline of the packages of a stage's parts, one after another: what one gives, those behind it take by
+    its name. Spelled out, since `make_pipeline` loads what it makes, checks no type, leaves out an output that a later
+    model takes, and lists twice what two models give."""
+    whole = ct.proto.Model_pb2.Model()
+    known: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as weights:
+        for index, (part, path) in enumerate(packages.items()):
+            model = ct.models.MLModel(str(path), skip_model_load=True)
+            spec = whole.pipeline.models.add()
+            spec.CopyFrom(model.get_spec())
+            whole.pipeline.names.append(part)
+            if spec.description.state:
+                raise ConversionError(f"{stage.name}: {part} has states, which a pipeline can't have")
+            _connect(stage, part, spec, known)
+            _rename_weights(spec, f"{index}-weight.bin")
+            if (file := Path(model.weights_dir or "") / "weight.bin").is_file():
+                shutil.copyfile(file, Path(weights) / f"{index}-weight.bin")
+            whole.specificationVersion = max(whole.specificationVersion, spec.specificationVersion)
+        given = {feature.name for spec in whole.pipeline.models for feature in spec.description.output}
+        for kind, names, unknown in (
+            ("input", stage.inputs, [name for name in stage.inputs if name not in known.keys() - given]),
+            ("output", stage.outputs, [name for name in stage.outputs if name not in given]),
+        ):
+            if unknown:
+                raise ConversionError(f"{stage.name}: no part has the {kind} {', '.join(unknown)}")
+            getattr(whole.description, kind).extend(known[name] for name in names)
+        _save(ct.models.MLModel(whole, weights_dir=weights, skip_model_load=True), package, facts)
+
+
+def _connect(stage: Stage, part: str, spec: Any, known: dict[str, Any]) -> None:
+    """Takes the inputs of a part from what is `known`, as the pipeline's own or of the parts before, and adds what it
+    gives."""
+    for taken in spec.description.input:
+        if taken.name not in stage.inputs and taken.name not in known:
+            raise ConversionError(f"{stage.name}: {part} takes {taken.name}, which no part before it gives")
+        feature = known.setdefault(taken.name, taken)
+        one, other = feature.type.multiArrayType, taken.type.multiArrayType
+        if not one.shape and one.dataType == other.dataType:  # a description leaves out sizes that it does not know
+            one.CopyFrom(other)
+        if (one.dataType, one.shape) != (other.dataType, other.shape):
+            was, wanted = (f"{_dtype(array)} {tuple(array.shape)}" for array in (one, other))
+            raise ConversionError(f"{stage.name}: {part} takes {taken.name} as {wanted}, and is given {was}")
+    for feature in spec.description.output:
+        if feature.name in known:
+            raise ConversionError(f"{stage.name}: {part} gives {feature.name}, which there is before it: rename it")
+        known[feature.name] = feature
+
+
+def _dtype(array: Any) -> str:
+    return str(ct.proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)).lower()
+
+
+def _rename_weights(spec: Any, file: str) -> None:
+    for function in spec.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for value in _values(block):
+                if value.WhichOneof("value") == "blobFileValue":
+                    value.blobFileValue.fileName = f"@model_path/weights/{file}"
+
+
+def _values(block: Any) -> Iterator[Any]:
+    for op in block.operations:
+        yield from op.attributes.values()
+        for argument in op.inputs.values():
+            yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
+        for inner in op.blocks:
+            yield from _values(inner)
 
 
 def _save(model: Any, package: Path, facts: Mapping[str, str]) -> None:

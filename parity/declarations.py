@@ -173,6 +173,10 @@ class Stage:
         """Under which name an output is gated: what is carried for layer after layer has one set of gates."""
         return f"{output.removesuffix('_out').rstrip('0123456789')}*" if output in self.carries else output
 
+    def units(self, variant: Variant) -> ComputeUnits:
+        """Where a variant is to run."""
+        return variant.compute_units or self.compute_units
+
     @property
     def shipping(self) -> Variant:
         return next(variant for variant in self.variants if variant.ships)
@@ -265,7 +269,7 @@ class System:
     `chain` feeds each stage what the stages before it gave, as the app does. `tables` takes from the upstream model
     what the app has beside the artifacts, for a case: embedding tables, an encoded voice.
 
-    Several systems may share one reference, which then yields the seams of each as "scope/stage"; what has no scope
+    Several systems may share one reference, which then yields the seams of each as "scope.stage"; what has no scope
     belongs to all. Such a system has a `title` of its own. `decisions` are what the host glue decides, or gives to the
     user, beside the stages: outputs of the seam HOST, call after call along a new first axis.
     """

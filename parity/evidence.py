@@ -15,6 +15,8 @@ from safetensors.numpy import save_file
 from parity import contract, metrics
 from parity.cache import Cache
 from parity.declarations import AUDIBLE, Arrays, Tensor, Variant
+from parity.diarization import rttm
+from parity.diarization.turns import turns
 from parity.fingerprint import digest
 from parity.metrics.kinds import KINDS
 from parity.verdict import Finding
@@ -25,7 +27,8 @@ _MEASURED, _AUDIO = "measurements.json", "audio.safetensors"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outputs that belong together: what was declared, what came, and what should have come."""
+    """Outputs that belong together: what was declared, what came, and what should have come. `turns` are who really
+    speaks, where the case knows."""
 
     declared: Mapping[str, Tensor]
     variant: Variant
@@ -33,6 +36,7 @@ class Comparison:
     reference: Arrays
     dtypes: Mapping[str, str]
     prefix: str = ""
+    turns: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,9 @@ def measure(
         findings += [Finding(**{**asdict(finding), "output": compared.prefix + finding.output}) for finding in kept]
         for name, tensor in compared.declared.items():
             if name not in broken:
+                expected, actual = compared.reference[name], compared.actual[name]
                 values[compared.prefix + name] = {
-                    metric: metrics.measure(metric, compared.reference[name], compared.actual[name], sample_rate)
+                    metric: metrics.measure(metric, expected, actual, tensor.rate or sample_rate, compared.turns)
                     for metric in KINDS[tensor.kind]
                 }
     return findings, values
@@ -84,6 +89,7 @@ def gathered(
         findings, values = measure(compared, sample_rate)
         _write(folder, findings, values, seconds)
         _keep_audio(folder, compared, sample_rate)
+        _keep_turns(folder, compared)
 
     folder = cache.get(KIND, key, make, parts)
     return read(folder, key, reused=not made)
@@ -107,6 +113,23 @@ def read(folder: Path, key: str, reused: bool = False) -> Evidence:
     values = {name: {metric: float(value) for metric, value in of.items()} for name, of in measured["values"].items()}
     found = tuple(Finding(**finding) for finding in measured["contract"])
     return Evidence(key, found, values, measured["seconds"], reused)
+
+
+def _keep_turns(folder: Path, compared: list[Comparison | Finding]) -> None:
+    """Who spoke when, as any tool of the field reads it: the reference's answer, the candidate's, and the truth."""
+    for group in compared:
+        if isinstance(group, Finding):
+            continue
+        for name, tensor in group.declared.items():
+            made = group.actual.get(name)
+            if tensor.kind == "diarization" and tensor.rate and made is not None and made.ndim == 2:
+                said = {
+                    "reference": turns(group.reference[name] > 0, tensor.rate),
+                    "candidate": turns(made > 0, tensor.rate),
+                    **({} if group.turns is None else {"truth": group.turns}),
+                }
+                for role, one in said.items():
+                    rttm.write(folder / f"{group.prefix}{name}.{role}.rttm", {role: one})
 
 
 def _keep_audio(folder: Path, compared: list[Comparison | Finding], sample_rate: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from parity import locked
 from parity.closure.walk import code
 
 __all__ = ["changed", "code", "digest", "libraries", "tree"]
@@ -42,13 +43,13 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def libraries(*names: str) -> dict[str, str]:
-    """The installed versions of distributions."""
+    """The installed versions of distributions. Of an extra that is not installed, those that the lock pins."""
     versions = {}
     for name in names:
         try:
             version: str | None = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            version = None
+            version = locked.of_an_extra(name)
         if not version:
             raise ValueError(f"{name} is not installed, so there is no version to record; pip install {name}")
         versions[name] = version

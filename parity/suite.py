@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Literal
 
 from parity import gates, report, session, unfinished
-from parity.artifacts import Built, Given
+from parity.artifacts import Built, Given, composed
 from parity.cache import Cache
 from parity.checks import Check, Goldens, Workbench, chain_sets, plan
 from parity.declarations import Case, ComputeUnits, Reference, System
 from parity.discovery import systems
 from parity.evidence import folder_of
-from parity.fingerprint import libraries
+from parity.fingerprint import digest, libraries
 from parity.home import ROOT, STATE
 from parity.measurements import measurements
 from parity.ratchet import slack
 from parity.runtimes import Runtime, runtime
+from parity.scoped import Scoped
 from parity.session import Errored, RunRecord, Skipped
 from parity.verdict import Verdict
 from parity.weights import Weights, choose, dressed
@@ -57,6 +58,7 @@ class Suite:
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._benches: dict[tuple[str, str], Workbench] = {}
+        self._stores: dict[str, Goldens] = {}
 
     @cached_property
     def runtimes(self) -> list[Runtime]:
@@ -108,13 +110,20 @@ class Suite:
         return Workbench(
             system,
             weights,
-            self.open_goldens(system.reference, self.cache, weights),
+            Scoped(self._goldens(system.reference, weights), system.scope),
             Given(system, weights, folder) if folder else Built(system, weights, self.cache),
             chosen,
             self.gates(system),
             self.cache,
             self.options.compute_units,
         )
+
+    def _goldens(self, reference: Reference, weights: Weights) -> Goldens:
+        """Opened once for all systems that share them."""
+        key = digest({"reference": reference.name, "weights": dict(weights.identity)})
+        if key not in self._stores:
+            self._stores[key] = self.open_goldens(reference, self.cache, weights)
+        return self._stores[key]
 
     def gates(self, system: System) -> gates.Gates:
         """The gates of a system; a new system has none yet, and then every output fails as ungated."""
@@ -130,6 +139,11 @@ class Suite:
             elif check.mode == "chained":
                 chosen = chain_sets(systems()[check.system])[check.variant]
                 needed.update({(check.system, stage, variant.name): None for stage, variant in chosen.items()})
+        for name, stage_name, variant_name in list(needed):
+            system = systems()[name]
+            stage = system.stage(stage_name)
+            parts = composed(system, stage, stage.variant(variant_name))
+            needed.update({(name, part.name, own.name): None for part, own in parts})
         missing = []
         for name, stage_name, variant_name in needed:
             system = systems()[name]
@@ -137,8 +151,9 @@ class Suite:
             variant = stage.variant(variant_name)
             check = Check(name, stage_name, variant_name, "", "forced", "", self.options.numerics[0])
             if not self.workbench(check).artifacts.ready(stage, variant):
-                missing.append((bool(variant.palettize), (name, stage_name, variant_name)))
-        return [needs for _, needs in sorted(missing, key=lambda pair: not pair[0])]
+                order = bool(stage.parts), not variant.palettize  # what takes long first, pipelines when they can be
+                missing.append((order, (name, stage_name, variant_name)))
+        return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]
 
     def record(
         self,

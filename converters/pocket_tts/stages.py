@@ -18,7 +18,7 @@ LATENT = 32
 VARIANTS = (Variant("fp32", "float32"), Variant("fp16", "float16", ships=True))
 HELD = Variant("fp16-state", "float16", holds=True)
 """Caches as Core ML states, which want iOS 18; what ships runs from iOS 17 on."""
-INT8 = Variant("fp16-int8", "float16", quantize=True, spared=("out_eos",))
+INT8 = Variant("fp16-int8", "float16", quantize=True, spared=("out_eos",), compute_units="CPU_AND_NE")
 """The row that says when to stop is worth its precision: quantized, it never stops, or always."""
 
 

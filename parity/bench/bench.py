@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 from parity import budgets
 from parity.bench import baseline, machine, rulings
 from parity.bench.baseline import Entry
-from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, Judged, StepTimes, SystemBench
+from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, Judged, Rival, StepTimes, SystemBench
 from parity.bench.rulings import Bounds, Ruling, Suggestion
 from parity.bench.stand import Measured, Stand
 from parity.bench.subjects import BUNDLE, Subject, complete, loads, overall, placements, sizes, speeds
@@ -198,7 +199,18 @@ def _of_system(stand: Stand, judged: Collection[Subject]) -> SystemBench:
                 1e3 * cold.first_run if cold else None,
             )
         )
-    return SystemBench(stand.system.name, tuple(map(_times, stand.so_far)), tuple(artifacts))
+    return SystemBench(stand.system.name, tuple(map(_times, stand.so_far)), tuple(artifacts), tuple(_rivals(stand)))
+
+
+def _rivals(stand: Stand) -> Iterator[Rival]:
+    for stage in stand.system.stages:
+        ratios: dict[str, list[float]] = {}
+        for measured in stand.so_far:
+            for variant, ratio in measured.rivals.get(stage.name, {}).items():
+                ratios.setdefault(variant, []).append(ratio)
+        for variant, found in ratios.items():
+            size = stand.megabytes(stage, stage.variant(variant))
+            yield Rival(stage.name, variant, size, statistics.median(found))
 
 
 def _times(measured: Measured) -> CaseTimes:

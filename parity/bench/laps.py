@@ -19,19 +19,21 @@ from parity.bench.timing import Clock, in_turns, steadied
 from parity.chain import Chain, Golden
 from parity.checks import CHAIN, SHIPS, Workbench, chain_sets
 from parity.crossing import cast
-from parity.declarations import AUDIBLE, Arrays, Case, Dim, Stage, System
+from parity.declarations import AUDIBLE, Arrays, Case, Dim, Stage, System, Variant
 from parity.verdict import Finding
 
 
 @dataclass
 class Lap:
-    """Seconds in the artifacts, in PyTorch, and in the host glue; the sizes and the audio that went through.
+    """Seconds in the artifacts, in PyTorch, in the `rivals` of each stage's artifact, and in the host glue; the sizes
+    and the audio that went through.
 
     `steps` has each step of a stage that makes many, `first_audio` what the artifacts took until there was audio.
     """
 
     artifact: dict[str, float] = field(default_factory=dict)
     eager: dict[str, float] = field(default_factory=dict)
+    rivals: dict[str, dict[str, float]] = field(default_factory=dict)
     host: float = 0.0
     sizes: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
@@ -54,9 +56,10 @@ class Lap:
 
 
 class Track:
-    """Where the laps of one system are run: its loaded artifacts, and beside them its modules where there is a peer."""
+    """Where the laps of one system are run: its loaded artifacts, by stage and variant, and beside them its modules
+    where there is a peer."""
 
-    def __init__(self, bench: Workbench, sessions: Mapping[str, Any], peer: bool, clock: Clock) -> None:
+    def __init__(self, bench: Workbench, sessions: Mapping[tuple[str, str], Any], peer: bool, clock: Clock) -> None:
         self.bench, self.sessions, self.clock = bench, sessions, clock
         self.modules = {stage.name: bench.module(stage) for stage in bench.system.stages} if peer else {}
 
@@ -80,21 +83,28 @@ class Track:
         return lap
 
     def _cross(self, lap: Lap, stage: Stage, inputs: Arrays, number: int) -> dict[str, np.ndarray]:
-        session, outputs = self.sessions[stage.name], {}
-        given = cast(stage, stage.shipping, inputs)
+        outputs: dict[str, np.ndarray] = {}
 
-        def artifact() -> float:
-            outputs.update(session.run(given))
+        def artifact(variant: Variant, made: dict[str, np.ndarray]) -> float:
+            session = self.sessions[stage.name, variant.name]
+            made.update(session.run(cast(stage, variant, inputs)))
             return float(session.run_seconds)
 
-        contenders: list[Callable[[], float]] = [artifact]
+        others = rivals(stage)
+        contenders: list[Callable[[], float]] = [partial(artifact, stage.shipping, outputs)]
+        contenders += [partial(artifact, variant, {}) for variant in others]
         if self.modules:
             contenders.append(self._eager(stage, inputs))
         # A stage of many steps is steady by their number.
         runs = contenders if stage.stepped else [partial(steadied, contender) for contender in contenders]
         took = in_turns(runs, number)
-        for spent, seconds in zip((lap.artifact, lap.eager), took, strict=False):
-            spent[stage.name] = spent.get(stage.name, 0.0) + seconds
+        beside = lap.rivals.setdefault(stage.name, {})
+        for spent, name, seconds in (
+            (lap.artifact, stage.name, took[0]),
+            *((beside, variant.name, took[1 + i]) for i, variant in enumerate(others)),
+            *((lap.eager, stage.name, seconds) for seconds in took[1 + len(others) :]),
+        ):
+            spent[name] = spent.get(name, 0.0) + seconds
         if stage.stepped:
             lap.steps.setdefault(stage.name, []).append(took[0])
         if lap.first_audio is None and _audio(stage, "outputs"):
@@ -116,6 +126,16 @@ class Track:
                 return self.clock() - began
 
         return run
+
+
+def rivals(stage: Stage) -> list[Variant]:
+    """What computes as the shipping artifact does, and keeps its weights otherwise: whole, palettized, quantized."""
+    ships = stage.shipping
+    return [
+        variant
+        for variant in stage.variants
+        if variant != ships and (variant.precision, variant.holds) == (ships.precision, ships.holds)
+    ]
 
 
 class Scrutiny:
@@ -157,7 +177,12 @@ def t_enc(system: System, sizes: Mapping[str, int]) -> int:
 
 
 def audio_seconds(system: System, lap: Lap) -> float:
-    """What was spoken; of a system that only listens, what it heard."""
+    """What was spoken; of a system that only listens, what it heard, or says something of."""
+    if lap.run is not None and (
+        rated := [(name, tensor.rate) for name, tensor in system.decisions.items() if tensor.rate]
+    ):
+        name, rate = rated[0]
+        return len(lap.run.own[name]) / (rate or 1.0)
     for sides in ("outputs", "inputs"):
         for stage in reversed(system.stages):
             places = [f"{stage.name}.{name}" for name in _audio(stage, sides)]
@@ -194,4 +219,6 @@ def _digest(run: Chain) -> str:
                 value = np.ascontiguousarray(arrays[name])
                 digest.update(f"{stage.name} {part} {name} {value.dtype} {value.shape}\n".encode())
                 digest.update(value.data)
+    for name, value in run.own.items():
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode() + np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()

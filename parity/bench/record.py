@@ -13,7 +13,7 @@ from parity import typed
 from parity.files import write_atomically
 from parity.verdict import Finding
 
-SCHEMA = 2
+SCHEMA = 3
 NAME = "bench.json"
 
 
@@ -62,10 +62,22 @@ class ArtifactFacts:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """A variant that computes as the shipping one and keeps its weights otherwise: `ratio` is what it takes against
+    that one, in the same rounds; the median of the cases."""
+
+    stage: str
+    variant: str
+    size_mb: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class SystemBench:
     system: str
     cases: tuple[CaseTimes, ...]
     artifacts: tuple[ArtifactFacts, ...]
+    rivals: tuple[Rival, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from parity.bench.laps import Lap, Scrutiny, Track, audio_seconds, t_enc
+from parity.bench.laps import Lap, Scrutiny, Track, audio_seconds, rivals, t_enc
 from parity.bench.machine import THREADS
 from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
 from parity.budget import DEVICE
 from parity.checks import CHAIN, Workbench
-from parity.declarations import Case, Stage, System
+from parity.declarations import Case, Stage, System, Variant
 from parity.runtimes.placement import Placement, placement
 from parity.verdict import Finding
 
@@ -63,6 +63,8 @@ class Measured:
     faults: tuple[Finding, ...]
     steps: Mapping[str, Steps] = field(default_factory=dict)
     first_audio_ms: float | None = None
+    rivals: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By stage and variant, what it takes against the one that ships, in the same rounds."""
 
     @property
     def rtfx(self) -> float:
@@ -83,7 +85,7 @@ class Stand:
     ) -> None:
         self.bench, self.cases, self.clock, self.plan = bench, cases, clock, plan
         self.effort = effort or Effort()
-        self.sessions: dict[str, Any] = {}
+        self.sessions: dict[tuple[str, str], Any] = {}
         self._measured: dict[str, Measured] = {}
 
     @property
@@ -101,12 +103,14 @@ class Stand:
         loads = {}
         with undisturbed(THREADS):
             for stage in self.system.stages:
-                self.sessions[stage.name] = self._load(stage)
-                loads[stage.name] = [self.sessions[stage.name].load_seconds]
+                first = self.sessions[stage.name, stage.shipping.name] = self._load(stage, stage.shipping)
+                loads[stage.name] = [first.load_seconds]
                 for _ in range(LOADS - 1):
-                    again = self._load(stage)
+                    again = self._load(stage, stage.shipping)
                     loads[stage.name].append(again.load_seconds)
                     again.close()
+                for variant in rivals(stage):
+                    self.sessions[stage.name, variant.name] = self._load(stage, variant)
             lap = self._track.lap(self.cases[0], self.bench.goldens.load(self.cases[0]), 0)
         return {name: Cold(tuple(seconds), lap.artifact[name]) for name, seconds in loads.items()}
 
@@ -123,23 +127,23 @@ class Stand:
     def so_far(self) -> tuple[Measured, ...]:
         return tuple(self._measured.values())
 
-    def package(self, stage: Stage) -> Path:
-        return self.bench.artifacts.get(stage, stage.shipping).package
+    def package(self, stage: Stage, variant: Variant | None = None) -> Path:
+        return self.bench.artifacts.get(stage, variant or stage.shipping).package
 
-    def megabytes(self, stage: Stage) -> float:
-        files = [path for path in self.package(stage).rglob("*") if path.is_file()]
+    def megabytes(self, stage: Stage, variant: Variant | None = None) -> float:
+        files = [path for path in self.package(stage, variant).rglob("*") if path.is_file()]
         return sum(path.stat().st_size for path in files) / MEGABYTE
 
     def placement(self, stage: Stage) -> Placement:
-        return self.plan(self.package(stage), self.bench.compute_units or stage.compute_units)
+        return self.plan(self.package(stage), self.bench.compute_units or stage.units(stage.shipping))
 
     def close(self) -> None:
         for session in self.sessions.values():
             session.close()
         self.sessions.clear()
 
-    def _load(self, stage: Stage) -> Any:
-        return self.bench.session(stage, stage.shipping)
+    def _load(self, stage: Stage, variant: Variant) -> Any:
+        return self.bench.session(stage, variant)
 
     @cached_property
     def _track(self) -> Track:
@@ -154,9 +158,12 @@ class Stand:
         golden = self.bench.goldens.load(case)
         faults: dict[Finding, None] = {}
 
+        heard: list[float] = []
+
         def lap(number: int) -> Lap:
             made = self._track.lap(case, golden, number)
             faults.update(dict.fromkeys(self._scrutiny.faults(made)))
+            heard.append(audio_seconds(self.system, made))
             made.run = None
             return made
 
@@ -166,7 +173,6 @@ class Stand:
         chain_peer = tuple(lap.eager_chain for lap in laps) if self.peer else ()
         timings[CHAIN] = Timing(tuple(lap.chain for lap in laps), chain_peer)
         sizes = laps[0].sizes
-        seconds = audio_seconds(self.system, laps[0])
         steps = {name: Steps.of([lap.steps[name] for lap in laps]) for name in laps[0].steps}
         waits = [lap.first_audio for lap in laps if lap.first_audio is not None]
         return Measured(
@@ -174,12 +180,20 @@ class Stand:
             case.name,
             sizes,
             t_enc(self.system, sizes),
-            seconds,
+            heard[0],
             timings,
             tuple(faults),
             steps,
             1e3 * statistics.median(waits) if waits and steps else None,
+            {stage.name: _beside(laps, stage.name) for stage in self.system.stages if rivals(stage)},
         )
+
+
+def _beside(laps: list[Lap], stage: str) -> dict[str, float]:
+    return {
+        variant: statistics.median(lap.rivals[stage][variant] / lap.artifact[stage] for lap in laps)
+        for variant in laps[0].rivals[stage]
+    }
 
 
 def _timing(laps: list[Lap], stage: str, peer: bool) -> Timing:

@@ -20,6 +20,8 @@ def table(record: BenchRecord) -> str:
         if rows := steps(system):
             lines += ["", *aligned(rows)]
         lines += ["", *aligned(artifacts(system))]
+        if rows := rivals(system):
+            lines += ["", *aligned(rows)]
     lines += ["", *map(plain, remarks(record))]
     return "\n".join([*lines, headline(record)])
 
@@ -50,6 +52,12 @@ def artifacts(system: SystemBench) -> list[Row]:
     head = ["artifact", "MB", "load s", "first run ms", "× eager"]
     ratios = {name: _range(system.cases, name) for one in system.cases for name in one.stage_ratio}
     return [head, *(_artifact(one, ratios) for one in system.artifacts)]
+
+
+def rivals(system: SystemBench) -> list[Row]:
+    """What else could ship: its size, and what it takes against what does."""
+    rows = [[f"{one.stage} {one.variant}", f"{one.size_mb:.2f}", f"{one.ratio:.2f}"] for one in system.rivals]
+    return [["beside what ships", "MB", "× its time"], *rows] if rows else []
 
 
 def aligned(rows: Sequence[Row]) -> list[str]:

@@ -20,6 +20,21 @@ _AUDIO = (
     "length_ratio",
 )
 
+_SPEAKERS = ("threshold_agreement", "speaker_overlap")
+
+_DIARIZATION = (
+    *_SPEAKERS,
+    "speaker_count",
+    "overlap_frames",
+    "der",
+    "der_collar",
+    "missed",
+    "false_alarm",
+    "confusion",
+    "der_delta",
+    "der_delta_collar",
+)
+
 KINDS: Mapping[Kind, tuple[str, ...]] = {
     "features": (*_SHAPE_AND_SCALE, "envelope_distance"),
     "durations": ("relative_l2", "rms_ratio", "max_abs", "frames_equal"),
@@ -29,4 +44,8 @@ KINDS: Mapping[Kind, tuple[str, ...]] = {
     "cache": ("cosine", "relative_l2", "rms_ratio", "max_abs"),
     "counter": ("equal",),
     "margin": ("relative_l2", "max_abs", "signs_equal", "margin_used"),
+    "speakers": ("cosine", "relative_l2", "rms_ratio", "max_abs", "argmax_agreement", *_SPEAKERS),
+    "diarization": _DIARIZATION,
+    # Not how many slots are equal: where one frame more is kept, all slots behind it hold another one.
+    "kept": ("frames_kept",),
 }

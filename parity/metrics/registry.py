@@ -1,8 +1,9 @@
 """The table of metrics, and the decorator that fills it.
 
 A metric is a plain function of a reference and a candidate, both float64, finite, of equal shape and with an axis at
-least; one that has the parameter ``sample_rate`` is given it. The registered ``measure`` sees to all that, for any
-arrays of numbers:
+least; one that has the parameter ``sample_rate`` is given it, which is how many rows make a second where these are not
+samples; one that has the parameter ``turns`` is given who really speaks when. The registered ``measure`` sees to all
+that, for any arrays of numbers:
 
 - empty arrays, arrays of something else than numbers, and shapes that differ are a ``ValueError``;
 - NaN or infinity anywhere in either array makes the metric NaN;
@@ -49,6 +50,7 @@ class Metric:
     unit: str
     about: str
     needs_rate: bool
+    needs_turns: bool
     any_length: bool
     blind_to: frozenset[Fault]
 
@@ -84,9 +86,10 @@ def metric(
         about = (inspect.getdoc(function) or "").partition("\n")[0]
         if not about:
             raise ValueError(f"metric {name!r} has no docstring: its first line is what reports say about it")
-        needs_rate = "sample_rate" in inspect.signature(function).parameters
-        guarded = _guarded(name, function, needs_rate, any_length)
-        _metrics[name] = Metric(name, guarded, better, ideal, unit, about, needs_rate, any_length, frozenset(blind_to))
+        needs_rate, needs_turns = (key in inspect.signature(function).parameters for key in ("sample_rate", "turns"))
+        guarded = _guarded(name, function, needs_rate, needs_turns, any_length)
+        blind = frozenset(blind_to)
+        _metrics[name] = Metric(name, guarded, better, ideal, unit, about, needs_rate, needs_turns, any_length, blind)
         return guarded
 
     return register
@@ -100,26 +103,34 @@ def find(name: str) -> Metric:
     raise ValueError(f"no metric is called {name!r}; {hint}")
 
 
-def measure(name: str, reference: Any, candidate: Any, sample_rate: float | None = None) -> float:
-    return find(name).measure(reference, candidate, sample_rate)
+def measure(
+    name: str, reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
+) -> float:
+    return find(name).measure(reference, candidate, sample_rate, turns)
 
 
 def _guarded(
-    name: str, function: Callable[..., float], needs_rate: bool, any_length: bool
-) -> Callable[[Any, Any, float | None], float]:
-    def guarded(reference: Any, candidate: Any, sample_rate: float | None = None) -> float:
+    name: str, function: Callable[..., float], needs_rate: bool, needs_turns: bool, any_length: bool
+) -> Callable[..., float]:
+    def guarded(
+        reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
+    ) -> float:
         expected, actual = _numbers(name, "reference", reference), _numbers(name, "candidate", candidate)
         if expected.shape != actual.shape and not any_length:
             raise ValueError(f"{name}: the candidate has the shape {actual.shape}, the reference {expected.shape}")
-        arguments: tuple[Any, ...] = (expected, actual)
+        given: dict[str, Any] = {}
         if needs_rate:
             if sample_rate is None or not 0 < sample_rate < math.inf:
                 raise ValueError(f"{name} needs a sample rate above 0, not {sample_rate}")
-            arguments = (expected, actual, float(sample_rate))
+            given["sample_rate"] = float(sample_rate)
+        if needs_turns:
+            if turns is None:
+                raise ValueError(f'{name} needs to know who really speaks: the case needs an input "turns"')
+            given["turns"] = np.asarray(turns, np.float64)
         if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
             return math.nan
         with np.errstate(all="ignore"):
-            value = float(function(*arguments))
+            value = float(function(expected, actual, **given))
         return value if math.isfinite(value) else math.nan
 
     guarded.__name__, guarded.__doc__, guarded.__module__ = name, function.__doc__, function.__module__

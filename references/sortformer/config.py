@@ -8,6 +8,17 @@ from typing import Any
 
 WIDTH = 128
 HEAD_WIDTH = 96
+TRANSFORMER_HEADS = 4
+FEATURES = 128
+SUBSAMPLING = 8
+HOP = 160
+BLOCK = 48
+"""Frames of the spectrogram that the port makes at once."""
+BEFORE = 2 * HOP
+"""Samples of a block before the middle of its first frame; there are as many behind the last one's."""
+SAMPLES = BLOCK * HOP + 3 * HOP
+SPEAKERS = 4
+FRAMES_PER_SECOND = 12.5
 _NEMO = "nemo.collections.asr."
 
 
@@ -23,11 +34,27 @@ class Streaming:
     spkcache_update_period: int
     spkcache_len: int = 188
 
+    @property
+    def window(self) -> int:
+        """What the pre-encoder sees of the recording at a step."""
+        return self.chunk_left_context + self.chunk_len + self.chunk_right_context
 
-# As the port ships them.
+    @property
+    def frames(self) -> int:
+        """What the head sees at a step: cache, queue and window."""
+        return self.spkcache_len + self.fifo_len + self.window
+
+    @property
+    def popped(self) -> int:
+        """The most that moves from the queue to the cache at once."""
+        return self.fifo_len + self.chunk_len
+
+
+# As the port ships them; of Efficient only the chunk is known.
 DEFAULT = Streaming(6, 7, 1, 40, 31)
 NVIDIA_LOW = Streaming(6, 7, 1, 188, 144)
 NVIDIA_HIGH = Streaming(340, 40, 1, 40, 300)
+EFFICIENT = Streaming(25, 7, 1, 40, 31)
 # As upstream trains.
 UPSTREAM = Streaming(188, 1, 1, 0, 188)
 
@@ -104,7 +131,7 @@ def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
             "num_layers": 4,
             "hidden_size": HEAD_WIDTH,
             "inner_size": 4 * HEAD_WIDTH,
-            "num_attention_heads": 4,
+            "num_attention_heads": TRANSFORMER_HEADS,
             "attn_score_dropout": 0.1,
             "attn_layer_dropout": 0.1,
             "ffn_dropout": 0.1,

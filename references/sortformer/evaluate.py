@@ -11,18 +11,20 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from parity.diarization.der import Errors, errors
+from parity.diarization.turns import turns
 from references.sortformer import provenance, upstream
 from references.sortformer.bank import Bank, Contents, open_bank
-from references.sortformer.config import DEFAULT, NVIDIA_HIGH, NVIDIA_LOW, UPSTREAM, Streaming
-from references.sortformer.der import Errors, errors, total
-from references.sortformer.labels import SPEAKERS, Mask, ticks
+from references.sortformer.checkpoint import TRAINED
+from references.sortformer.config import DEFAULT, EFFICIENT, NVIDIA_HIGH, NVIDIA_LOW, SPEAKERS, UPSTREAM, Streaming
+from references.sortformer.labels import Mask, ticks
 from references.sortformer.meetings import Meeting, meeting
 
 HELD_OUT = Contents("held_out", speakers=56, utterances=14, seed=7)
@@ -31,10 +33,12 @@ MODES: dict[str, Streaming | None] = {
     "default": DEFAULT,
     "nvidia_low": NVIDIA_LOW,
     "nvidia_high": NVIDIA_HIGH,
+    "efficient": EFFICIENT,
     "upstream": UPSTREAM,
 }
 COLLARS = (0.0, 0.25)
 THRESHOLD = 0.5
+TICKS = 100.0
 
 
 def meetings(bank: Bank, each: int, seconds: float) -> Iterator[tuple[int, Meeting]]:
@@ -68,14 +72,15 @@ def evaluate(model: Any, bank: Bank, modes: list[str], each: int, seconds: float
         for mode in modes:
             heard = ticks(diarized(model, held.samples, MODES[mode]), len(held.active))
             for collar in COLLARS:
-                found[mode][collar].append((speakers, errors(held.active, heard, collar)))
+                ours, theirs = turns(held.active, TICKS), turns(heard, TICKS)
+                found[mode][collar].append((speakers, errors(ours, theirs, collar, len(heard) / TICKS)))
     return {mode: {str(collar): _summary(results) for collar, results in found[mode].items()} for mode in modes}
 
 
 def _summary(results: list[tuple[int, Errors]]) -> dict[str, Any]:
-    whole = total(one for _, one in results)
+    whole = _total(one for _, one in results)
     by_speakers = {
-        str(count): round(total(one for speakers, one in results if speakers == count).rate, 4)
+        str(count): round(_total(one for speakers, one in results if speakers == count).rate, 4)
         for count in sorted({speakers for speakers, _ in results})
     }
     return {
@@ -87,9 +92,13 @@ def _summary(results: list[tuple[int, Errors]]) -> dict[str, Any]:
     }
 
 
+def _total(every: Iterable[Errors]) -> Errors:
+    return sum(every, Errors(0.0, 0.0, 0.0, 0.0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m references.sortformer.evaluate", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, nargs="?", default=Path("references/sortformer/checkpoint.safetensors"))
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=TRAINED)
     parser.add_argument("--directory", type=Path, default=Path(".parity/sortformer"), help="for the bank")
     parser.add_argument("--modes", default="offline,default,nvidia_high", help=f"of {', '.join(MODES)}")
     parser.add_argument("--each", type=int, default=6, help="meetings for every number of speakers")

@@ -10,7 +10,8 @@ from scipy.signal import fftconvolve
 
 from references.sortformer import rooms
 from references.sortformer.bank import Bank
-from references.sortformer.labels import SPEAKERS, Mask
+from references.sortformer.config import SPEAKERS
+from references.sortformer.labels import Mask
 from references.sortformer.rooms import Floats
 from references.sortformer.speaking import RATE, TICK, activity
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.conformance import compare, random_data, watch
 
-_ABSENT = ("torchvision", "pandas", "requests")
+_ABSENT = ("torchvision", "requests")
 MACOS = (15, 6)
 _TESTING = "coremltools.converters.mil.testing_utils"
 _TORCH_TESTING = "coremltools.converters.mil.frontend.torch.test.testing_utils"

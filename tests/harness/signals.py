@@ -1,4 +1,4 @@
-"""Signals and faults for the tests of what compares: a voice, a pitch curve, durations, and how each goes wrong."""
+"""Signals for the tests of what compares, such as a voice, a pitch curve, durations, and how each goes wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from parity.metrics import Fault
 
 Array = NDArray[np.float64]
 RATE = 24_000
+FRAME_RATE = 12.5
 
 
 def voice(phases: int = 0, seconds: float = 1.0) -> Array:
@@ -32,9 +33,31 @@ def durations(tokens: int = 66) -> Array:
     return np.random.default_rng(6).uniform(1, 8, tokens)
 
 
+def activity() -> Array:
+    """How probably each of four speaks at each of 300 frames, rising and falling within five.
+
+    One is never heard; two speak one right after the other, then at once, then one of them nearly; the last is heard in
+    the second half alone.
+    """
+    speaks = np.full((300, 4), 0.05)
+    for speaker, begin, end in ((1, 5, 90), (2, 90, 120), (1, 120, 148), (2, 134, 175), (3, 185, 290), (1, 270, 280)):
+        speaks[begin:end, speaker] = 0.95
+    speaks[205:225, 2] = 0.49
+    rises = np.array([np.convolve(np.pad(curve, 2, "edge"), np.full(5, 0.2), "valid") for curve in speaks.T]).T
+    return np.asarray(rises + 0.005 * np.random.default_rng(8).uniform(-1, 1, rises.shape))
+
+
+def kept(calls: int = 20, slots: int = 24) -> Array:
+    """Which of ever more frames are kept, in order, behind one slot for each call to come that holds none."""
+    random = np.random.default_rng(9)
+    rows = [np.sort(random.choice(10 * call + 30, slots, replace=False)) for call in range(calls)]
+    return np.asarray([np.where(np.arange(slots) < calls - call, -1, row) for call, row in enumerate(rows)], np.float64)
+
+
 def faulty(reference: Array, fault: Fault) -> Array:
+    """Steps are along the last axis."""
     loudness = np.sqrt(np.square(reference).mean())
-    candidate = reference.copy()
+    candidate = np.array(reference, order="C")  # so that one value of it is found
     match fault:
         case "gain":
             return np.asarray(1.05 * reference)
@@ -53,5 +76,5 @@ def faulty(reference: Array, fault: Fault) -> Array:
         case "zeros":
             candidate[:] = 0
         case "spike":
-            candidate[..., reference.shape[-1] // 2 + 8] += 10 * loudness
+            candidate.reshape(-1, reference.shape[-1])[0, reference.shape[-1] // 2 + 8] += 10 * loudness
     return candidate

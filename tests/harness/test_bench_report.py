@@ -37,7 +37,7 @@ def test_a_bench_is_read_as_it_was_saved(tmp_path: Path) -> None:
         assert records.load(tmp_path) == bench
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 2}', '{"schema": 2, "id": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 3}', '{"schema": 3, "id": 3}'])
 def test_a_damaged_bench_is_refused_with_a_mend(tmp_path: Path, text: str) -> None:
     (tmp_path / records.NAME).write_text(text)
     with pytest.raises(BenchRecordError, match="delete it and run `pytest -m bench`"):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity import locked
 from parity.fingerprint import changed, digest, libraries, tree
 
 _LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -107,6 +108,17 @@ def test_libraries_are_told_by_the_installed_version() -> None:
 def test_a_library_that_is_not_installed_is_an_error_that_names_it() -> None:
     with pytest.raises(ValueError, match="no-such-library is not installed"):
         libraries("numpy", "no-such-library")
+
+
+def test_a_library_of_an_extra_that_is_not_installed_is_told_by_its_pin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locked, "LOCK", tmp_path / "requirements.lock")
+    extras = 'No_such.Library==1.5; extra == "heavy"\nnumpy==0.1; extra == "heavy"\n'
+    locked.LOCK.write_text(f"{extras}another-library==2.0\n")
+    assert libraries("no-such-library", "numpy") == {"no-such-library": "1.5", "numpy": np.__version__}
+    with pytest.raises(ValueError, match="another-library is not installed"):
+        libraries("another-library")
 
 
 def test_a_tree_is_told_by_the_names_and_contents_of_its_python_files(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_long_arrays_are_transformed_in_blocks_without_a_seam() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_short_arrays_are_measured_or_undefined_and_never_an_error(name: str, length: int) -> None:
     values = np.random.default_rng(length).standard_normal(length)
-    value = measure(name, values, values.copy(), RATE)
+    value = measure(name, values, values.copy(), RATE, np.array([[0, 0.01, 0]]))
     assert math.isnan(value) or value == pytest.approx(find(name).ideal, abs=1e-7)
 
 

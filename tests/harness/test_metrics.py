@@ -7,23 +7,40 @@ import math
 import numpy as np
 import pytest
 
+from parity.diarization.turns import turns
 from parity.metrics import FAULTS, METRICS, Fault, find, measure, metric
-from tests.harness.signals import RATE, Array, durations, faulty, pitch, voice
+from tests.harness.signals import FRAME_RATE, RATE, Array, activity, durations, faulty, kept, pitch, voice
 
 VOICE = voice()
-CURVES = {"f0_correlation": pitch(), "voicing_agreement": pitch(), "equal": durations(), "frames_equal": durations()}
+TURNS = turns(activity() > 0.5, FRAME_RATE)
+WITH_TURNS = ["der_delta", "der_delta_collar"]
+OF_TURNS = ["der", "der_collar", "missed", "false_alarm", "confusion", *WITH_TURNS]
+OF_SPEAKERS = [
+    *("argmax_agreement", "threshold_agreement", "speaker_overlap", "speaker_count", "overlap_frames"),
+    *OF_TURNS,
+]
+CURVES = {
+    **{"f0_correlation": pitch(), "voicing_agreement": pitch(), "equal": durations(), "frames_equal": durations()},
+    **{name: activity() for name in OF_SPEAKERS},
+    "frames_kept": kept(),
+}
+"""Their first axis is time."""
 PHASELESS = {(name, "phase") for name in CURVES}
 NOTICED = {"dB": 0.01, "rad": 0.01}
 """By unit, and 0.001 for those without: a change that a gate could be set on."""
-WITH_A_RATE = ["log_mel_distance", "mel_correlation", "high_band_power"]
+OF_HEARING = ["log_mel_distance", "mel_correlation", "high_band_power"]
 
 
 def signal(name: str) -> Array:
     return CURVES.get(name, VOICE)
 
 
+def measured(name: str, reference: np.ndarray, candidate: np.ndarray) -> float:
+    return measure(name, reference, candidate, FRAME_RATE if name in OF_TURNS else RATE, TURNS)
+
+
 def test_one_metric_per_file_is_registered() -> None:
-    assert len(METRICS) == 21
+    assert len(METRICS) == 34
     for name, found in METRICS.items():
         assert found.name == name
         assert found.measure.__module__ == f"parity.metrics.{name}"
@@ -33,7 +50,7 @@ def test_one_metric_per_file_is_registered() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_of_equal_arrays_is_its_ideal(name: str) -> None:
     reference = signal(name)
-    assert measure(name, reference, reference.copy(), RATE) == pytest.approx(METRICS[name].ideal, abs=1e-7)
+    assert measured(name, reference, reference.copy()) == pytest.approx(METRICS[name].ideal, abs=1e-7)
     assert METRICS[name].distance(METRICS[name].ideal) == 0
 
 
@@ -42,7 +59,7 @@ def test_a_metric_of_equal_arrays_is_its_ideal(name: str) -> None:
 )
 def test_a_metric_notices_every_fault_but_those_it_is_declared_blind_to(name: str, fault: Fault) -> None:
     found = find(name)
-    distance = found.distance(measure(name, signal(name), faulty(signal(name), fault), RATE))
+    distance = found.distance(measured(name, signal(name), faulty(signal(name).T, fault).T))
     noticed = math.isnan(distance) or distance > NOTICED.get(found.unit, 0.001)
     assert noticed == (fault not in found.blind_to), f"{name} of {fault}: {distance} away from ideal"
 
@@ -58,9 +75,9 @@ def test_one_value_that_is_not_finite_makes_any_metric_nan(name: str, poison: fl
     reference = signal(name)
     candidate = reference.copy()
     candidate[-1] = poison
-    assert math.isnan(measure(name, reference, candidate, RATE))
-    assert math.isnan(measure(name, candidate, reference, RATE))
-    assert math.isnan(measure(name, candidate, candidate, RATE))
+    assert math.isnan(measured(name, reference, candidate))
+    assert math.isnan(measured(name, candidate, reference))
+    assert math.isnan(measured(name, candidate, candidate))
     assert math.isnan(find(name).distance(math.nan))
 
 
@@ -71,9 +88,9 @@ def test_a_ratio_beyond_float64_is_nan() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_empty_arrays_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name}: the reference is empty, of shape \(0,\)"):
-        measure(name, np.zeros(0), np.zeros(0), RATE)
+        measured(name, np.zeros(0), np.zeros(0))
     with pytest.raises(ValueError, match=rf"{name}: the candidate is empty"):
-        measure(name, np.zeros(3), np.zeros((2, 0)), RATE)
+        measured(name, np.zeros(3), np.zeros((2, 0)))
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if name != "length_ratio"])
@@ -86,7 +103,7 @@ def test_arrays_of_different_shapes_are_refused(name: str) -> None:
 @pytest.mark.parametrize("values", [np.array(["a"]), np.array([1j]), np.array([None])])
 def test_what_is_not_a_real_number_is_refused(name: str, values: np.ndarray) -> None:
     with pytest.raises(ValueError, match="metrics compare real numbers"):
-        measure(name, values, values, RATE)
+        measured(name, values, values)
 
 
 def test_integers_that_float64_would_confuse_are_refused() -> None:
@@ -96,15 +113,27 @@ def test_integers_that_float64_would_confuse_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 0, -24_000, math.inf, math.nan])
-@pytest.mark.parametrize("name", WITH_A_RATE)
-def test_metrics_of_hearing_want_a_sample_rate(name: str, rate: float | None) -> None:
+@pytest.mark.parametrize("name", [*OF_HEARING, *OF_TURNS])
+def test_metrics_of_hearing_and_of_turns_want_a_rate(name: str, rate: float | None) -> None:
     assert find(name).needs_rate
     with pytest.raises(ValueError, match=f"{name} needs a sample rate above 0"):
-        measure(name, VOICE, VOICE, rate)
+        measure(name, VOICE, VOICE, rate, TURNS)
 
 
-def test_only_metrics_of_hearing_want_a_sample_rate() -> None:
-    assert sorted(name for name, found in METRICS.items() if found.needs_rate) == sorted(WITH_A_RATE)
+def test_only_metrics_of_hearing_and_of_turns_want_a_rate() -> None:
+    assert {name for name, found in METRICS.items() if found.needs_rate} == {*OF_HEARING, *OF_TURNS}
+
+
+@pytest.mark.parametrize("name", WITH_TURNS)
+def test_metrics_against_the_truth_want_who_really_speaks(name: str) -> None:
+    with pytest.raises(ValueError, match=rf'{name} needs to know who really speaks: the case needs an input "turns"'):
+        measure(name, activity(), activity(), FRAME_RATE)
+    with pytest.raises(ValueError, match=r"turns of the shape \(300, 4\): a row is beginning, end and speaker"):
+        measure(name, activity(), activity(), FRAME_RATE, activity())
+
+
+def test_only_metrics_against_the_truth_want_turns() -> None:
+    assert [name for name, found in METRICS.items() if found.needs_turns] == WITH_TURNS
 
 
 @pytest.mark.parametrize("name", ["cosine", "relative_l2", "rms_ratio", "gain_db", "max_relative", "dc_offset"])
@@ -113,7 +142,7 @@ def test_against_a_reference_of_zeros_no_ratio_is_defined(name: str, candidate: 
     assert math.isnan(measure(name, np.zeros(9), candidate))
 
 
-@pytest.mark.parametrize("name", [*WITH_A_RATE, "phase_error", "shift", "click", "f0_correlation"])
+@pytest.mark.parametrize("name", [*OF_HEARING, "phase_error", "shift", "click", "f0_correlation"])
 def test_silence_against_silence_has_no_phase_no_shift_and_no_sound(name: str) -> None:
     assert math.isnan(measure(name, np.zeros(9000), np.zeros(9000), RATE))
 
@@ -123,17 +152,17 @@ def test_silence_against_silence_has_no_phase_no_shift_and_no_sound(name: str) -
 def test_metrics_reckon_in_float64_whatever_they_are_given(name: str, dtype: type[np.number]) -> None:
     reference = (100 * signal(name)).astype(dtype)
     candidate = (90 * signal(name)).astype(dtype)
-    exact = measure(name, reference.astype(np.float64), candidate.astype(np.float64), RATE)
-    assert measure(name, reference, candidate, RATE) == exact
+    exact = measured(name, reference.astype(np.float64), candidate.astype(np.float64))
+    assert measured(name, reference, candidate) == exact
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics_leave_their_arguments_alone(name: str) -> None:
-    reference: Array = signal(name).reshape(2, -1).copy()
+    reference: Array = np.stack([signal(name), signal(name)])
     candidate: Array = -reference
     reference.setflags(write=False)
     candidate.setflags(write=False)
-    measure(name, reference, candidate, RATE)
+    measured(name, reference, candidate)
 
 
 def test_a_scalar_is_an_array_of_one() -> None:
@@ -149,7 +178,7 @@ def test_an_unknown_metric_is_answered_with_the_nearest_name(wrong: str, right: 
 
 
 def test_a_metric_nothing_like_any_other_is_answered_with_all_names() -> None:
-    with pytest.raises(ValueError, match="there are click, cosine, dc_offset"):
+    with pytest.raises(ValueError, match="there are argmax_agreement, click, confusion, cosine"):
         find("xyzzy")
 
 
@@ -173,6 +202,6 @@ def test_a_metric_says_what_it_measures() -> None:
 def test_scale_sensitive_metrics_are_those_that_notice_a_gain() -> None:
     blind = {name for name, found in METRICS.items() if not found.scale_sensitive}
     assert blind == {
-        "cosine", "dc_offset", "f0_correlation", "length_ratio", "margin_used", "mel_correlation", "phase_error",
-        "shift", "signs_equal", "voicing_agreement",
+        "argmax_agreement", "confusion", "cosine", "dc_offset", "f0_correlation", "length_ratio", "margin_used",
+        "mel_correlation", "missed", "phase_error", "shift", "signs_equal", "speaker_count", "voicing_agreement",
     }  # fmt: skip

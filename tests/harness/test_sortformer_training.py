@@ -17,8 +17,7 @@ import torch
 from parity.threads import threads
 from references.sortformer import labels, meetings, speaking, voices
 from references.sortformer.bank import Bank, Contents, open_bank
-from references.sortformer.der import Errors, errors, total
-from references.sortformer.labels import SPEAKERS, Mask
+from references.sortformer.config import SPEAKERS
 from references.sortformer.speaking import RATE, TICK
 from references.sortformer.train import RECIPES, Batches, Part, Recipe, train
 
@@ -40,11 +39,6 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
 def one_thread() -> Iterator[None]:
     with threads(1):
         yield
-
-
-def mask(*speakers: str) -> Mask:
-    """One string for each speaker, # where they speak, ten ticks to a letter."""
-    return np.array([[letter == "#" for letter in speaker for _ in range(10)] for speaker in speakers]).T
 
 
 @needs_espeak
@@ -145,44 +139,6 @@ def test_frames_and_ticks() -> None:
     active[13:20, 1] = True
     assert labels.frames(active).tolist() == [[True, False], [True, False], [False, True]]
     assert labels.ticks(labels.frames(active), 20)[:, 0].tolist() == [True] * 16 + [False] * 4
-    assert labels.rttm("m", active).splitlines()[0] == "SPEAKER m 1 0.04 0.08 <NA> <NA> s0 <NA> <NA>"
-
-
-def test_der_of_cases_worked_out_by_hand() -> None:
-    wanted = mask("####....", "....####")
-    assert errors(wanted, wanted[:, ::-1], 0.0) == Errors(80, 0, 0, 0)
-    assert errors(wanted, mask("###.....", "....####"), 0.0) == Errors(80, 10, 0, 0)
-    assert errors(wanted, mask("########", "........"), 0.0) == Errors(80, 0, 0, 40)
-    assert errors(wanted, mask("#####...", "....####"), 0.0) == Errors(80, 0, 10, 0)
-    # The collar takes 50 ms on either side of each of the four edges, of which two are the meeting's own.
-    assert errors(wanted, mask("#####...", "....####"), 0.05) == Errors(60, 0, 5, 0)
-    assert total([Errors(80, 10, 0, 0), Errors(20, 0, 5, 10)]).rate == 0.25
-
-
-def test_der_is_that_of_pyannote() -> None:
-    core = pytest.importorskip("pyannote.core", reason="pyannote.metrics is not installed: nothing to compare with")
-    metrics = pytest.importorskip("pyannote.metrics.diarization")
-    random = np.random.default_rng(0)
-
-    def annotation(active: Mask) -> object:
-        made = core.Annotation()
-        for speaker in range(active.shape[1]):
-            for begin, end in labels.turns(active[:, speaker]):
-                made[core.Segment(begin / 100, end / 100), speaker] = str(speaker)
-        return made
-
-    for collar in (0.0, 0.25):
-        for _ in range(5):
-            wanted, found = (np.repeat(random.random((10, 3)) < 0.4, 120, axis=0) for _ in range(2))
-            ours = errors(wanted, found, collar)
-            judge = metrics.DiarizationErrorRate(collar=2 * collar, skip_overlap=False)
-            theirs = judge(
-                annotation(wanted), annotation(found), uem=core.Timeline([core.Segment(0, 12)]), detailed=True
-            )
-            assert theirs["diarization error rate"] == pytest.approx(ours.rate, abs=1e-6)
-            assert 100 * theirs["missed detection"] == pytest.approx(ours.missed)
-            assert 100 * theirs["false alarm"] == pytest.approx(ours.false_alarm)
-            assert 100 * theirs["confusion"] == pytest.approx(ours.confusion)
 
 
 @needs_espeak

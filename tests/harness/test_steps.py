@@ -39,7 +39,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         bench = Workbench(system, weights, goldens, Built(system, weights, cache), milrun, known, cache)
         return [bench.run(check) for check in plan(system, system.reference.cases, [milrun])]
 
-    int8 = Variant("int8", "float16", quantize=True, spared=("out",))
+    int8 = Variant("int8", "float16", quantize=True, spared=("out",), compute_units="CPU_AND_NE")
     variants = (*small.stage().variants, Variant("held", "float16", holds=True), int8)
     clean = small.system(variants=variants)
     found = verdicts(clean, gates.Gates(()))

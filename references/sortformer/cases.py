@@ -1,0 +1,33 @@
+"""The meetings that goldens are recorded of: what is heard as FLAC, who speaks when as RTTM; see `make_cases`."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from parity.declarations import Case
+from parity.diarization import rttm
+from references.sortformer.speaking import RATE
+
+ROOM = Path(__file__).parent / "recordings"
+# Seconds that no block, chunk or frame ends with; the first is longer than NvidiaHigh's chunk.
+MEETINGS = {"quartet": (4, 30.03), "pair": (2, 20.05)}
+ABOUT = {"quartet": "four speakers, 30 s", "pair": "two speakers, 20 s"}
+
+
+def case(name: str) -> Case:
+    """Samples within ±1, and turns as rows of beginning, end (in seconds) and speaker, in the order of arrival."""
+    audio, turns = _read(name)
+    return Case(name, {"audio": audio.copy(), "turns": turns.copy()}, short=True, about=ABOUT[name])
+
+
+@cache
+def _read(name: str) -> tuple[np.ndarray, np.ndarray]:
+    import soundfile
+
+    samples, rate = soundfile.read(ROOM / f"{name}.flac", dtype="float32")
+    if rate != RATE:
+        raise ValueError(f"{name}.flac has {rate} samples a second, {RATE} are expected")
+    return samples, rttm.read(ROOM / f"{name}.rttm")[name]

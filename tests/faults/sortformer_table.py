@@ -1,0 +1,116 @@
+"""Which bug of a system that decides who speaks is planted where, and which gate has to catch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from converters.sortformer import SYSTEMS
+from converters.sortformer.glue import Glue
+from converters.sortformer.stages import FP16, PALETTIZED
+from parity.checks import SHIPS, Check
+from parity.declarations import Stage
+from tests.faults import sortformer_mutants as mutants
+from tests.faults.table import Fault, module, same
+
+SYSTEM = SYSTEMS[0]
+STREAMING = SYSTEM.chain.streaming  # type: ignore[attr-defined]
+CASE = "pair"
+
+
+def fault(name: str, stage: str, plant: Callable[[Stage], Stage], *caught_by: str, **more: Any) -> Fault:
+    variant = "fp16" if stage in ("head", "pipeline") else "fp32"
+    given = {"variant": variant, "system": SYSTEM.name, "case": CASE, "caught_by": caught_by, **more}
+    return Fault(name, stage, plant=plant, **given)
+
+
+def head(mutant: type[mutants.Head]) -> Callable[[Stage], Stage]:
+    return module(partial(mutant, frames=STREAMING.frames))
+
+
+FAULTS = (
+    fault("speakers' channels permuted", "head", head(mutants.PermutedHead), "relative_l2", "argmax_agreement", step=0),
+    fault("zeros taken for rows", "head", head(mutants.UnmaskedHead), "relative_l2", step=0),
+    fault("an input that is an output", "head", head(mutants.AliasedHead), "alias"),
+    fault(
+        "every probability a little lower",
+        "head",
+        head(mutants.TimidHead),
+        "rms_ratio",
+        "threshold_agreement",
+        unseen_by=("argmax_agreement", "cosine"),
+    ),
+    fault(
+        "zeros taken for a part of the chunk",
+        "pre_encoder",
+        module(partial(mutants.PaddedPreEncoder, streaming=STREAMING)),
+        "relative_l2",
+        step=0,
+    ),
+    fault("another window", "preprocessor", module(mutants.OtherWindow), "relative_l2", step=0),
+    fault("normalised over padding", "preprocessor", module(mutants.Normalized), "relative_l2", step=0),
+    fault("palettization that failed in silence", "head", same, "compression", variant=PALETTIZED.name, built_as=FP16),
+    fault(
+        "4 bits where 6 are said",
+        "head",
+        same,
+        "compression",
+        "relative_l2",
+        variant=PALETTIZED.name,
+        built_as=replace(PALETTIZED, palettize=4),
+    ),
+    fault(
+        "2 bits where 6 are said",
+        "head",
+        same,
+        "compression",
+        "relative_l2",
+        "threshold_agreement",
+        variant=PALETTIZED.name,
+        built_as=replace(PALETTIZED, palettize=2),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class GlueFault:
+    """A bug of the host; `spoils` is the first value that it makes wrong."""
+
+    name: str
+    glue: type[Glue]
+    spoils: str
+
+
+GLUE_FAULTS = (
+    GlueFault("a cache compressed by another score", mutants.Loud, "host.kept"),
+    GlueFault("a frame too many off the queue", mutants.Popping, "host.silent"),
+    GlueFault("a queue judged by old predictions", mutants.Remembering, "host.kept"),
+    GlueFault("no context to the left", mutants.Abrupt, "pre_encoder.chunk"),
+    GlueFault("a chunk that begins a frame late", mutants.Late, "host.activity"),
+    GlueFault("every window full", mutants.Full, "pre_encoder.chunk_lengths"),
+    GlueFault("a threshold of 0.45", mutants.Eager, "host.speaking"),
+)
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def collapsed(activity: np.ndarray) -> np.ndarray:
+    """The likeliest speaker of a step is the only one that it hears."""
+    loudest = activity.sum(axis=-2).argmax()
+    others = np.ones(activity.shape[-1], np.float32) * 0.3
+    others[loudest] = 1
+    return activity * others
+
+
+CHANGES: Mapping[str, tuple[Change, tuple[str, ...], tuple[str, ...]]] = {
+    "a model that collapses to one speaker": (collapsed, ("der", "confusion"), ()),
+    "every probability a little lower": (lambda activity: activity * np.float32(0.6), ("der", "missed"), ()),
+    "speech where none is": (lambda activity: np.maximum(activity, 0.51 * (activity > 0)), ("false_alarm",), ()),
+}
+"""What becomes of an artifact's probabilities; the gates of the whole meeting that have to see it."""
+
+CHAIN = Check(SYSTEM.name, "chain", SHIPS, CASE, "chained", "milrun", "declared")
