@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from parity import recorder, session
-from parity.checks import Check
+from parity.plan import Check
 from parity.recorder import SUITE
 from parity.suite import Options, Suite
 

@@ -9,11 +9,12 @@ from parity import convert, failing, structure
 from parity.artifacts import composed
 from parity.blame import blame_artifact, blame_module
 from parity.crossing import Crosser, cast, closing
-from parity.declarations import Stage, Variant
+from parity.declarations import HOST, Stage, Variant
 from parity.verdict import Blame, Finding, Verdict
 
 if TYPE_CHECKING:
-    from parity.checks import Check, Workbench
+    from parity.checks import Workbench
+    from parity.plan import Check
 
 CARRIED, CHAINED = "carried", "chained"
 
@@ -21,7 +22,8 @@ CARRIED, CHAINED = "carried", "chained"
 def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
     """Never raises: the failure itself is what has to be reported."""
     stage = first_failing(bench, check, verdict)
-    failures = [finding for finding in verdict.failures if finding.output.startswith(stage) or check.mode != CHAINED]
+    own = [finding for finding in verdict.failures if finding.output.split(".")[0] == stage or check.mode != CHAINED]
+    failures = own or list(verdict.failures)
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     try:
         if any(finding.gate == "runs" for finding in failures):
@@ -41,7 +43,8 @@ def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
     if glue:  # the glue's faults come in the order in which the host made them
         return glue.split(".", 1)[0]
     failing = {finding.output.split(".", 1)[0] for finding in verdict.failures}
-    return next((stage.name for stage in bench.system.stages if stage.name in failing), check.stage)
+    order = [*(stage.name for stage in bench.system.stages), HOST]
+    return next((name for name in order if name in failing), check.stage)
 
 
 def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
@@ -104,7 +107,7 @@ def _parts(bench: Workbench, check: Check, stage: Stage, variant: Variant) -> Bl
 
 
 def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: list[Finding]) -> Blame:
-    from parity.checks import Check, chain_sets
+    from parity.plan import Check, chain_sets
 
     output = outputs[0] if outputs else ""
     if glue:

@@ -1,9 +1,9 @@
-"""The checks: the traceable module against upstream, an artifact on golden inputs and its own state, and the chain."""
+"""How a check is made: the traceable module against upstream, an artifact on golden inputs, the chain as it ships."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,20 +17,19 @@ from parity import chain, contract, convert, evidence, metrics, runtimes, steps,
 from parity.artifacts import ArtifactError, Artifacts, pieces
 from parity.blaming import blame
 from parity.cache import Cache
-from parity.chain import Chain, Free, Golden, Rehearsal, decided
+from parity.chain import Chain, Free, Golden, Rehearsal
+from parity.comparing import PLAIN, compared, crossings, decisions, given
 from parity.convert import ConversionError
 from parity.crossing import Crosser, cast, closing, repeated
-from parity.declarations import HOST, Arrays, Case, ComputeUnits, Seam, Stage, System, Tensor, Variant
+from parity.declarations import HOST, Arrays, Case, ComputeUnits, Stage, System, Tensor, Variant
 from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
 from parity.gates import Gates, complete, judge
+from parity.plan import Check, chain_sets, users
 from parity.runtimes import Runtime, RuntimeFailure, Session
 from parity.threads import threads
-from parity.verdict import Finding, Mode, Verdict
+from parity.verdict import Finding, Verdict
 from parity.weights import Weights
-
-CHAIN, MODULE, SHIPS = "chain", "module", "ships"
-_MODULE_VARIANT = Variant(MODULE, "float32")
 
 
 class Goldens(Protocol):
@@ -39,83 +38,6 @@ class Goldens(Protocol):
     def load(self, case: Case) -> Golden: ...
 
     def identity(self, case: Case) -> str: ...
-
-
-@dataclass(frozen=True)
-class Check:
-    """One verdict to be had. The chain's `stage` is "chain" and its `variant` a set of variants, one for each stage."""
-
-    system: str
-    stage: str
-    variant: str
-    case: str
-    mode: Mode
-    runtime: str
-    numerics: str
-
-    @property
-    def id(self) -> str:
-        return self.verdict(()).id
-
-    def verdict(self, findings: Sequence[Finding]) -> Verdict:
-        return Verdict(
-            self.system, self.stage, self.variant, self.case, self.mode, self.runtime, self.numerics, tuple(findings)
-        )
-
-
-def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Runtime]) -> Iterator[Check]:
-    """Every check of a system: what a complete run has to give a verdict on."""
-    for case in cases:
-        for stage in system.stages:
-            yield Check(system.name, stage.name, MODULE, case.name, "module", "torch", "fp32")
-            for runtime in runtimes:
-                for variant in stage.variants:
-                    for mode in modes(stage):
-                        yield Check(
-                            system.name, stage.name, variant.name, case.name, mode, runtime.name, runtime.numerics
-                        )
-        for runtime in runtimes:
-            for chosen in chain_sets(system):
-                yield Check(system.name, CHAIN, chosen, case.name, "chained", runtime.name, runtime.numerics)
-
-
-def modes(stage: Stage) -> tuple[Mode, ...]:
-    """How each artifact of a stage is checked by itself."""
-    return ("forced", "carried") if stage.carries else ("forced",)
-
-
-def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
-    """What is chained: the variants that ship, and each other that every stage has which comes in more than one."""
-    sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
-    many = [stage for stage in system.stages if len(stage.variants) > 1]
-    for variant in many[0].variants if many else ():
-        if all(variant.name in {other.name for other in stage.variants} for stage in many):
-            found = {**sets[SHIPS], **{stage.name: stage.variant(variant.name) for stage in many}}
-            if found != sets[SHIPS]:
-                sets[variant.name] = found
-    return sets
-
-
-def tables(system: System) -> Iterator[tuple[str, str, str]]:
-    """Every (stage, variant, output) that needs gates."""
-    for stage in system.stages:
-        for variant in (MODULE, *(variant.name for variant in stage.variants)):
-            yield from ((stage.name, variant, output) for output in _gated(stage, (*stage.outputs, *stage.derived)))
-    for chosen in chain_sets(system):
-        for stage in system.stages:
-            outputs = _gated(stage, (*stage.outputs, *decided(stage)))
-            yield from ((CHAIN, chosen, f"{stage.name}.{output}") for output in outputs)
-        yield from ((CHAIN, chosen, f"{HOST}.{name}") for name in system.decisions)
-        yield from ((CHAIN, chosen, name) for name in _given(system))
-
-
-def _given(system: System) -> dict[str, Tensor]:
-    """The decisions that the user gets: they are also judged where nothing keeps the chain on upstream's path."""
-    return {name: tensor for name, tensor in system.decisions.items() if tensor.kind == "diarization"}
-
-
-def _gated(stage: Stage, outputs: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(stage.family(output) for output in outputs))
 
 
 @dataclass(frozen=True)
@@ -164,16 +86,24 @@ class Workbench:
 
     def parts(self, check: Check) -> dict[str, Any]:
         case = self.system.reference.case(check.case)
-        parts = {**self._common, "golden": self.goldens.identity(case), "mode": check.mode}
+        parts = {
+            **self._common,
+            "golden": self.goldens.identity(case),
+            "scope": self.system.scope,
+            "mode": check.mode,
+        }
         if check.mode == "module":
             stage = self.system.stage(check.stage)
+            parts["declared"] = _told({**stage.outputs, **stage.derived})
             return {**parts, "module": code(stage.module), "weights": dict(self.weights.identity)}
         if check.mode == "chained":
             chosen = chain_sets(self.system)[check.variant]
             parts["glue"] = digest(code(self.system.chain, self.system.tables))
             parts["weights"] = dict(self.weights.identity)
+            parts["declared"] = _told(self.system.decisions)
         else:
             stage = self.system.stage(check.stage)
+            parts["declared"] = _told(stage.derived)
             chosen = {stage.name: stage.variant(check.variant)}
         keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in chosen.items()}
         return {**parts, "artifacts": keys, "runtime": self._engine}
@@ -185,10 +115,15 @@ class Workbench:
                 code(
                     evidence.measure,
                     contract.check,
+                    compared,
+                    crossings,
                     convert.call,
                     convert.traceable,
                     steps.Track,
                     chain.Rehearsal,
+                    chain.Chain,
+                    chain.Free,
+                    Crosser,
                 )
             ),
             "metrics": tree(Path(metrics.__file__).parent),
@@ -223,17 +158,19 @@ class Workbench:
         seam = golden[stage.name]
         if check.mode == "module":
             module = self.module(stage)
-            yield from _compared(stage, _MODULE_VARIANT, seam, lambda given: convert.call(module, stage, given))
+            yield from compared(stage, PLAIN, seam, lambda given: convert.call(module, stage, given))
             return
         variant = stage.variant(check.variant)
+        if check.mode == "forced":
+            parts = pieces(self.system, self.artifacts, stage, variant)
+            found = list(structure.findings(self.artifacts.get(stage, variant).package, stage, variant, parts))
+            yield from found
+            if not all(finding.passed for finding in found if finding.output == structure.INTERFACE):
+                return  # it takes or gives other things than declared, and so can't be run
         with closing(self.session(stage, variant)) as session:
             cross = Crosser(stage, variant, session)
-            expected = self._expected(stage, variant)
-            yield from _compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
-            if check.mode == "forced":
-                parts = pieces(self.system, self.artifacts, stage, variant)
-                package = self.artifacts.get(stage, variant).package
-                yield from structure.findings(package, stage, variant, parts)
+            expected = given(stage, variant, self.runtime.numerics)
+            yield from compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
             if check.mode == "carried":
                 with closing(self.session(stage, variant)) as fresh:
                     yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
@@ -241,8 +178,14 @@ class Workbench:
     def _chained(self, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
         chosen, tables = chain_sets(self.system)[check.variant], self.tables(case)
         rehearsal = Rehearsal(self.system, golden, tables)
-        self.system.chain(rehearsal, case)
+        try:
+            self.system.chain(rehearsal, case)
+        except ValueError as error:
+            yield from rehearsal.findings()
+            yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
+            return
         yield from rehearsal.findings()
+        given_out = users(self.system)
         with ExitStack() as stack:
             loaded: dict[str, Crosser] = {}
 
@@ -253,42 +196,17 @@ class Workbench:
                     loaded[name] = Crosser(stage, chosen[name], session)
                 return loaded[name](inputs)
 
-            def given(name: str, inputs: Arrays) -> Arrays:
+            def told(name: str, inputs: Arrays) -> Arrays:
                 return cast(self.system.stage(name), chosen[name], inputs)
 
-            run = Chain(self.system, golden, tables, execute, given)
+            run = Chain(self.system, golden, tables, execute, told)
             self.system.chain(run, case)
-            free = Free(self.system, tables, execute, given)
-            if _given(self.system):
+            free = Free(self.system, tables, execute, told)
+            if given_out:
                 self.system.chain(free, case)
-        yield from self.crossings(run, chosen)
-        if _given(self.system):
-            yield self._decisions(free.own, golden, _given(self.system))
-
-    def crossings(self, run: Chain, chosen: Mapping[str, Variant]) -> Iterator[Comparison | Finding]:
-        """What there is to compare in a run of the chain."""
-        for stage in self.system.stages:
-            variant, prefix, golden = chosen[stage.name], f"{stage.name}.", run.golden[stage.name]
-            yield from (replace(found, output=prefix + found.output) for found in run.findings(stage))
-            if declared := decided(stage):
-                joined = steps.joined(stage, golden) if stage.stepped else declared
-                known = steps.truth(stage, golden) if stage.stepped else golden.inputs
-                truth = {name: known[name] for name in declared}
-                dtypes = {name: str(value.dtype) for name, value in truth.items()}
-                shapes = {name: joined[name] for name in declared}
-                yield Comparison(shapes, _MODULE_VARIANT, run.decisions(stage), truth, dtypes, prefix)
-            expected = self._expected(stage, variant)
-            yield _comparison(stage, variant, golden, run.outputs(stage), expected, prefix)
-        if self.system.decisions:
-            yield self._decisions(run.own, run.golden, self.system.decisions, f"{HOST}.")
-
-    def _decisions(self, made: Arrays, goldens: Golden, declared: Mapping[str, Tensor], prefix: str = "") -> Comparison:
-        """What the host decided beside the stages, against upstream's decisions and what is true of the recording."""
-        golden = goldens[HOST]
-        truth = {name: golden.outputs[name] for name in declared}
-        dtypes = {name: str(value.dtype) for name, value in truth.items()}
-        turns = golden.inputs.get("turns")
-        return Comparison(declared, _MODULE_VARIANT, made, truth, dtypes, prefix, turns)
+        yield from crossings(self.system, run, chosen, self.runtime.numerics)
+        if given_out:
+            yield decisions(free.own, golden, given_out)
 
     def tables(self, case: Case) -> Arrays:
         with threads(1):  # as goldens are recorded
@@ -309,47 +227,10 @@ class Workbench:
         artifact = self.artifacts.get(stage, variant)
         return self.runtime.load(artifact.package, self.compute_units or stage.units(variant))
 
-    def _expected(self, stage: Stage, variant: Variant) -> dict[str, str]:
-        """The dtypes that the runtime gives: milrun's fp32 numerics have no half precision."""
-        wide = self.runtime.numerics == "fp32"
-        return {
-            name: "float32" if wide and dtype == "float16" else dtype for name, dtype in _dtypes(stage, variant).items()
-        }
 
-
-def _compared(
-    stage: Stage,
-    variant: Variant,
-    golden: Seam,
-    cross: Callable[[Arrays], dict[str, np.ndarray]],
-    dtypes: Mapping[str, str] | None = None,
-    own: bool = False,
-) -> Iterator[Comparison | Finding]:
-    """Every recorded crossing of a stage, made by `cross`, as one comparison. `own` hands on what it carries itself."""
-    expected = dtypes or _dtypes(stage, variant)
-    if not stage.stepped:
-        yield _comparison(stage, variant, golden, cross(golden.inputs), expected)
-        return
-    track = steps.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
-    yield from track.findings()
-    yield _comparison(stage, variant, golden, track.outputs, expected)
-
-
-def _comparison(
-    stage: Stage, variant: Variant, golden: Seam, actual: Arrays, dtypes: Mapping[str, str], prefix: str = ""
-) -> Comparison:
-    if not stage.stepped:
-        return Comparison(stage.outputs, variant, actual, golden.outputs, dtypes, prefix)
-    chained = bool(prefix)
-    names = [*stage.outputs, *([] if chained else stage.derived)]
-    joined, truth = steps.joined(stage, golden), steps.truth(stage, golden)
-    wanted = {**{name: tensor.dtype for name, tensor in stage.derived.items()}, **dtypes}
-    declared = {name: joined[name] for name in names}
-    return Comparison(declared, variant, actual, {name: truth[name] for name in names}, wanted, prefix)
-
-
-def _dtypes(stage: Stage, variant: Variant) -> dict[str, str]:
-    return {name: tensor.dtype_in(variant) for name, tensor in stage.outputs.items()}
+def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:
+    """What decides which metrics compare the values."""
+    return {name: repr(tensor) for name, tensor in declared.items()}
 
 
 def _ungated(output: str) -> Finding:

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from parity import budgets, gates
 from parity.artifacts import Built
-from parity.checks import Check, Workbench, chain_sets, tables
+from parity.checks import Workbench
 from parity.declarations import Stage, System, Variant
 from parity.fingerprint import code, digest
+from parity.plan import Check, chain_sets, tables
 from parity.suite import Options, Suite
 from parity.survey import Parts, Survey, Surveyed
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from parity import prepare, report, session
-from parity.checks import Check
+from parity.plan import Check
 from parity.session import Errored, RunRecord, Skipped
 from parity.suite import Suite
 from parity.terminal import Progress, table

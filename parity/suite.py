@@ -16,13 +16,14 @@ from typing import Literal
 from parity import gates, report, session, unfinished
 from parity.artifacts import Built, Given, composed
 from parity.cache import Cache
-from parity.checks import Check, Goldens, Workbench, chain_sets, plan
+from parity.checks import Goldens, Workbench
 from parity.declarations import Case, ComputeUnits, Reference, System
 from parity.discovery import systems
 from parity.evidence import folder_of
 from parity.fingerprint import digest, libraries
 from parity.home import ROOT, STATE
 from parity.measurements import measurements
+from parity.plan import Check, chain_sets, plan
 from parity.ratchet import slack
 from parity.runtimes import Runtime, runtime
 from parity.scoped import Scoped

@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from parity.declarations import HOST, Run
-from references.sortformer.config import SPEAKERS, WIDTH, Streaming
+from references.sortformer.config import (
+    CERTAIN,
+    ENOUGH,
+    LATEST,
+    QUIET,
+    SILENT_PER_SPEAKER,
+    SPEAKERS,
+    STRONG,
+    WEAK,
+    WIDTH,
+    Streaming,
+)
 
 SILENCE, EMPTY = -1, -2
 """In place of a frame's number: the mean of all silence; nothing."""
-QUIET = 0.2
-SILENT_PER_SPEAKER = 3
-CERTAIN = 0.25
-LATEST = 0.05
-STRONG, WEAK, ENOUGH = 0.75, 1.5, 0.5
-"""Shares of a speaker's part of the cache: frames to keep by all means, frames to prefer, single speech to want."""
 
 
 @dataclass
@@ -86,19 +91,21 @@ class Memory:
         size = self.streaming.spkcache_len
         if len(candidates) > size:
             self.compressed = True
-            chosen = self.chosen(candidates.activity)
+            chosen = self.chosen(candidates.activity, size)
             numbers = np.where(chosen < 0, SILENCE, candidates.numbers[chosen]).astype(np.int32)
         else:
             numbers = candidates.numbers
         decided = self.run.decide(HOST, "kept", row(numbers, size)[None])[0]
         self.cache = self.gathered(candidates, decided[decided != EMPTY])
 
-    def chosen(self, activity: np.ndarray) -> np.ndarray:
-        return compress(activity, self.streaming.spkcache_len)
+    def chosen(self, activity: np.ndarray, size: int) -> np.ndarray:
+        return compress(activity, size)
 
     def gathered(self, candidates: Frames, numbers: np.ndarray) -> Frames:
         rows = {number: index for index, number in enumerate(candidates.numbers.tolist())}
         silent = numbers == SILENCE
+        if lost := [number for number in numbers[~silent].tolist() if number not in rows]:
+            raise ValueError(f"the cache is to keep frame {lost[0]}, which neither it nor what left the queue holds")
         # A row of silence that was kept before is silence as it is known now.
         where = np.array([0 if number == SILENCE else rows[number] for number in numbers.tolist()], np.int64)
         embeddings, activity = candidates.embeddings[where], candidates.activity[where]

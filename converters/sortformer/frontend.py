@@ -12,17 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from converters.sortformer.layers import State, conv2d, linear
+from references.sortformer.config import BEFORE, BLOCK, FEATURES, HOP, SAMPLES, SUBSAMPLING
 
-SAMPLE_RATE, HOP, WINDOW, FFT, MELS = 16_000, 160, 400, 512, 128
-BLOCK = 48
-"""Mel frames of a block."""
-LEAD = 2 * HOP
-"""Samples of a block before its first frame's centre."""
-MARGIN = 3 * HOP
+SAMPLE_RATE, WINDOW, FFT, MELS = 16_000, 400, 512, FEATURES
+MARGIN = SAMPLES - BLOCK * HOP
 """Samples of a block beyond one hop for each frame."""
 PREEMPHASIS = 0.97
 LOG_GUARD = 2.0**-24
-SUBSAMPLING = 8
 
 
 def mel_filters() -> Tensor:
@@ -64,12 +60,12 @@ class Preprocessor(nn.Module):
     def __init__(self, upstream: Any, frames: int = BLOCK) -> None:
         super().__init__()
         # Frame 0 sees samples from here on.
-        self.first = LEAD - WINDOW // 2
+        self.first = BEFORE - WINDOW // 2
         self.register_buffer("kernels", dft_kernels())
         self.register_buffer("filters", mel_filters())
         self.register_buffer("samples", torch.arange(self.first, HOP * frames + MARGIN, dtype=torch.int32))
         # A frame counts once all samples up to the next one's centre are there.
-        self.register_buffer("ends", LEAD + HOP * torch.arange(1, frames + 1, dtype=torch.int32))
+        self.register_buffer("ends", BEFORE + HOP * torch.arange(1, frames + 1, dtype=torch.int32))
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         emphasised = audio_signal[:, self.first :] - PREEMPHASIS * audio_signal[:, self.first - 1 : -1]

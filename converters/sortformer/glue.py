@@ -9,9 +9,7 @@ import numpy as np
 
 from converters.sortformer.cache import Frames, Memory
 from parity.declarations import HOST, Arrays, Case, Run
-from references.sortformer.config import BEFORE, BLOCK, FEATURES, HOP, SAMPLES, SUBSAMPLING, Streaming
-
-THRESHOLD = 0.5
+from references.sortformer.config import BEFORE, BLOCK, FEATURES, HOP, SAMPLES, SUBSAMPLING, THRESHOLD, Streaming
 
 
 @dataclass(frozen=True)

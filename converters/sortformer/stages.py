@@ -44,7 +44,7 @@ def system(title: str, scope: str, reference: Reference, streaming: Streaming) -
 
 def stages(streaming: Streaming) -> tuple[Stage, ...]:
     """Numbers stay in single precision between the graphs; within, the head computes in half."""
-    length = i32(1)
+    length = i32(1, kind="counter")
     window = f32(1, streaming.window, WIDTH)
     into = {
         "chunk": f32(1, streaming.window * SUBSAMPLING, FEATURES),

@@ -20,8 +20,8 @@ from parity.bench.subjects import BUNDLE, Subject, complete, loads, overall, pla
 from parity.bench.timing import Clock, Effort
 from parity.budget import DEVICE
 from parity.budgets import Budgets
-from parity.checks import CHAIN, SHIPS, Check
 from parity.declarations import System
+from parity.plan import CHAIN, SHIPS, Check
 from parity.suite import Suite
 
 LONGER = Effort(fewest=12, most=20, seconds=60.0)
@@ -157,7 +157,9 @@ class Bench:
         if subject.kind == "overall":
             return rulings.overall(subject, [stand.measured(case) for case in stand.cases], bounds)
         if subject.stage == BUNDLE:
-            return rulings.size(subject, sum(stand.megabytes(stage) for stage in stand.system.stages), bounds)
+            return rulings.size(
+                subject, sum(stand.megabytes(stage) for stage in stand.system.stages if not stage.aside), bounds
+            )
         stage = stand.system.stage(subject.stage)
         if subject.kind == "load":
             return rulings.load(subject, stand.cold[stage.name], bounds)

@@ -17,9 +17,11 @@ import numpy as np
 from parity import evidence
 from parity.bench.timing import Clock, in_turns, steadied
 from parity.chain import Chain, Golden
-from parity.checks import CHAIN, SHIPS, Workbench, chain_sets
+from parity.checks import Workbench
+from parity.comparing import crossings
 from parity.crossing import cast
 from parity.declarations import AUDIBLE, Arrays, Case, Dim, Stage, System, Variant
+from parity.plan import CHAIN, SHIPS, chain_sets
 from parity.verdict import Finding
 
 
@@ -159,7 +161,7 @@ class Scrutiny:
 
     def _judge(self, run: Chain) -> list[Finding]:
         system = self.bench.system
-        compared = list(self.bench.crossings(run, chain_sets(system)[SHIPS]))
+        compared = list(crossings(system, run, chain_sets(system)[SHIPS], self.bench.runtime.numerics))
         findings, values = evidence.measure(compared, system.reference.sample_rate)
         findings += self.bench.judged(CHAIN, SHIPS, values)
         if not findings:

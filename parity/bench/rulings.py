@@ -15,8 +15,8 @@ from parity.bench.subjects import Subject
 from parity.bench.timing import Timing
 from parity.budget import DEVICE, KINDS, PLACEMENT_KINDS, Budget, suggest
 from parity.budgets import Budgets, Profile
-from parity.checks import CHAIN
 from parity.declarations import System
+from parity.plan import CHAIN
 from parity.runtimes.placement import Placement
 from parity.schema import dotted
 from parity.verdict import Finding

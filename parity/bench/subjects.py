@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from parity.checks import CHAIN, SHIPS
 from parity.declarations import Case, System
+from parity.plan import CHAIN, SHIPS
 
 Kind = Literal["speed", "overall", "load", "size", "placement", "complete"]
 BUNDLE, ALL = "bundle", "all"

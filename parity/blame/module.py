@@ -65,6 +65,8 @@ class _Runs:
 
     def compared(self) -> list[tuple[Call, float, float]]:
         """Each call that both made, with how far apart what it was given was, and what it gave."""
+        if not self.names:
+            return []
         ours = calls(self.module, self.names, self.run)
         theirs = calls(self.upstream, self.upstream_names, self.record)
         times = {made.name: made.turn for made in ours}
@@ -100,7 +102,9 @@ def _like(made: Call, theirs: Sequence[Call], last: int) -> Call:
 
 
 def _shared(module: nn.Module, cut_from: nn.Module) -> Names:
-    """The submodules that were taken over from upstream, by their names there."""
+    """The submodules that were taken over from upstream, by their names there; none where only weights were."""
+    if not isinstance(cut_from, nn.Module):
+        return {}
     own = set(module.modules())
     return {part: name for name, part in cut_from.named_modules() if part in own and name}
 

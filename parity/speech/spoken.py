@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from parity.checks import Check, Workbench, chain_sets
+from parity.checks import Workbench
 from parity.declarations import AUDIBLE, Case, System
 from parity.discovery import systems
 from parity.evidence import folder_of
+from parity.plan import Check, chain_sets
 from parity.report import audio
 from parity.speech import margins, plugins
 from parity.speech.floor import Ruling

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from parity.artifacts import Artifact
 
 
+INTERFACE = "interface"
 GATES = ("alias", "manifest", "compression", "hazard", "parts")
 
 

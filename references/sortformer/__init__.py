@@ -17,8 +17,8 @@ from references.sortformer.speaking import RATE
 __all__ = ["SHIPPED", "V2", "V2_1"]
 
 SHIPPED = {"default": DEFAULT, "low": NVIDIA_LOW, "high": NVIDIA_HIGH, "efficient": EFFICIENT}
-# Nobody could fetch these files yet to see what they are, and no file has a digest like this: none is accepted.
-_UNSEEN = "no sha256 yet: enter the hub's in references/sortformer/__init__.py"
+# Nobody could fetch these files yet to see what they are, and what is declared has the trained model's width.
+_UNSEEN = "the published weights are not supported yet; the trained ones run everywhere"
 
 
 def _reference(version: str) -> Reference:

@@ -19,6 +19,13 @@ BEFORE = 2 * HOP
 SAMPLES = BLOCK * HOP + 3 * HOP
 SPEAKERS = 4
 FRAMES_PER_SECOND = 12.5
+THRESHOLD = 0.5
+SILENT_PER_SPEAKER = 3
+CERTAIN = 0.25
+LATEST = 0.05
+QUIET = 0.2
+STRONG, WEAK, ENOUGH = 0.75, 1.5, 0.5
+"""Shares of a speaker's part of the cache: frames to keep by all means, frames to prefer, single speech to want."""
 _NEMO = "nemo.collections.asr."
 
 
@@ -88,15 +95,15 @@ def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
             "fc_d_model": WIDTH,
             "tf_d_model": HEAD_WIDTH,
             **asdict(streaming),
-            "spkcache_sil_frames_per_spk": 3,
+            "spkcache_sil_frames_per_spk": SILENT_PER_SPEAKER,
             "scores_add_rnd": 0,
-            "pred_score_threshold": 0.25,
+            "pred_score_threshold": CERTAIN,
             "max_index": 99999,
-            "scores_boost_latest": 0.05,
-            "sil_threshold": 0.2,
-            "strong_boost_rate": 0.75,
-            "weak_boost_rate": 1.5,
-            "min_pos_scores_rate": 0.5,
+            "scores_boost_latest": LATEST,
+            "sil_threshold": QUIET,
+            "strong_boost_rate": STRONG,
+            "weak_boost_rate": WEAK,
+            "min_pos_scores_rate": ENOUGH,
             "causal_attn_rate": 0.5,
             "causal_attn_rc": 7,
         },

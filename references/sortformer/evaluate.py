@@ -23,7 +23,16 @@ from parity.diarization.turns import turns
 from references.sortformer import provenance, upstream
 from references.sortformer.bank import Bank, Contents, open_bank
 from references.sortformer.checkpoint import TRAINED
-from references.sortformer.config import DEFAULT, EFFICIENT, NVIDIA_HIGH, NVIDIA_LOW, SPEAKERS, UPSTREAM, Streaming
+from references.sortformer.config import (
+    DEFAULT,
+    EFFICIENT,
+    NVIDIA_HIGH,
+    NVIDIA_LOW,
+    SPEAKERS,
+    THRESHOLD,
+    UPSTREAM,
+    Streaming,
+)
 from references.sortformer.labels import Mask, ticks
 from references.sortformer.meetings import Meeting, meeting
 
@@ -37,7 +46,6 @@ MODES: dict[str, Streaming | None] = {
     "upstream": UPSTREAM,
 }
 COLLARS = (0.0, 0.25)
-THRESHOLD = 0.5
 TICKS = 100.0
 
 

@@ -23,8 +23,8 @@ from references.sortformer.speaking import RATE, TICK
 def write(bank_at: Path) -> None:
     bank = open_bank(HELD_OUT, bank_at)
     ROOM.mkdir(exist_ok=True)
-    for name, (speakers, seconds) in MEETINGS.items():
-        held = meeting(bank, [7, 20, speakers], seconds, speakers)
+    for name, (speakers, seconds, seed) in MEETINGS.items():
+        held = meeting(bank, [7, seed, speakers], seconds, speakers)
         soundfile.write(ROOM / f"{name}.flac", np.round(held.samples * 32767).astype(np.int16), RATE)
         rttm.write(ROOM / f"{name}.rttm", {name: turns(held.active, RATE / TICK)})
 

@@ -14,10 +14,9 @@ from parity.declarations import HOST, Case, Seam
 from parity.steps import Crossing, seam
 from references.sortformer import upstream
 from references.sortformer.checkpoint import Source
-from references.sortformer.config import BEFORE, BLOCK, HOP, SAMPLES, SUBSAMPLING, Streaming
+from references.sortformer.config import BEFORE, BLOCK, HOP, SAMPLES, SUBSAMPLING, THRESHOLD, Streaming
 from references.sortformer.taps import Array, Step, Taps
 
-THRESHOLD = 0.5
 SILENCE, EMPTY = -1, -2
 
 
@@ -125,6 +124,12 @@ def host(scope: str, streaming: Streaming, taps: Taps, probabilities: Array, cas
 
     Frames go by their number in the recording; a cache keeps some of them more than once.
     """
+    if not taps.popped:
+        raise ValueError(f"case {case.name}: it is over before {scope}'s queue is full; take a longer one")
+    if unheard := set(case.inputs["turns"][:, 2].astype(int)) - set(np.flatnonzero((probabilities > THRESHOLD).any(0))):
+        raise ValueError(
+            f"case {case.name}: nobody is heard as speaker {sorted(unheard)}, and nothing would judge them"
+        )
     held = np.zeros(0, np.int32)
     kept, silent, popped = [], [], 0
     for count, quiet, chosen in zip(taps.popped, taps.silent, taps.chosen, strict=True):

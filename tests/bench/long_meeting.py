@@ -17,10 +17,10 @@ import numpy as np
 
 from golden.store import open_store
 from parity.chain import Free
-from parity.checks import SHIPS, Check, chain_sets
 from parity.crossing import Crosser, cast
 from parity.declarations import Arrays
 from parity.diarization import der, rttm, turns
+from parity.plan import SHIPS, Check, chain_sets
 from parity.suite import Options, Suite
 from parity.threads import threads
 
@@ -94,7 +94,7 @@ def main() -> None:
     for collar in (0.0, 0.25):
         print(f"DER at collar {collar}: {der.errors(truth, hypothesis, collar, float(seconds))}")
     if given.rttm:
-        given.rttm.write_text(rttm.write({given.case: hypothesis}))
+        rttm.write(given.rttm, {given.case: hypothesis})
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any
 from converters.pocket_tts.glue import Glue
 from converters.pocket_tts.stages import INT8
 from converters.pocket_tts_2m import SYSTEM
-from parity.checks import Check
 from parity.declarations import Stage
+from parity.plan import Check
 from tests.faults import pocket_mutants as mutants
 from tests.faults.table import Fault, module, outputs, swapped
 

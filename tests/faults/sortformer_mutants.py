@@ -77,8 +77,7 @@ class Normalized(Preprocessor):
 class ByLoudness(Memory):
     """Keeps the likeliest frames of each speaker, though others may speak in them as well."""
 
-    def chosen(self, activity: np.ndarray) -> np.ndarray:
-        size = self.streaming.spkcache_len
+    def chosen(self, activity: np.ndarray, size: int) -> np.ndarray:
         best = np.sort(np.argsort(-activity.max(axis=1), kind="stable")[: size - 12])
         return np.concatenate([best, np.full(12, SILENCE)])
 
@@ -98,6 +97,31 @@ class Greedy(Memory):
 class Popping(Glue):
     def memory(self, run: Run) -> Memory:
         return Greedy(self.streaming, run)
+
+
+class Patient(Memory):
+    """Leaves a frame in the queue that has to go."""
+
+    def leaving(self, queued: int, new: int) -> int:
+        return super().leaving(queued, new) - 1
+
+
+class Holding(Glue):
+    def memory(self, run: Run) -> Memory:
+        return Patient(self.streaming, run)
+
+
+class Forgetful(Memory):
+    """Goes on judging the cache by each step's predictions, though it was compressed by earlier ones."""
+
+    def update(self, new: Frames, activity: np.ndarray) -> None:
+        self.compressed = False
+        super().update(new, activity)
+
+
+class Renewing(Glue):
+    def memory(self, run: Run) -> Memory:
+        return Forgetful(self.streaming, run)
 
 
 class Stale(Memory):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parity.checks import Check
 from parity.declarations import Stage, Variant
+from parity.plan import Check
 from parity.verdict import Mode
 from tests.faults import mutants
 

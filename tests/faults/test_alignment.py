@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from parity.cache import Cache
-from parity.checks import Check
 from parity.declarations import Case, Dim, Seam, real
+from parity.plan import Check
 from parity.suite import Suite
 from tests.faults import mutants
 from tests.faults.planting import Planted

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.cache import Cache
-from parity.checks import SHIPS, Check
+from parity.plan import SHIPS, Check
 from parity.suite import Suite
 from parity.threads import threads
 

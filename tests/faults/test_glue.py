@@ -11,8 +11,9 @@ import numpy as np
 
 from converters import kokoro
 from golden.store import Golden
-from parity.checks import Check, Workbench
+from parity.checks import Workbench
 from parity.declarations import Arrays, Case, Run, Seam
+from parity.plan import Check
 from parity.suite import Suite
 from parity.verdict import Verdict
 from tests.faults.parrot import parrot

@@ -18,9 +18,10 @@ from converters.pocket_tts_2m import SYSTEM
 from golden.store import Golden
 from parity import steps
 from parity.cache import Cache
-from parity.checks import Check, Workbench
+from parity.checks import Workbench
 from parity.crossing import Crosser, closing
 from parity.declarations import Case, Seam, Stage, Variant
+from parity.plan import Check
 from parity.runtimes import Session
 from parity.suite import Suite
 from parity.threads import threads

@@ -16,8 +16,9 @@ from torch import nn
 from parity import discovery, gates
 from parity.artifacts import Artifact
 from parity.bench.bench import Bench
-from parity.checks import Check, Workbench
+from parity.checks import Workbench
 from parity.declarations import Arrays, Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, f32, real
+from parity.plan import Check
 from parity.suite import Options, Suite
 
 RATE = 1_000

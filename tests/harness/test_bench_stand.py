@@ -10,7 +10,7 @@ import pytest
 
 from parity.bench.stand import Measured, Stand
 from parity.bench.timing import Effort
-from parity.checks import CHAIN
+from parity.plan import CHAIN
 from tests.harness.bench_system import World
 
 EFFORT = Effort(warm_up=1, fewest=5, most=6, seconds=0.0)

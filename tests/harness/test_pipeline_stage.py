@@ -19,10 +19,11 @@ import milrun
 from parity import suite
 from parity.artifacts import ArtifactError, Built, Given, pieces, told_by
 from parity.cache import Cache
-from parity.checks import Check, Workbench
+from parity.checks import Workbench
 from parity.convert import ConversionError, join
 from parity.declarations import Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, real
 from parity.gates import Gates
+from parity.plan import Check
 from parity.runtimes import runtime
 from parity.structure import findings
 from parity.suite import Options, Suite

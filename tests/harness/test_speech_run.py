@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from parity.cache import Cache
-from parity.checks import SHIPS, Check
 from parity.declarations import Case, Hub, Reference, Stage, System, Variant, f32
 from parity.evidence import KIND
+from parity.plan import SHIPS, Check
 from parity.speech import spoken
 from parity.speech.margins import load
 from parity.speech.sound import Samples, SpeechError

@@ -16,9 +16,10 @@ from parity import failing, gates, measurements, steps
 from parity.artifacts import Built
 from parity.cache import Cache
 from parity.calibrate import propose
-from parity.checks import Workbench, plan, tables
+from parity.checks import Workbench
 from parity.convert import ConversionError
 from parity.declarations import Arrays, Case, Run, Seam, Stage, System, Variant
+from parity.plan import plan, tables
 from parity.runtimes import runtime
 from parity.verdict import Mode, Verdict
 from parity.weights import choose

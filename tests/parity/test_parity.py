@@ -3,9 +3,9 @@
 import pytest
 
 from parity import gates, session
-from parity.checks import Check, tables
 from parity.declarations import System
 from parity.discovery import systems
+from parity.plan import Check, tables
 from parity.suite import Suite
 from parity.terminal import explain
 
