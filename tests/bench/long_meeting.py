@@ -26,6 +26,7 @@ from parity.threads import threads
 
 PIECE = 16_000
 REPORT = 300
+PARTS = ("missed", "false_alarm", "confusion")
 
 
 def resident() -> float:
@@ -76,10 +77,10 @@ def main() -> None:
 
     run = Free(system, {}, execute, lambda name, inputs: cast(system.stage(name), chosen[name], inputs))
     rate = system.decisions["speaking"].rate or 0.0
-    found, heard, said, began, most = [], 0, 0.0, time.perf_counter(), 0.0
+    spoken, heard, said, began, most = [], 0, 0.0, time.perf_counter(), 0.0
     with threads(1):
         for chunk in system.chain.diarized(run, pieces(case.inputs["audio"], seconds)):  # type: ignore[attr-defined]
-            found.append(chunk.astype(bool))
+            spoken.append(chunk.astype(bool))
             heard += len(chunk)
             most = max(most, resident())
             if heard / rate >= said:
@@ -87,12 +88,14 @@ def main() -> None:
                 print(f"{heard / rate / 60:5.1f} min heard, {resident():6.0f} MB, {took:6.1f} s", flush=True)
                 said += REPORT
     took = time.perf_counter() - began
-    mask = np.concatenate(found)
+    mask = np.concatenate(spoken)
     hypothesis = turns.turns(mask, rate)
     truth = repeated(case.inputs["turns"], len(case.inputs["audio"]) / system.reference.sample_rate, seconds)
     print(f"{seconds} s in {took:.1f} s: RTFx {seconds / took:.1f}; at most {most:.0f} MB")
     for collar in (0.0, 0.25):
-        print(f"DER at collar {collar}: {der.errors(truth, hypothesis, collar, float(seconds))}")
+        found = der.errors(truth, hypothesis, collar, float(seconds))
+        parts = ", ".join(f"{part} {found.share(getattr(found, part)):.1%}" for part in PARTS)
+        print(f"DER at collar {collar}: {found.rate:.1%} ({parts})")
     if given.rttm:
         rttm.write(given.rttm, {given.case: hypothesis})
 
