@@ -35,6 +35,8 @@ def fused_attention(
     """``softmax(query * key * scale + mask) * value``, the key transposed if so."""
     if not transpose_y:
         key = key.mT
+    if mask is not None and mask.dim() < 2:
+        mask = mask.expand(1, key.shape[-2])  # torch's kernel counts axes from the end
     same = query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
     # torch's kernel gives zeros where all of a row is masked with -inf. The program would give NaN, and must.
     if same and query.dim() > 2 and (mask is None or bool(mask.isfinite().all())):

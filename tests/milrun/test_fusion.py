@@ -59,6 +59,19 @@ def test_a_row_that_is_masked_altogether_stays_nan(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, _expected(inputs, True), atol=1e-5)
 
 
+def test_a_mask_of_one_axis_is_for_every_row(tmp_path: Path) -> None:
+    shapes = [*_SHAPES[:3], (7,)]
+    inputs = _INPUTS | {"m": np.array([0, 0, -9, 0, -9, 0, 0], np.float32)}
+
+    def body(q, k, v, m):  # type: ignore[no-untyped-def]
+        scores = mb.add(x=mb.mul(x=mb.matmul(x=q, y=k, transpose_y=True), y=np.float32(0.3)), y=m)
+        return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=v, name="y")
+
+    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, shapes)), numerics="fp32")
+    assert "fused_attention" in _op_types(model)
+    np.testing.assert_allclose(model.predict(inputs)["y"], _expected(inputs, True), atol=1e-5)
+
+
 def test_what_is_asked_for_in_between_is_kept(tmp_path: Path) -> None:
     model = milrun.load(_attention(tmp_path, shows_weights=True), numerics="fp32")
     assert "softmax" in _op_types(model)
