@@ -26,11 +26,14 @@ def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
     failures = own or list(verdict.failures)
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     try:
+        made = next((finding for finding in failures if finding.gate in structure.GATES), None)
+        if made:  # what it computes follows from what it is made of
+            return Blame(stage, made.output, "another package than declared", detail=made.message)
         if any(finding.gate == "runs" for finding in failures):
             return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
         if check.mode == CHAINED:
             return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
-        return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, verdict, outputs)
+        return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, outputs)
     except Exception as error:
         return Blame(stage, outputs[0] if outputs else "", "unknown", detail=f"no blame could be found: {error}")
 
@@ -68,12 +71,9 @@ def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     return found.placed(blamed)
 
 
-def _forced(bench: Workbench, check: Check, verdict: Verdict, outputs: list[str]) -> Blame:
+def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     stage = bench.system.stage(check.stage)
     variant = stage.variant(check.variant)
-    made = next((finding for finding in verdict.failures if finding.gate in structure.GATES), None)
-    if made:  # what it computes follows from what it is made of
-        return Blame(stage.name, made.output, "another package than declared", detail=made.message)
     if stage.parts:
         return _parts(bench, check, stage, variant)
     golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]

@@ -21,7 +21,7 @@ from parity.chain import Chain, Free, Golden, Rehearsal
 from parity.comparing import PLAIN, compared, crossings, decisions, given
 from parity.convert import ConversionError
 from parity.crossing import Crosser, cast, closing, repeated
-from parity.declarations import HOST, Arrays, Case, ComputeUnits, Stage, System, Tensor, Variant
+from parity.declarations import HOST, Arrays, Case, ComputeUnits, Seam, Stage, System, Tensor, Variant
 from parity.evidence import Comparison
 from parity.fingerprint import code, digest, libraries, tree
 from parity.gates import Gates, complete, judge
@@ -166,7 +166,8 @@ class Workbench:
             found = list(structure.findings(self.artifacts.get(stage, variant).package, stage, variant, parts))
             yield from found
             if not all(finding.passed for finding in found if finding.output == structure.INTERFACE):
-                return  # it takes or gives other things than declared, and so can't be run
+                yield from self._tried(stage, variant, seam)
+                return
         with closing(self.session(stage, variant)) as session:
             cross = Crosser(stage, variant, session)
             expected = given(stage, variant, self.runtime.numerics)
@@ -174,6 +175,15 @@ class Workbench:
             if check.mode == "carried":
                 with closing(self.session(stage, variant)) as fresh:
                     yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
+
+    def _tried(self, stage: Stage, variant: Variant, seam: Seam) -> Iterator[Comparison | Finding]:
+        """Of an artifact that takes or gives other things than declared: what it gives, if it runs at all."""
+        expected = given(stage, variant, self.runtime.numerics)
+        try:
+            with closing(self.session(stage, variant)) as session:
+                yield from list(compared(stage, variant, seam, Crosser(stage, variant, session), expected))
+        except (RuntimeFailure, ModelError, ValueError) as error:
+            yield Finding(stage.name, "runs", False, message=str(error))
 
     def _chained(self, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
         chosen, tables = chain_sets(self.system)[check.variant], self.tables(case)

@@ -42,7 +42,7 @@ FAULTS = (
     fault("a cache written one slot late", "flowlm_step", module(mutants.LateStep), "kept", "varies", step=0),
     fault("a cache that is never written", "flowlm_step", module(mutants.FrozenStep), "varies", step=0),
     fault("keys and values swapped", "flowlm_step", module(mutants.SwappedStep), "relative_l2", step=0),
-    fault("one layer's cache in half precision", "flowlm_step", halved("cache3_out"), "dtype", step=0),
+    fault("one layer's cache in half precision", "flowlm_step", halved("cache3_out"), "dtype", "manifest"),
     fault("held back, and never added", "mimi_decoder", module(mutants.DroppedMimi), "relative_l2", step=1),
     fault("a ring taken for a cache with an end", "mimi_decoder", module(mutants.EndingMimi), "relative_l2", step=5),
     fault("two layers' caches swapped", "flowlm_step", swapped("cache0_out", "cache1_out"), "kept", step=0),

@@ -144,7 +144,7 @@ def test_06_a_missing_output_fails_though_others_are_there(several: Project, tmp
     project.write(plural.CONVERTED, whole)
     run = checked(project, f"--artifacts={given}")
     assert not run.green
-    assert run.broken(forced("pair")) == {("second", "present")}
+    assert run.broken(forced("pair")) == {("second", "present"), ("interface", "manifest")}
     assert ("pair.second", "present") in run.broken("plural-chain-ships-hello")
 
 

@@ -21,7 +21,6 @@ from converters.sortformer.frontend import (
     BLOCK,
     FFT,
     HOP,
-    LEAD,
     MELS,
     PreEncoder,
     Preprocessor,
@@ -32,7 +31,7 @@ from converters.sortformer.head import Head, Pipeline
 from parity import convert
 from parity.declarations import Stage, Variant, i32, real
 from parity.declarations import Tensor as Declared
-from references.sortformer.config import DEFAULT, NVIDIA_HIGH, NVIDIA_LOW, Streaming
+from references.sortformer.config import BEFORE, DEFAULT, NVIDIA_HIGH, NVIDIA_LOW, Streaming
 
 CHECKPOINT = Path(__file__).parents[2] / "references/sortformer/checkpoint.safetensors"
 WIDTH, SPEAKERS = 128, 4
@@ -121,10 +120,10 @@ class TestPreprocessor:
         preprocessor = Preprocessor(None)
         size = HOP * (BLOCK + 3)
         # What lies behind the recording's end must not be looked at.
-        padded = torch.cat([torch.zeros(LEAD), audio, torch.full((size,), 7.0)])
+        padded = torch.cat([torch.zeros(BEFORE), audio, torch.full((size,), 7.0)])
         blocks = []
         for start in range(0, samples, HOP * BLOCK):
-            length = integer(min(LEAD + samples - start, size))
+            length = integer(min(BEFORE + samples - start, size))
             features, feature_lengths = preprocessor(padded[None, start : start + size], length)
             assert features.shape == (1, BLOCK, MELS)
             assert feature_lengths.dtype == torch.int32
@@ -133,7 +132,7 @@ class TestPreprocessor:
         assert difference(torch.cat(blocks), self.whole(audio)) < 2e-4
 
     @pytest.mark.parametrize(
-        ("length", "frames"), [(0, 0), (LEAD, 0), (LEAD + HOP - 1, 0), (LEAD + HOP, 1), (8159, 48), (8160, 48)]
+        ("length", "frames"), [(0, 0), (BEFORE, 0), (BEFORE + HOP - 1, 0), (BEFORE + HOP, 1), (8159, 48), (8160, 48)]
     )
     def test_a_frame_counts_once_its_hop_is_complete(self, length: int, frames: int):
         features, feature_lengths = Preprocessor(None)(torch.ones(1, 8160), integer(length))
@@ -327,10 +326,10 @@ class TestNemo:
         audio = torch.randn(1, samples, generator=torch.Generator().manual_seed(4)) * 0.1
         wanted, frames = nemo.process_signal(audio_signal=audio, audio_signal_length=torch.tensor([samples]))
         size = HOP * (BLOCK + 3)
-        padded = torch.cat([torch.zeros(1, LEAD), audio, torch.zeros(1, size)], 1)
+        padded = torch.cat([torch.zeros(1, BEFORE), audio, torch.zeros(1, size)], 1)
         blocks = []
         for start in range(0, samples, HOP * BLOCK):
-            length = integer(min(LEAD + samples - start, size))
+            length = integer(min(BEFORE + samples - start, size))
             features, feature_lengths = Preprocessor(None)(padded[:, start : start + size], length)
             blocks.append(features[:, : int(feature_lengths)])
         # Of which torch's own STFT in single precision is responsible for the greater part.
