@@ -100,7 +100,7 @@ class Workbench:
             chosen = chain_sets(self.system)[check.variant]
             parts["glue"] = digest(code(self.system.chain, self.system.tables))
             parts["weights"] = dict(self.weights.identity)
-            parts["declared"] = _told(self.system.decisions)
+            parts["declared"] = {**_told(self.system.decisions), "sums": ", ".join(self.system.sums)}
         else:
             stage = self.system.stage(check.stage)
             parts["declared"] = _told(stage.derived)

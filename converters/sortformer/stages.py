@@ -33,6 +33,7 @@ def system(title: str, scope: str, reference: Reference, streaming: Streaming) -
         Glue(streaming),
         title=title,
         scope=scope,
+        sums=("spkcache",),  # the mean of all silence
         decisions={
             "silent": i32(UPDATES, streaming.popped, kind="kept"),
             "kept": i32(UPDATES, streaming.spkcache_len, kind="kept"),
