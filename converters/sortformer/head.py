@@ -94,15 +94,6 @@ class Pipeline(nn.Module):
         self.pre_encoder = PreEncoder(upstream, streaming)
         self.head = Head(upstream, self.pre_encoder.rows)
 
-    def forward(
-        self,
-        chunk: Tensor,
-        chunk_lengths: Tensor,
-        spkcache: Tensor,
-        spkcache_lengths: Tensor,
-        fifo: Tensor,
-        fifo_lengths: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        embedded = self.pre_encoder(chunk, chunk_lengths, spkcache, spkcache_lengths, fifo, fifo_lengths)
-        found: tuple[Tensor, Tensor, Tensor] = self.head(*embedded)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found: tuple[Tensor, Tensor, Tensor] = self.head(*self.pre_encoder(*inputs))
         return found
