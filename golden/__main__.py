@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from golden.errors import GoldenError
@@ -37,10 +38,11 @@ def main(
         kept = Cache(ROOT.parent / ".parity") if cache is None else cache
         stores = []
         for name in _named(options.systems, known):
-            if options.weights == "hub" and len(discovery.checkpoints(name)) > 1:
-                raise ValueError(f"{name} was published more than once; fetch one and name it: --weights PATH")
-            weights = choose(known[name], options.weights, kept)
-            stores.append(GoldenStore(dressed(known[name], weights), root, kept, weights))
+            # What was published more than once is one truth with seeded weights, and several with those from the hub.
+            published = discovery.checkpoints(name) if options.weights == "hub" and references is None else []
+            for reference in [replace(known[name], checkpoint=hub) for hub in published] or [known[name]]:
+                weights = choose(reference, options.weights, kept)
+                stores.append(GoldenStore(dressed(reference, weights), root, kept, weights))
     except _TOLD as error:
         return _failed(error)
     return max([_done(store, options) for store in stores])

@@ -83,9 +83,11 @@ def size(root: Path) -> int:
 
 
 def tracked(root: Path) -> Iterator[Path]:
-    """The recorded files below golden/ that are meant for git: truth of weights that only a path names is not."""
+    """The files below golden/ that are meant for git: truth of other weights than the seeded ones is not, for whoever
+    has those can record it, and there would be too much of it."""
     for path in sorted(root.glob("*/**/*")):
         parts = path.relative_to(root).parts
-        local = OWN_JOURNAL in parts or "__pycache__" in parts or any(p.startswith("weights-path-") for p in parts)
+        other = any(part.startswith("weights-") for part in parts) and path.suffix != ".toml"
+        local = OWN_JOURNAL in parts or "__pycache__" in parts or other
         if not local and path.is_file():
             yield path

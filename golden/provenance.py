@@ -51,9 +51,4 @@ def summary(parts: Sequence[str]) -> str:
 def folder(root: Path, reference: Reference, weights: Weights) -> Path:
     """Where the truth of these weights lies: of the seeded ones in the system's own folder."""
     system = root / file_name("system", reference.name)
-    source = file_name("weights' source", weights.source)
-    if source == "seeded":
-        return system
-    if source == "hub":
-        return system / "weights-hub"
-    return system / f"weights-{source}-{fingerprint.digest(weights.identity)[:12]}"
+    return system / file_name("the folder of weights", weights.folder) if weights.folder else system

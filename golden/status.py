@@ -49,7 +49,8 @@ class Status:
         return bool(self.cases) and all(case.state == "fresh" for case in self.cases) and not self.faults
 
     def __str__(self) -> str:
-        lines = [f"{self.system}, {self.weights} weights: {len(self.cases)} cases, {_size(self.bytes)} in git"]
+        where = "in git" if self.weights == "seeded" else "on this machine"
+        lines = [f"{self.system}, {self.weights} weights: {len(self.cases)} cases, {_size(self.bytes)} {where}"]
         lines += [str(case) for case in self.cases]
         lines += [f"  {line}" for line in (*self.faults, *self.notes)]
         lines += [f"  mend: {mend}" for mend in dict.fromkeys(case.mend for case in self.cases if case.mend)]
@@ -59,10 +60,9 @@ class Status:
 def status(store: GoldenStore) -> Status:
     cases = tuple(_case(store, case) for case in store.reference.cases)
     notes = ("an unfinished refresh left recordings: refresh again to go on with it",) if store.journal.waiting else ()
-    source = store.weights.source
     held = (path for path in _own(store.folder) if path.name == lock.NAME or path.suffix == files.SUFFIX)
     size = sum(path.stat().st_size for path in held)
-    return Status(store.reference.name, source, cases, tuple(strays(store)), notes, size)
+    return Status(store.reference.name, str(store.weights), cases, tuple(strays(store)), notes, size)
 
 
 def verify(store: GoldenStore, say: Say = print) -> tuple[Report, list[str]]:

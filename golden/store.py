@@ -82,13 +82,13 @@ class GoldenStore:
 
     @property
     def whole(self) -> bool:
-        """Whether git keeps every tensor, because few can record them again."""
-        return bool(self.reference.extra)
+        """Whether the lock's tensors are all kept, because few can record them again."""
+        return bool(self.reference.extra) and self.weights.source == "seeded"
 
     @property
     def absent(self) -> list[str]:
         """What recording wants of the lock's extras and this machine does not have."""
-        return [name for name in self.reference.packages if not locked.installed(name)] if self.whole else []
+        return [name for name in self.reference.packages if not locked.installed(name)] if self.reference.extra else []
 
     def load(self, case: Case) -> Golden:
         if case.name not in self._loaded:

@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from parity import merge, session
+from parity.bounds import GATES, ROOM
 from parity.cache import Cache
 from parity.calibrate import CalibrationError, calibrate
 from parity.discovery import systems
@@ -18,6 +19,7 @@ from parity.measurements import measurements
 from parity.report import gate as report
 from parity.revision import RevisionError
 from parity.session import RunRecord, SessionError
+from parity.weights import choose
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +98,8 @@ def _calibrate(options: argparse.Namespace) -> int:
         for measured in measurements(record.verdicts, system, Cache(ROOT / STATE))
         if not options.stages or measured.stage in options.stages
     ]
-    path = ROOT / "golden" / options.system / "gates.toml"
+    weights = choose(system.reference, record.weights, Cache(ROOT / STATE))
+    path = ROOT / ROOM / options.system / weights.folder / GATES
     for line in calibrate(found, path, options.reason):
         print(line)
     return 0

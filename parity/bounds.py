@@ -17,7 +17,8 @@ GATES, BUDGETS = "gates.toml", "budgets.toml"
 
 @dataclass(frozen=True)
 class Bounds:
-    """Gates and budgets by system; `reasons` has each retirement that is declared, by its full name."""
+    """Gates and budgets by system, those of other weights than the seeded ones by "system/weights"; `reasons` has each
+    retirement that is declared, by its full name."""
 
     gates: Mapping[str, Gates] = field(default_factory=dict)
     budgets: Mapping[str, Budgets] = field(default_factory=dict)
@@ -30,7 +31,7 @@ def of_commit(root: Path, commit: str) -> Bounds:
 
 
 def of_tree(root: Path) -> Bounds:
-    paths = [*root.glob(f"{ROOM}/*/*.toml"), *root.glob(f"{ROOM}/*.toml")]
+    paths = root.glob(f"{ROOM}/**/*.toml")
     return _parsed({path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}, "")
 
 
@@ -57,11 +58,12 @@ def _parsed(texts: Mapping[str, str], commit: str) -> Bounds:
     for path, text in sorted(texts.items()):
         place = f"{commit}:{path}" if commit else path
         match PurePosixPath(path).parts:
-            case (_, system, name) if name == GATES:
+            case (_, *room, name) if name == GATES:
+                system = "/".join(room)
                 found_gates[system] = gates.parse(text, place)
                 reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
-            case (_, system, name) if name == BUDGETS:
-                found_budgets[system] = budgets.parse(text, place)
+            case (_, *room, name) if name == BUDGETS:
+                found_budgets["/".join(room)] = budgets.parse(text, place)
             case (_, name) if name == retired.FILE:
                 reasons |= retired.parse(text, place)
     return Bounds(found_gates, found_budgets, reasons)

@@ -272,7 +272,8 @@ class System:
     Several systems may share one reference, which then yields the seams of each as "scope.stage"; what has no scope
     belongs to all. Such a system has a `title` of its own. `decisions` are what the host glue decides, or gives to the
     user, beside the stages: outputs of the seam HOST, call after call along a new first axis. `sums` names the inputs
-    in which the host adds up values: they equal upstream's to rounding, and all others to the bit.
+    in which the host adds up values: they equal upstream's to rounding, and all others to the bit. Where checkpoints
+    come in several sizes, `sized` gives the same system in those of one; as it is declared it has the seeded one's.
     """
 
     reference: Reference
@@ -283,6 +284,7 @@ class System:
     scope: str = ""
     decisions: Mapping[str, Tensor] = field(default_factory=dict)
     sums: tuple[str, ...] = ()
+    sized: Callable[[Path], System] | None = None
 
     @property
     def name(self) -> str:

@@ -44,9 +44,10 @@ def references() -> dict[str, Reference]:
     return found
 
 
-def checkpoints(reference: str) -> set[Hub]:
-    """What was published of a reference."""
-    return {system.reference.checkpoint for system in systems().values() if system.reference.name == reference}
+def checkpoints(reference: str) -> list[Hub]:
+    """What was published of a reference, each once."""
+    found = (system.reference.checkpoint for system in systems().values() if system.reference.name == reference)
+    return list(dict.fromkeys(found))
 
 
 def _declared(module: ModuleType) -> tuple[System, ...]:

@@ -16,7 +16,7 @@ from parity.artifacts import Built
 from parity.cache import Cache
 from parity.discovery import systems
 from parity.terminal import Progress
-from parity.weights import choose
+from parity.weights import choose, fitted
 
 Needs = tuple[str, str, str]
 
@@ -58,8 +58,10 @@ def _build(need: Needs, weights: str, root: Path) -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # what upstream packages do with deprecated parts of torch
     name, stage, variant = need
-    system = systems()[name]
     if (name, weights) not in _benches:
+        system = systems()[name]
         cache = Cache(root)
-        _benches[name, weights] = Built(system, choose(system.reference, weights, cache), cache)
-    _benches[name, weights].get(system.stage(stage), system.stage(stage).variant(variant))
+        chosen = choose(system.reference, weights, cache)
+        _benches[name, weights] = Built(fitted(system, chosen), chosen, cache)
+    built = _benches[name, weights]
+    built.get(built.system.stage(stage), built.system.stage(stage).variant(variant))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 
 from parity import gates, report, session, unfinished
 from parity.artifacts import Built, Given, composed
+from parity.bounds import GATES, ROOM
 from parity.cache import Cache
 from parity.checks import Goldens, Workbench
 from parity.declarations import Case, ComputeUnits, Reference, System
@@ -29,7 +30,7 @@ from parity.runtimes import Runtime, runtime
 from parity.scoped import Scoped
 from parity.session import Errored, RunRecord, Skipped
 from parity.verdict import Verdict
-from parity.weights import Weights, choose, dressed
+from parity.weights import Weights, choose, fitted
 
 OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
 
@@ -60,6 +61,7 @@ class Suite:
         self._clock = time.monotonic()
         self._benches: dict[tuple[str, str], Workbench] = {}
         self._stores: dict[str, Goldens] = {}
+        self._weights: dict[str, Weights] = {}
 
     @cached_property
     def runtimes(self) -> list[Runtime]:
@@ -105,8 +107,8 @@ class Suite:
         return self._benches[key]
 
     def _bench(self, system: System, chosen: Runtime) -> Workbench:
-        weights = choose(system.reference, self.options.weights, self.cache)
-        system = replace(system, reference=dressed(system.reference, weights))
+        weights = self.weights(system)
+        system = fitted(system, weights)
         folder = Path(self.options.artifacts) if self.options.artifacts else None
         return Workbench(
             system,
@@ -128,8 +130,19 @@ class Suite:
 
     def gates(self, system: System) -> gates.Gates:
         """The gates of a system; a new system has none yet, and then every output fails as ungated."""
-        path = self.root / "golden" / system.name / "gates.toml"
+        path = self.bounds(system, GATES)
         return gates.load(path) if path.exists() else gates.Gates(())
+
+    def weights(self, system: System) -> Weights:
+        if system.name not in self._weights:
+            self._weights[system.name] = choose(system.reference, self.options.weights, self.cache)
+        return self._weights[system.name]
+
+    def bounds(self, system: System, name: str) -> Path:
+        """Where the bounds lie that hold under the chosen weights: their own, or else those of the seeded ones."""
+        room = self.root / ROOM / system.name
+        own = room / self.weights(system).folder / name
+        return own if own.exists() else room / name
 
     def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
         """The artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
@@ -147,11 +160,10 @@ class Suite:
             needed.update({(name, part.name, own.name): None for part, own in parts})
         missing = []
         for name, stage_name, variant_name in needed:
-            system = systems()[name]
-            stage = system.stage(stage_name)
+            bench = self.workbench(Check(name, stage_name, variant_name, "", "forced", "", self.options.numerics[0]))
+            stage = bench.system.stage(stage_name)
             variant = stage.variant(variant_name)
-            check = Check(name, stage_name, variant_name, "", "forced", "", self.options.numerics[0])
-            if not self.workbench(check).artifacts.ready(stage, variant):
+            if not bench.artifacts.ready(stage, variant):
                 order = bool(stage.parts), not variant.palettize  # what takes long first, pipelines when they can be
                 missing.append((order, (name, stage_name, variant_name)))
         return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.cache import Cache
-from parity.declarations import Hub, Reference
+from parity.declarations import Hub, Reference, System
 from parity.fingerprint import code, digest, libraries
 
 _FILE = "checkpoint.pth"
@@ -31,6 +31,24 @@ class Weights:
     def checkpoint(self) -> Path:
         """The file, made or fetched when it is first wanted."""
         return self.find()
+
+    @property
+    def folder(self) -> str:
+        """Where, in the room of a system, the truth and the bounds of these weights lie; of the seeded ones, in itself.
+
+        Of published weights the name says which, but not which revision: a newer one makes the old truth stale.
+        """
+        if self.source == "seeded":
+            return ""
+        if self.source == "path":
+            return f"weights-path-{digest(self.identity)[:12]}"
+        # Often a repository is called as the file in it.
+        names = (self.identity.get("repository", "").rpartition("/")[2], Path(self.identity.get("file", "")).stem)
+        words = dict.fromkeys("-".join(re.findall("[a-z0-9_]+", name.lower())) for name in names)
+        return "-".join(["weights", self.source, *filter(None, words)])
+
+    def __str__(self) -> str:
+        return " ".join([self.source, *filter(None, map(self.identity.get, ("repository", "file")))])
 
 
 def choose(reference: Reference, option: str, cache: Cache) -> Weights:
@@ -60,6 +78,12 @@ def _seeded(reference: Reference, cache: Cache) -> Weights:
     )
 
 
+def fitted(system: System, weights: Weights) -> System:
+    """The system as it is under these weights: in the sizes of a checkpoint that is not the seeded one."""
+    sized = system.sized(weights.checkpoint()) if system.sized and weights.source != "seeded" else system
+    return replace(sized, reference=dressed(system.reference, weights))
+
+
 def dressed(reference: Reference, weights: Weights) -> Reference:
     """The reference with its cases as they are under these weights: published ones go with published voices."""
     if weights.source != "hub" or not reference.published:
@@ -70,7 +94,8 @@ def dressed(reference: Reference, weights: Weights) -> Reference:
 
 def _published(reference: Reference) -> Weights:
     hub = reference.checkpoint
-    identity = {"source": "hub", "repository": hub.repository, "revision": hub.revision, "sha256": hub.sha256}
+    names = {"repository": hub.repository, "file": hub.filename}
+    identity = {"source": "hub", **names, "revision": hub.revision, "sha256": hub.sha256}
     return Weights("hub", identity, lambda: fetched(hub))
 
 

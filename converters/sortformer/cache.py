@@ -4,7 +4,7 @@ apart. Frames go by their number in the recording."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from references.sortformer.config import (
     SPEAKERS,
     STRONG,
     WEAK,
-    WIDTH,
     Streaming,
 )
 
@@ -30,9 +29,9 @@ SILENCE, EMPTY = -1, -2
 class Frames:
     """Rows that belong together: numbers, embeddings, and the probabilities of each speaker."""
 
-    numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    embeddings: np.ndarray = field(default_factory=lambda: np.zeros((0, WIDTH), np.float32))
-    activity: np.ndarray = field(default_factory=lambda: np.zeros((0, SPEAKERS), np.float32))
+    numbers: np.ndarray
+    embeddings: np.ndarray
+    activity: np.ndarray
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -48,13 +47,17 @@ class Frames:
         )
 
 
+def none(width: int) -> Frames:
+    return Frames(np.zeros(0, np.int32), np.zeros((0, width), np.float32), np.zeros((0, SPEAKERS), np.float32))
+
+
 class Memory:
     """Cache and queue of one recording. `decide` states which frames are silence and which the cache keeps."""
 
-    def __init__(self, streaming: Streaming, run: Run) -> None:
+    def __init__(self, streaming: Streaming, run: Run, width: int) -> None:
         self.streaming, self.run = streaming, run
-        self.cache, self.queue = Frames(), Frames()
-        self.silence = np.zeros(WIDTH, np.float32)
+        self.cache, self.queue = none(width), none(width)
+        self.silence = np.zeros(width, np.float32)
         self.silences = 0
         self.compressed = False
 

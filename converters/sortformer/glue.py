@@ -26,6 +26,7 @@ class Glue:
     """Diarizes a case. Memory is bounded, however long the recording is."""
 
     streaming: Streaming
+    width: int
 
     def __call__(self, run: Run, case: Case) -> None:
         for _ in self.diarized(run, [case.inputs["audio"]]):
@@ -46,7 +47,7 @@ class Glue:
             yield run.decide(HOST, "speaking", self.speaking(new.activity))
 
     def memory(self, run: Run) -> Memory:
-        return Memory(self.streaming, run)
+        return Memory(self.streaming, run, self.width)
 
     def features(self, run: Run, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The spectrogram, in rows of frames, as it becomes known."""

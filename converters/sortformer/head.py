@@ -61,7 +61,7 @@ class Head(nn.Module):
         self.conformer = Conformer(state, frames)
         self.projection = linear(state, "sortformer_modules.encoder_proj")
         self.layers = nn.ModuleList(
-            TransformerLayer(state, f"{name}.{i}", upstream.transformer_heads) for i in range(depth(state, name))
+            TransformerLayer(state, f"{name}.{i}", upstream.sizes.transformer_heads) for i in range(depth(state, name))
         )
         self.hidden = linear(state, "sortformer_modules.first_hidden_to_hidden")
         self.speakers = linear(state, "sortformer_modules.single_hidden_to_spks")

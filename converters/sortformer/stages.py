@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from converters.sortformer.frontend import PreEncoder, Preprocessor
 from converters.sortformer.glue import Glue
 from converters.sortformer.head import Head, Pipeline
 from parity.declarations import Dim, Reference, Stage, System, Tensor, Variant, f32, i32
+from references.sortformer.checkpoint import Source
 from references.sortformer.config import (
     BLOCK,
     FEATURES,
     FRAMES_PER_SECOND,
     SAMPLES,
+    SMALL,
     SPEAKERS,
     SUBSAMPLING,
-    WIDTH,
     Streaming,
 )
 
@@ -26,13 +28,19 @@ INT8 = Variant("fp16-int8", "float16", quantize=True, compute_units="CPU_AND_NE"
 FRAMES, UPDATES = Dim("frames", 1, 1_000_000), Dim("updates", 1, 1_000_000)
 
 
-def system(title: str, scope: str, reference: Reference, streaming: Streaming) -> System:
+def system(title: str, scope: str, reference: Reference, streaming: Streaming, width: int = SMALL.width) -> System:
+    """`width` is how many numbers an embedding has: that of the trained model, unless a checkpoint has another."""
+
+    def sized(checkpoint: Path) -> System:
+        return system(title, scope, reference, streaming, Source(checkpoint).sizes.width)
+
     return System(
         reference,
-        stages(streaming),
-        Glue(streaming),
+        stages(streaming, width),
+        Glue(streaming, width),
         title=title,
         scope=scope,
+        sized=sized,
         sums=("spkcache",),  # the mean of all silence
         decisions={
             "silent": i32(UPDATES, streaming.popped, kind="kept"),
@@ -43,20 +51,20 @@ def system(title: str, scope: str, reference: Reference, streaming: Streaming) -
     )
 
 
-def stages(streaming: Streaming) -> tuple[Stage, ...]:
+def stages(streaming: Streaming, width: int) -> tuple[Stage, ...]:
     """Numbers stay in single precision between the graphs; within, the head computes in half."""
     length = i32(1, kind="counter")
-    window = f32(1, streaming.window, WIDTH)
+    window = f32(1, streaming.window, width)
     into = {
         "chunk": f32(1, streaming.window * SUBSAMPLING, FEATURES),
         "chunk_lengths": length,
-        "spkcache": f32(1, streaming.spkcache_len, WIDTH),
+        "spkcache": f32(1, streaming.spkcache_len, width),
         "spkcache_lengths": length,
-        "fifo": f32(1, streaming.fifo_len, WIDTH),
+        "fifo": f32(1, streaming.fifo_len, width),
         "fifo_lengths": length,
     }
     between = {
-        "pre_encoder_embs": f32(1, streaming.frames, WIDTH),
+        "pre_encoder_embs": f32(1, streaming.frames, width),
         "pre_encoder_lengths": length,
         "chunk_pre_encoder_embs": window,
         "chunk_pre_encoder_lengths": length,

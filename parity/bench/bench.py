@@ -18,6 +18,7 @@ from parity.bench.rulings import Bounds, Ruling, Suggestion
 from parity.bench.stand import Measured, Stand
 from parity.bench.subjects import BUNDLE, Subject, complete, loads, overall, placements, sizes, speeds
 from parity.bench.timing import Clock, Effort
+from parity.bounds import BUDGETS, ROOM
 from parity.budget import DEVICE
 from parity.budgets import Budgets
 from parity.declarations import System
@@ -84,7 +85,7 @@ class Bench:
     def bounds(self, system: str) -> Bounds:
         if system not in self._bounds:
             folder = self.folder(system)
-            path = folder / "budgets.toml"
+            path = self.suite.bounds(self.suite.systems()[system], BUDGETS)
             known = budgets.load(path) if path.exists() else Budgets((), ())
             this = self.machine
             profile = known.here(str(this["system"]), str(this["model"]), str(this["runtime"]))
@@ -100,7 +101,8 @@ class Bench:
         return self._bounds[system]
 
     def folder(self, system: str) -> Path:
-        return self.suite.root / "golden" / system
+        """Where the baselines of the chosen weights lie."""
+        return self.suite.root / ROOM / system / self.suite.weights(self.suite.systems()[system]).folder
 
     @cached_property
     def machine(self) -> machine.Machine:

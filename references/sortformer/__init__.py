@@ -17,11 +17,9 @@ from references.sortformer.speaking import RATE
 __all__ = ["SHIPPED", "V2", "V2_1"]
 
 SHIPPED = {"default": DEFAULT, "low": NVIDIA_LOW, "high": NVIDIA_HIGH, "efficient": EFFICIENT}
-# Nobody could fetch these files yet to see what they are, and what is declared has the trained model's width.
-_UNSEEN = "the published weights are not supported yet; the trained ones run everywhere"
 
 
-def _reference(version: str) -> Reference:
+def _reference(version: str, revision: str, sha256: str) -> Reference:
     """Both versions are the same model with other weights; where only the trained ones are, these stand for both."""
     name = f"diar_streaming_sortformer_4spk-{version}"
     return Reference(
@@ -29,7 +27,7 @@ def _reference(version: str) -> Reference:
         sample_rate=RATE,
         cases=tuple(cases.case(name) for name in cases.MEETINGS),
         packages=("nemo-toolkit", "torch"),
-        checkpoint=Hub(f"nvidia/{name}", f"{name}.nemo", revision="main", sha256=_UNSEEN),
+        checkpoint=Hub(f"nvidia/{name}", f"{name}.nemo", revision, sha256),
         seed=checkpoint.trained,
         build=checkpoint.Source,
         record=partial(record, SHIPPED),
@@ -37,4 +35,13 @@ def _reference(version: str) -> Reference:
     )
 
 
-V2, V2_1 = _reference("v2"), _reference("v2.1")
+V2 = _reference(
+    "v2",
+    revision="84edd514b8ef68004c10086918cd62f2148cbd59",
+    sha256="b371afce2c4958186469df33d939936b9746c89f38b10a69cfd2c61254e83329",
+)
+V2_1 = _reference(
+    "v2.1",
+    revision="cd03eee90fbec18297ac31b8c21546e596b7f71c",
+    sha256="8abd32832159c6ac1148c926b7276f35ba34582c444e559dce1f1253fea42ef8",
+)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from references.sortformer import config
+from references.sortformer import archive
+from references.sortformer.config import Sizes, configuration
+from references.sortformer.settings import ported, sizes_of
 
 TRAINED = Path(__file__).parent / "checkpoint.safetensors"
 SHA256 = "e28d08493e1a5d61346dae95101d6c38bde5baf0fe43443d94af94d57268b7c9"
@@ -20,27 +25,45 @@ SHA256 = "e28d08493e1a5d61346dae95101d6c38bde5baf0fe43443d94af94d57268b7c9"
 
 @dataclass(frozen=True)
 class Source:
-    """What the port's graphs are cut from, and what goldens are recorded with."""
+    """What the port's graphs are cut from, and what goldens are recorded with: weights of the trained model, or an
+    archive of NeMo's, of the published one."""
 
     path: Path
+
+    @property
+    def is_archive(self) -> bool:
+        return tarfile.is_tarfile(self.path)
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """What NeMo's class is built from."""
+        return ported(archive.configuration(self.path), str(self.path)) if self.is_archive else configuration()
 
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
         """In fp32, but for what was counted."""
-        weights = load_file(self.path)
+        weights = archive.weights(self.path) if self.is_archive else _read(self.path)
         return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
     @property
-    def transformer_heads(self) -> int:
-        """The one size that no tensor shows."""
-        return config.TRANSFORMER_HEADS
+    def sizes(self) -> Sizes:
+        return sizes_of(self.settings)
 
     @cached_property
     def nemo(self) -> Any:
         """NeMo's model with these weights."""
         from references.sortformer import upstream
 
-        return upstream.build(self.path)
+        return upstream.build(self.settings, self.state)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is neither a .nemo nor a file of safetensors: {error}. Name another checkpoint"
+        ) from error
 
 
 def trained(path: Path) -> None:

@@ -1,14 +1,14 @@
-"""The small Sortformer: every part of the published streaming v2 (facts of its configuration), with fewer and
-narrower layers, so that it trains in a night and travels with the code."""
+"""How a Sortformer is built: its sizes, its ways of streaming, and what every one of them has in common.
+
+The trained model has every part of the published streaming v2 (facts of its configuration), with fewer and narrower
+layers, so that it trains in a night and travels with the code.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WIDTH = 128
-HEAD_WIDTH = 96
-TRANSFORMER_HEADS = 4
 FEATURES = 128
 SUBSAMPLING = 8
 HOP = 160
@@ -27,6 +27,23 @@ QUIET = 0.2
 STRONG, WEAK, ENOUGH = 0.75, 1.5, 0.5
 """Shares of a speaker's part of the cache: frames to keep by all means, frames to prefer, single speech to want."""
 _NEMO = "nemo.collections.asr."
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """`width` and `head_width` are those of the conformer and of the transformer on it."""
+
+    width: int
+    conformer_layers: int
+    conformer_heads: int
+    channels: int
+    head_width: int
+    transformer_layers: int
+    transformer_heads: int
+
+
+SMALL = Sizes(128, 7, 4, 128, 96, 4, 4)
+PUBLISHED = Sizes(512, 17, 8, 256, 192, 18, 8)
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ EFFICIENT = Streaming(25, 7, 1, 40, 31)
 UPSTREAM = Streaming(188, 1, 1, 0, 188)
 
 
-def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
+def configuration(sizes: Sizes = SMALL, streaming: Streaming = DEFAULT) -> dict[str, Any]:
     """What NeMo's model class is built from."""
     return {
         "sample_rate": 16_000,
@@ -74,7 +91,7 @@ def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
         "ats_weight": 0.5,
         "max_num_of_spks": 4,
         "streaming_mode": True,
-        "model_defaults": {"fc_d_model": WIDTH, "tf_d_model": HEAD_WIDTH},
+        "model_defaults": {"fc_d_model": sizes.width, "tf_d_model": sizes.head_width},
         "preprocessor": {
             "_target_": _NEMO + "modules.AudioToMelSpectrogramPreprocessor",
             # The published streaming checkpoints don't normalise; the example in NeMo's repository says otherwise.
@@ -92,8 +109,8 @@ def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
             "_target_": _NEMO + "modules.sortformer_modules.SortformerModules",
             "num_spks": 4,
             "dropout_rate": 0.1,
-            "fc_d_model": WIDTH,
-            "tf_d_model": HEAD_WIDTH,
+            "fc_d_model": sizes.width,
+            "tf_d_model": sizes.head_width,
             **asdict(streaming),
             "spkcache_sil_frames_per_spk": SILENT_PER_SPEAKER,
             "scores_add_rnd": 0,
@@ -111,15 +128,15 @@ def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
             "_target_": _NEMO + "modules.ConformerEncoder",
             "feat_in": 128,
             "feat_out": -1,
-            "n_layers": 7,
-            "d_model": WIDTH,
+            "n_layers": sizes.conformer_layers,
+            "d_model": sizes.width,
             "subsampling": "dw_striding",
             "subsampling_factor": 8,
-            "subsampling_conv_channels": 128,
+            "subsampling_conv_channels": sizes.channels,
             "causal_downsampling": False,
             "ff_expansion_factor": 4,
             "self_attention_model": "rel_pos",
-            "n_heads": 4,
+            "n_heads": sizes.conformer_heads,
             "att_context_size": [-1, -1],
             "att_context_style": "regular",
             "xscaling": True,
@@ -135,10 +152,10 @@ def configuration(streaming: Streaming = DEFAULT) -> dict[str, Any]:
         },
         "transformer_encoder": {
             "_target_": _NEMO + "modules.transformer.transformer_encoders.TransformerEncoder",
-            "num_layers": 4,
-            "hidden_size": HEAD_WIDTH,
-            "inner_size": 4 * HEAD_WIDTH,
-            "num_attention_heads": TRANSFORMER_HEADS,
+            "num_layers": sizes.transformer_layers,
+            "hidden_size": sizes.head_width,
+            "inner_size": 4 * sizes.head_width,
+            "num_attention_heads": sizes.transformer_heads,
             "attn_score_dropout": 0.1,
             "attn_layer_dropout": 0.1,
             "ffn_dropout": 0.1,

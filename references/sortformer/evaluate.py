@@ -22,7 +22,7 @@ from parity.diarization.der import Errors, errors
 from parity.diarization.turns import turns
 from references.sortformer import provenance, upstream
 from references.sortformer.bank import Bank, Contents, open_bank
-from references.sortformer.checkpoint import TRAINED
+from references.sortformer.checkpoint import TRAINED, Source
 from references.sortformer.config import (
     DEFAULT,
     EFFICIENT,
@@ -117,7 +117,7 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     bank = open_bank(HELD_OUT, given.directory, given.processes)
-    model = upstream.build(given.checkpoint).to(given.device)
+    model = Source(given.checkpoint).nemo.to(given.device)
     found = evaluate(model, bank, given.modes.split(","), given.each, given.seconds)
     print(json.dumps(found, indent=1))
     if given.write:

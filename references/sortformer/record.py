@@ -14,6 +14,7 @@ from parity.declarations import HOST, Case, Seam
 from parity.steps import Crossing, seam
 from references.sortformer import upstream
 from references.sortformer.checkpoint import Source
+from references.sortformer.compression import compression
 from references.sortformer.config import BEFORE, BLOCK, HOP, SAMPLES, SUBSAMPLING, THRESHOLD, Streaming
 from references.sortformer.taps import Array, Step, Taps
 
@@ -21,7 +22,8 @@ SILENCE, EMPTY = -1, -2
 
 
 def record(shipped: Mapping[str, Streaming], source: Source, case: Case) -> Iterator[Seam]:
-    """The spectrogram, each way of streaming that ships as "scope.stage", and the recording heard at once."""
+    """The spectrogram, each way of streaming that ships as "scope.stage", the recording heard at once, and what
+    the speaker cache makes of situations that no recording here has."""
     heard: list[Taps] = []
     for scope, streaming in shipped.items():
         taps, probabilities = streamed(source.nemo, streaming, case.inputs["audio"])
@@ -32,6 +34,7 @@ def record(shipped: Mapping[str, Streaming], source: Source, case: Case) -> Iter
         heard.append(taps)
         yield from streaming_seams(scope, streaming, taps, probabilities, case)
     yield offline(source.nemo, case)
+    yield compression(source.nemo, case)
 
 
 @torch.no_grad()

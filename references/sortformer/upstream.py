@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from references.sortformer.config import DEFAULT, Streaming, configuration
+from references.sortformer.config import Streaming, configuration
 from references.sortformer.importing import nemo
 
 
-def untrained(streaming: Streaming = DEFAULT) -> Any:
+def untrained() -> Any:
     """The small model with the weights that torch's generator gives it."""
-    model = nemo()
-    from omegaconf import OmegaConf
-
-    return model(cfg=OmegaConf.create(configuration(streaming)))
+    return _made(configuration())
 
 
-def build(checkpoint: Path, streaming: Streaming = DEFAULT) -> Any:
-    """The small model with these weights, in fp32, ready to diarize."""
-    model = untrained(streaming)
-    load(model, load_file(checkpoint))
+def build(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Any:
+    """The model that these settings describe with these weights, in fp32, ready to diarize."""
+    model = _made(settings)
+    load(model, weights)
     # Dither is noise for training.
     model.preprocessor.featurizer.dither = 0.0
     return model.eval()
 
 
-def load(model: Any, weights: dict[str, torch.Tensor]) -> None:
+def _made(settings: Mapping[str, Any]) -> Any:
+    model = nemo()
+    from omegaconf import OmegaConf
+
+    return model(cfg=OmegaConf.create(dict(settings)))
+
+
+def load(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
     """Strictly: nothing missing, nothing left over."""
     kept = {
         name: value.float() if value.is_floating_point() else value

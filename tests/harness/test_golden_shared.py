@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from golden.__main__ import main
 from parity import discovery
 from parity.cache import Cache
-from tests.harness.golden_system import World, weights
+from parity.weights import choose
+from tests.harness.golden_system import REFERENCE, World, weights
 
 Write = Callable[[str, str], None]
 HEADER = """
@@ -87,8 +89,16 @@ def test_what_was_published_twice_is_one_reference_with_seeded_weights(
     write("several", PUBLISHED_AGAIN)
     assert list(discovery.references()) == ["tiny"]
     assert len(discovery.checkpoints("tiny")) == 2
-    assert main(["status", "tiny", "--weights", "hub"]) == 2
-    assert "tiny was published more than once; fetch one and name it" in capsys.readouterr().err
+    assert main(["status", "tiny", "--weights", "hub"]) == 1
+    told = capsys.readouterr().out
+    assert told.count("tiny, hub nobody/tiny tiny.pth weights: 2 cases") == 1
+    assert told.count("tiny, hub nobody/tiny again.pth weights: 2 cases") == 1
+
+
+def test_what_was_published_twice_has_two_truths_with_weights_from_the_hub(tmp_path: Path) -> None:
+    again = replace(REFERENCE, checkpoint=replace(REFERENCE.checkpoint, filename="again.pth"))
+    rooms = {choose(reference, "hub", Cache(tmp_path)).folder for reference in (REFERENCE, again)}
+    assert rooms == {"weights-hub-tiny", "weights-hub-tiny-again"}
 
 
 def test_two_references_of_one_name_are_refused(write: Write) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import coremltools as ct
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 import milrun
@@ -31,9 +29,9 @@ from converters.sortformer.head import Head, Pipeline
 from parity import convert
 from parity.declarations import Stage, Variant, i32, real
 from parity.declarations import Tensor as Declared
+from references.sortformer.checkpoint import TRAINED, Source
 from references.sortformer.config import BEFORE, DEFAULT, NVIDIA_HIGH, NVIDIA_LOW, Streaming
 
-CHECKPOINT = Path(__file__).parents[2] / "references/sortformer/checkpoint.safetensors"
 WIDTH, SPEAKERS = 128, 4
 SMALL = Streaming(
     chunk_len=5, chunk_right_context=3, chunk_left_context=2, fifo_len=11, spkcache_update_period=5, spkcache_len=17
@@ -47,8 +45,7 @@ Package = Callable[[str, str], Path]
 
 @pytest.fixture(scope="module")
 def upstream() -> Any:
-    state = {name: value.float() for name, value in load_file(CHECKPOINT).items() if value.is_floating_point()}
-    return SimpleNamespace(state=state, transformer_heads=4)
+    return Source(TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -311,9 +308,7 @@ def program(package: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def nemo() -> Any:
-    from references.sortformer.upstream import build
-
-    return build(CHECKPOINT)
+    return Source(TRAINED).nemo
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nemo") is None, reason="NeMo is not installed: nothing to compare with")

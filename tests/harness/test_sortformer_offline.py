@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from converters.sortformer import SYSTEMS
-from converters.sortformer.cache import Memory
 from converters.sortformer.glue import Window
 from parity.chain import Free
 from parity.declarations import Arrays
@@ -30,7 +29,7 @@ def heard_at_once(suite: Suite, case: str) -> tuple[np.ndarray, np.ndarray]:
 
     run = Free(bench.system, {}, execute, lambda name, inputs: inputs)
     rows = np.concatenate(list(glue.features(run, [audio * (1 / (audio.max() + EPSILON))])))
-    nothing = glue.remembered(Memory(glue.streaming, run))
+    nothing = glue.remembered(glue.memory(run))
     found = run("pipeline", {**glue.seen(Window(rows, 0, 0)), **nothing})
     truth = bench.goldens.load(bench.system.reference.case(case))["offline"].outputs["activity"]
     return found["speaker_preds"][0, : len(truth)], truth

@@ -17,6 +17,7 @@ import torch
 from parity.threads import threads
 from references.sortformer import labels, meetings, speaking, voices
 from references.sortformer.bank import Bank, Contents, open_bank
+from references.sortformer.checkpoint import Source
 from references.sortformer.config import SPEAKERS
 from references.sortformer.speaking import RATE, TICK
 from references.sortformer.train import RECIPES, Batches, Part, Recipe, train
@@ -178,9 +179,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(tmp_path: Path, one_t
 
 @needs_nemo
 def test_the_checkpoint_is_small_and_whole() -> None:
-    from references.sortformer import upstream
-
     assert CHECKPOINT.stat().st_size < 8_000_000
-    model = upstream.build(CHECKPOINT)
+    model = Source(CHECKPOINT).nemo
     assert all(torch.isfinite(value).all() for value in model.state_dict().values() if value.is_floating_point())
     assert {value.dtype for value in model.parameters()} == {torch.float32}
