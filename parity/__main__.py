@@ -15,7 +15,7 @@ from parity.calibrate import CalibrationError, calibrate
 from parity.discovery import systems
 from parity.fingerprint import digest
 from parity.home import ROOT, STATE
-from parity.measurements import measurements
+from parity.measurements import left_out, measurements
 from parity.report import gate as report
 from parity.revision import RevisionError
 from parity.session import RunRecord, SessionError
@@ -87,12 +87,15 @@ def _report(options: argparse.Namespace) -> int:
 
 def _calibrate(options: argparse.Namespace) -> int:
     record = _latest()
-    if record.partial:
-        raise CalibrationError("the last run was a partial one, whose spread is too narrow; run `pytest -m parity`")
     system = systems().get(options.system)
     if system is None:
         known = ", ".join(systems()) or "none"
         raise CalibrationError(f"converters/ declares no system {options.system!r}; known are {known}")
+    if missing := left_out(record, system):
+        raise CalibrationError(
+            f"the last run has no verdict on {len(missing)} checks of {system.name}, and so too narrow a spread; "
+            f"run `pytest -m parity -k {system.name}`"
+        )
     found = [
         measured
         for measured in measurements(record.verdicts, system, Cache(ROOT / STATE))

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from parity import evidence
 from parity.cache import Cache
 from parity.calibrate import CalibrationError, Measured
 from parity.declarations import System
+from parity.plan import plan
+from parity.session import RunRecord
 from parity.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class _Ran:
+    name: str
+    numerics: str
+
+
+def left_out(record: RunRecord, system: System) -> list[str]:
+    """The checks of a system that a run had to leave out, or could not judge."""
+    cases = [case for case in system.reference.cases if case.name in record.cases]
+    runtimes = [_Ran(record.runtime, numerics) for numerics in record.numerics]
+    judged = {verdict.id for verdict in record.verdicts}
+    return [check.id for check in plan(system, cases, runtimes) if check.id not in judged]
 
 
 def measurements(verdicts: Iterable[Verdict], system: System, cache: Cache) -> list[Measured]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from parity.chain import decided
 from parity.declarations import HOST, Case, Stage, System, Tensor, Variant
-from parity.runtimes import Runtime
 from parity.verdict import Finding, Mode, Verdict
 
 CHAIN, MODULE, SHIPS = "chain", "module", "ships"
@@ -35,7 +35,17 @@ class Check:
         )
 
 
-def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Runtime]) -> Iterator[Check]:
+class Executor(Protocol):
+    """What is asked of a runtime to plan for it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def numerics(self) -> str: ...
+
+
+def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) -> Iterator[Check]:
     """Every check of a system: what a complete run has to give a verdict on."""
     for case in cases:
         for stage in system.stages:

@@ -116,6 +116,7 @@ class Glue:
         return Frames(numbers, embeddings, activity[start : start + len(embeddings)]), activity
 
     def speaking(self, activity: np.ndarray) -> np.ndarray:
+        """As the port and NeMo say it by default: one threshold, no padding, no shortest turn, nothing smoothed."""
         return (activity > THRESHOLD).astype(np.int32)
 
 

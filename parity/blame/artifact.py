@@ -17,7 +17,7 @@ from parity.blame.failure import Failure
 from parity.blame.graph import COUNTS
 from parity.blame.lockstep import Visit, beside
 from parity.blame.names import spelled
-from parity.blame.tell import blame, unable
+from parity.blame.tell import Fault, blame, unable
 from parity.blame.tracing import NodeFailed
 from parity.convert import call
 from parity.declarations import Arrays, Stage, Variant
@@ -125,7 +125,7 @@ def _of_inputs(failure: Failure) -> Blame:
 
 def _of_precision(failure: Failure) -> Blame:
     walk = precision.of_package(failure.model("fp32"), failure.model(failure.numerics), failure.rounded)
-    return _of_walk(failure, walk, [])
+    return _of_walk(failure, walk, "precision")
 
 
 def _of_constants(failure: Failure, matched: Mapping[str, str]) -> Blame:
@@ -134,17 +134,17 @@ def _of_constants(failure: Failure, matched: Mapping[str, str]) -> Blame:
     def walk(visit: Visit) -> None:
         beside(failure.graph, failure.model(failure.numerics), failure.tensors, failure.rounded, matched, visit)
 
-    return _of_walk(failure, walk, ["in fp32 numerics the package is wrong too: its constants are in half precision"])
+    return _of_walk(failure, walk, "constants")
 
 
-def _of_walk(failure: Failure, walk: precision.Walk, said: Sequence[str]) -> Blame:
+def _of_walk(failure: Failure, walk: precision.Walk, fault: Fault) -> Blame:
     found = precision.find(failure.program, walk, failure.output)
     if found is None:
-        return blame(failure, "precision", said=[*said, "no value stands out"])
+        return blame(failure, fault, said=["no value stands out"])
     node = failure.node_near(found.value)
     if node:
         found = replace(found, source=node.place, nodes=(node.op,))
-    return blame(failure, "precision", found, said)
+    return blame(failure, fault, found)
 
 
 def _of_graph(failure: Failure) -> Blame:

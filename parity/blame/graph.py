@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from milrun.program import Operation
+from parity.blame.distance import relative_l2
 from parity.blame.divergence import Divergence
-from parity.blame.lockstep import Steps, compare
+from parity.blame.lockstep import Steps, beside, compare
 from parity.blame.names import is_anonymous, matching
 from parity.blame.program import Program
 from parity.blame.tracing import TracedGraph
@@ -46,6 +47,38 @@ class Search:
     def steps(self, without: frozenset[str] = frozenset(), look_at: frozenset[str] = frozenset()) -> Steps:
         matched = {name: theirs for name, theirs in self.matched.items() if theirs not in without}
         return compare(self.graph, self.program.model, self.inputs, self.arrays, matched, look_at)
+
+    def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
+        """Whether the package comes from another version of the module, in which numbers name other values: most
+        disagree, or one is of another size."""
+        disagree = sum(error > 0.1 for error in errors.values())
+        sizes = any(errors.get(theirs) == math.inf for name, theirs in self.matched.items() if is_anonymous(name))
+        return sizes or disagree > len(errors) / 2
+
+    def apart(self) -> dict[str, float]:
+        """How far each value of the package is from the module's where neither knows of the other."""
+        errors: dict[str, float] = {}
+
+        def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
+            errors[name] = relative_l2(reference, candidate)
+
+        beside(self.graph, self.program.model, self.inputs, self.arrays, self.matched, visit)
+        return errors
+
+    def strangers(self, errors: Mapping[str, float]) -> frozenset[str]:
+        """Values that are another's by the same name: they disagree, and all that is computed from them agrees.
+
+        From the last to the first, so that of two in a row both are found.
+        """
+        apart = dict.fromkeys(errors, math.inf) | self.apart()
+        kept = dict(errors)
+        differing = [name for name in errors if apart[name] > ROUNDING]
+        for name in sorted(differing, key=self.program.position, reverse=True):
+            room = COUNTS * min(apart[name], 1.0)
+            heirs = self.heirs(name, kept)
+            if heirs and all(apart[heir] <= room for heir in heirs):
+                del kept[name]
+        return frozenset(errors.keys() - kept.keys())
 
     def first_of(self, errors: Mapping[str, float]) -> str | None:
         """The first value whose own error is about as large as any."""
@@ -87,12 +120,11 @@ def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str],
 def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str]:
     """The divergence, and the package's own error if it could not be run."""
     steps = search.steps()
-    if sum(error > 0.1 for error in steps.errors.values()) > len(steps.errors) / 2:
-        # Most values disagree: the package comes from another version of the module, which counts otherwise.
+    if search.counts_otherwise(steps.errors):
         search = replace(search, matched=matched_values(search.graph, search.program, outputs, anonymous=False))
         steps = search.steps()
-    without: frozenset[str] = frozenset()
-    errors = steps.errors
+    without = search.strangers(steps.errors)
+    errors = search.steps(without).errors if without else steps.errors
     for _ in range(TRIES):
         name = search.first_of(errors)
         if name is None:

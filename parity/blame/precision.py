@@ -177,7 +177,7 @@ def _of_result(exact: Tensor, rounded: Tensor, broken: bool) -> Said:
 
 def _of_range(name: str, value: Tensor) -> Said:
     most = largest(value)
-    if most <= EXACT_UP_TO or most > FLOAT16_MAX:
+    if most <= EXACT_UP_TO or most > FLOAT16_MAX or torch.equal(value.half().to(value.dtype), value):
         return [], set()
     if whole(value):
         said = f"`{name}` holds whole numbers up to {most:.0f}, which float16 has exactly only up to 2048"

@@ -14,7 +14,7 @@ from parity.declarations import Arrays
 from parity.likeness import Likeness, likeness
 from parity.verdict import Blame
 
-Fault = Literal["graph", "precision", "module", "unknown"]
+Fault = Literal["graph", "precision", "constants", "module", "unknown"]
 TELLS_LITTLE = ("equal", "other", "noise")
 
 

@@ -124,11 +124,12 @@ def transformer_layer(state: State, name: str, small: Sizes, large: Sizes, works
 def layer(
     state: State, name: str, parts: Mapping[str, Part], silent: tuple[str, ...], plain: tuple[str, ...]
 ) -> Tensors:
-    """`silent` parts give nothing, and `plain` norms only normalise, which they do once and then no more."""
+    """`silent` parts give the same to all features, which the next norm takes away; `plain` norms only normalise, which
+    they do once and then no more."""
     for part, known in parts.items():
         for end, value in grown(state, f"{name}.{part}", known):
             if part in silent:
-                value = torch.zeros_like(value)
+                value = value[:1].expand_as(value)
             elif part in plain:
                 value = torch.full_like(value, float(end == "weight"))
             yield f"{part}.{end}", value

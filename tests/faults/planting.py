@@ -74,3 +74,5 @@ def assert_caught(fault: Fault, verdict: Verdict) -> None:
     assert verdict.blame.stage == fault.stage
     if fault.step is not None:
         assert f"from step {fault.step} of " in verdict.blame.detail, verdict.blame
+    if fault.line:
+        assert (verdict.blame.fault, fault.line in verdict.blame.source) == ("graph", True), verdict.blame

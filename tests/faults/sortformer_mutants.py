@@ -84,7 +84,7 @@ class ByLoudness(Memory):
 
 class Loud(Glue):
     def memory(self, run: Run) -> Memory:
-        return ByLoudness(self.streaming, run)
+        return ByLoudness(self.streaming, run, self.width)
 
 
 class Greedy(Memory):
@@ -96,7 +96,7 @@ class Greedy(Memory):
 
 class Popping(Glue):
     def memory(self, run: Run) -> Memory:
-        return Greedy(self.streaming, run)
+        return Greedy(self.streaming, run, self.width)
 
 
 class Patient(Memory):
@@ -108,7 +108,7 @@ class Patient(Memory):
 
 class Holding(Glue):
     def memory(self, run: Run) -> Memory:
-        return Patient(self.streaming, run)
+        return Patient(self.streaming, run, self.width)
 
 
 class Forgetful(Memory):
@@ -121,7 +121,7 @@ class Forgetful(Memory):
 
 class Renewing(Glue):
     def memory(self, run: Run) -> Memory:
-        return Forgetful(self.streaming, run)
+        return Forgetful(self.streaming, run, self.width)
 
 
 class Stale(Memory):
@@ -136,7 +136,7 @@ class Stale(Memory):
 
 class Remembering(Glue):
     def memory(self, run: Run) -> Memory:
-        return Stale(self.streaming, run)
+        return Stale(self.streaming, run, self.width)
 
 
 class Abrupt(Glue):

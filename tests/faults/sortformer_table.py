@@ -40,9 +40,12 @@ def aliased(stage: Stage) -> Stage:
 
 
 HALVED: Mapping[str, Any] = {"float32": "float16", "int32": "int32"}
+LAST = "speaker_preds = torch.sigmoid("
 FAULTS = (
-    fault("speakers' channels permuted", "head", head(mutants.PermutedHead), "relative_l2", "argmax_agreement"),
-    fault("zeros taken for rows", "head", head(mutants.UnmaskedHead), "relative_l2", step=0),
+    fault(
+        "speakers' channels permuted", "head", head(mutants.PermutedHead), "relative_l2", "argmax_agreement", line=LAST
+    ),
+    fault("zeros taken for rows", "head", head(mutants.UnmaskedHead), "relative_l2", step=0, line="1) * valid"),
     fault("an input that is an output", "head", aliased, "alias"),
     fault(
         "every probability a little lower",
@@ -51,6 +54,7 @@ FAULTS = (
         "rms_ratio",
         "relative_l2",
         unseen_by=("argmax_agreement", "cosine"),
+        line=LAST,
     ),
     fault(
         "zeros taken for a part of the chunk",
@@ -58,9 +62,17 @@ FAULTS = (
         module(partial(mutants.PaddedPreEncoder, streaming=STREAMING)),
         "relative_l2",
         step=0,
+        line="stage(x * self.valid(lengths, stride)",
     ),
-    fault("another window", "preprocessor", module(mutants.OtherWindow), "relative_l2"),
-    fault("normalised over padding", "preprocessor", module(mutants.Normalized), "relative_l2", step=0),
+    fault("another window", "preprocessor", module(mutants.OtherWindow), "relative_l2", line="F.conv1d("),
+    fault(
+        "normalised over padding",
+        "preprocessor",
+        module(mutants.Normalized),
+        "relative_l2",
+        step=0,
+        line="torch.where(valid[:, None], features",
+    ),
     fault("palettization that failed in silence", "head", same, "compression", variant=PALETTIZED.name, built_as=FP16),
     fault(
         "4 bits where 6 are said",

@@ -17,7 +17,7 @@ class Fault:
     """`plant` changes the stage that is converted; the check goes by the stage as it is declared.
 
     `caught_by` are gates that must break, `unseen_by` some that must not: that is why the others are there. `step` is
-    the one that the blame has to name, of a stage that runs step by step.
+    the one that the blame has to name, of a stage that runs step by step, and `line` a part of the line of the source.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Fault:
     system: str = "kokoro"
     case: str = "hello"
     step: int | None = None
+    line: str = ""
 
     @property
     def check(self) -> Check:

@@ -49,7 +49,7 @@ def test_the_glue_as_it_is_passes_with_a_faultless_runtime(suite: Suite, tmp_pat
 @pytest.mark.parametrize("fault", GLUE_FAULTS, ids=lambda fault: fault.name)
 def test_a_bug_of_the_host_is_caught_where_it_enters_first(suite: Suite, fault: GlueFault, tmp_path: Path) -> None:
     declared: Any = SYSTEM.chain
-    verdict = parrot(suite, CHAIN, fault.glue(declared.streaming), tmp_path).run(CHAIN)
+    verdict = parrot(suite, CHAIN, fault.glue(declared.streaming, declared.width), tmp_path).run(CHAIN)
     first = next(finding for finding in verdict.failures if finding.gate == "glue")
     assert first.output == fault.spoils, [str(finding) for finding in verdict.failures]
     assert verdict.blame is not None
