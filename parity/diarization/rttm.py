@@ -17,6 +17,7 @@ from parity import files
 from parity.diarization.turns import Turns, checked, ordered
 
 FIELDS = 10
+LONGEST = 1e9
 _COMMENT = ";;"
 
 
@@ -98,6 +99,8 @@ def _seconds(field: str, what: str, where: str) -> Decimal:
         raise RttmError(f"{where}: the {what} is {field!r} where a number of seconds is expected") from None
     if not seconds.is_finite():
         raise RttmError(f"{where}: the {what} is {field!r}, which is not finite")
+    if abs(seconds) > LONGEST:
+        raise RttmError(f"{where}: the {what} is {field!r}, more seconds than any recording has")
     return seconds
 
 

@@ -10,7 +10,7 @@ from parity import session
 from parity.bench import record as bench_record
 from parity.files import write_atomically
 from parity.report import html, junit, markdown
-from parity.report.listening import Evidence
+from parity.report.kept import Evidence
 from parity.session import RunRecord
 
 

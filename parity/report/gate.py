@@ -17,7 +17,7 @@ from parity.files import write_atomically
 from parity.home import STATE
 from parity.merge import Outcome
 from parity.report import html, junit, markdown
-from parity.report.listening import Evidence
+from parity.report.kept import Evidence
 from parity.report.markdown import LONGEST, escape
 from parity.report.pieces import many
 from parity.session import Errored, RunRecord

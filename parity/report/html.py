@@ -16,9 +16,11 @@ from parity.margin import comparison, share
 from parity.report.bench import as_section
 from parity.report.failures import failures
 from parity.report.findings import anchor, findings
-from parity.report.listening import Clips, Evidence, listening
+from parity.report.kept import Evidence
+from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
 from parity.report.pieces import listing, many, mark, meter, section, tally
+from parity.report.speaking import speaking
 from parity.report.trends import trends
 from parity.session import RunRecord
 from parity.summary import Group, gate_name, homeless, proven, stages
@@ -38,6 +40,7 @@ def render(
             _verdict(record, groups),
             _overview(record, groups),
             failures(record),
+            speaking(record, evidence),
             listening(record, evidence, clips),
             findings(groups, trends(record, history)),
             as_section(bench, record.id),

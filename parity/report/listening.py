@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from parity.report import audio, figures
 from parity.report.audio import AudioError, Pair, Samples
+from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
 from parity.session import RunRecord
-from parity.summary import where, worst_first
+from parity.summary import where
 from parity.verdict import Verdict
 
-Evidence = Callable[[str], Path | None]
 BUDGET = 3_500_000
 """Bytes of pictures and sound in one page: the worst come first, the rest is named."""
 
@@ -61,12 +60,7 @@ def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
 
 def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pair | str]]:
     """Each audio output, those of failed checks first; or why its evidence can't be shown."""
-    seen: set[str] = set()
-    for verdict in worst_first(record.verdicts):
-        if not verdict.evidence or verdict.evidence in seen:
-            continue
-        seen.add(verdict.evidence)
-        folder = evidence(verdict.evidence)
+    for verdict, folder in kept(record, evidence):
         if folder is None:
             if not verdict.passed:
                 yield verdict, "its evidence is no longer kept"

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from parity.diarization import rttm
+from parity.diarization.turns import Turns
 from parity.session import Errored, RunRecord, Skipped
 from parity.verdict import Blame, Finding, Mode, Verdict
 
@@ -141,6 +143,55 @@ def evidence(root: Path) -> Callable[[str], Path | None]:
     loud, near = audio(root / "loud", 1.5 * speech()), audio(root / "near", speech() + _hiss(1e-3))
     folders = {"tail-hello-forced": loud, "tail-early_morning-chained": near, "tail-hello-chained": near}
     return folders.get
+
+
+def meeting(folder: Path, output: str = "speaking", **turns: Turns) -> Path:
+    """An evidence folder with the turns of one output: of the reference, the candidate and perhaps the truth."""
+    for role, said in turns.items():
+        rttm.write(folder / f"{output}.{role}.rttm", {role: said})
+    return folder
+
+
+def talk(seconds: float = 40.0, speakers: int = 3, every: float = 4.0) -> Turns:
+    """A meeting in which one speaker after another has the word, and each begins before the last has ended."""
+    begins = np.arange(0.5, seconds - every, every)
+    return np.column_stack([begins, begins + every + 0.4, np.arange(len(begins)) % speakers])
+
+
+def hearing(verdict: Verdict, **rates: float) -> Verdict:
+    """That verdict as one about who speaks when, with these error rates against a bound of 2 %."""
+    found = tuple(Finding("speaking", gate, value <= 0.02, value, "≤ 0.02") for gate, value in rates.items())
+    return replace(verdict, system="sortformer", stage="chain", mode="chained", findings=found)
+
+
+def diarized(root: Path) -> tuple[RunRecord, Callable[[str], Path | None]]:
+    """A run with a meeting in which people are silenced and others invented, one that moves a little, and one that is
+    upstream's, with their evidence."""
+    said = talk()
+    real = np.column_stack([said[:, 0] + 0.1, said[:, 1] - 0.2, (said[:, 2] + 1) % 3])
+    wrong = np.concatenate([np.delete(said, [2, 5], axis=0), [[14.0, 16.5, 3], [30.0, 30.08, 0]]])
+    near = said.copy()
+    near[4, 1] += 0.08
+    base = clean()
+    verdicts = [
+        replace(hearing(one, **rates), case=case, evidence=case)
+        for one, case, rates in zip(
+            base.verdicts,
+            ("alike", "near", "wrong"),
+            (
+                {"der": 0.0, "missed": 0.0},
+                {"der": 0.002, "false_alarm": 0.002, "der_delta": -0.001},
+                {"der": 0.31, "missed": 0.24, "false_alarm": 0.07, "confusion": 0.0, "der_delta": 0.3},
+            ),
+            strict=False,
+        )
+    ]
+    folders = {
+        case: meeting(root / case, reference=said, candidate=heard, truth=real)
+        for case, heard in (("alike", said), ("near", near), ("wrong", wrong))
+    }
+    whole = replace(base, verdicts=tuple(verdicts), expected=tuple(one.id for one in verdicts))
+    return whole, folders.get
 
 
 def _hiss(level: float) -> np.ndarray:

@@ -75,6 +75,7 @@ def test_times_are_added_as_they_are_written() -> None:
         (GOOD.replace("0.100", "<NA>"), "the beginning is '<NA>' where a number"),
         (GOOD.replace("0.100", "nan"), "the beginning is 'nan', which is not finite"),
         (GOOD.replace("0.200", "inf"), "the duration is 'inf', which is not finite"),
+        (GOOD.replace("0.200", "9e999999"), "the duration is '9e999999', more seconds than any recording has"),
         (GOOD.replace("talk", "walk"), "is of 'walk', not of 'talk': keep each recording's turns in its own file"),
         (GOOD.replace("anna", "ann"), "nobody is called 'ann'; there are anna, ben"),
     ],

@@ -104,6 +104,16 @@ def test_the_page_has_something_to_see_and_fits_its_window(
     assert _edge_is_empty(pixels)
 
 
+@pytest.mark.parametrize("width", [1280, 420])
+def test_who_speaks_when_is_seen_in_any_window(browser: Browser, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "meetings.html"
+    path.write_text(render(*samples.diarized(tmp_path)), encoding="utf-8")
+    opened = browser.open(path)
+    assert opened.console == []
+    assert opened.dom.count('class="timeline"') == 2
+    assert _edge_is_empty(_pixels(browser, path, tmp_path, width))
+
+
 def test_names_without_end_fit_a_phone(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "long.html"
     path.write_text(render(samples.hostile("x" * 300), lambda key: None, ()), encoding="utf-8")

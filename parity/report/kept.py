@@ -1,0 +1,22 @@
+"""What a run's checks left behind to look at, in the order in which a page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from parity.session import RunRecord
+from parity.summary import worst_first
+from parity.verdict import Verdict
+
+Evidence = Callable[[str], Path | None]
+"""Gives the folder of an evidence key, or None where it is gone."""
+
+
+def kept(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Path | None]]:
+    """Each check and the folder of its evidence, failed checks first; evidence that several share comes once."""
+    seen: set[str] = set()
+    for verdict in worst_first(record.verdicts):
+        if verdict.evidence and verdict.evidence not in seen:
+            seen.add(verdict.evidence)
+            yield verdict, evidence(verdict.evidence)

@@ -1,0 +1,147 @@
+"""Who speaks when, for each output of a check whose turns are kept: upstream, the artifact, and the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from parity.margin import bound_of, comparison, number
+from parity.report import bands, meeting, stretches
+from parity.report.bands import Band
+from parity.report.kept import Evidence, kept
+from parity.report.markup import Markup, join, tag
+from parity.report.meeting import Meeting, MeetingError
+from parity.report.pieces import listing, mark, section
+from parity.report.timeline import NAMES, timeline
+from parity.session import RunRecord
+from parity.summary import where
+from parity.verdict import Finding, Verdict
+
+BUDGET = 1_500_000
+"""Bytes of timelines in one page: the worst come first, the rest is named."""
+EXCERPT = 120.0
+LEAD = 5.0
+"""Seconds shown before the first difference of an excerpt."""
+RATES = {
+    "der": "DER",
+    "missed": "missed",
+    "false_alarm": "false alarm",
+    "confusion": "confusion",
+    "der_collar": "DER with a collar",
+    "der_delta": "DER against the truth",
+}
+"""The gates that are shown beside a timeline. The last is a difference of rates, the others are rates."""
+
+
+def speaking(record: RunRecord, evidence: Evidence) -> Markup:
+    """A card for each output whose candidate differs, and what could not be or need not be shown."""
+    cards: list[Markup] = []
+    remarks: list[str] = []
+    room = BUDGET
+    for verdict, outputs, found in _meetings(record, evidence):
+        named = " and ".join(outputs)
+        if isinstance(found, str):
+            remarks.append(f"{where(verdict)}: {found}")
+        elif found.agreed:
+            remarks.append(f"{where(verdict)}: {named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn")
+        elif room <= 0:
+            remarks.append(f"{where(verdict)}: {named} is left out, for the page would grow too large")
+        else:
+            cards.append(_card(verdict, outputs, found, opened=not (cards and verdict.passed)))
+            room -= len(cards[-1])
+    if not cards and not remarks:
+        return join([])
+    rest = tag("div", tag("h3", "Without a timeline"), listing(remarks), class_="card block") if remarks else ""
+    note = (
+        "What the artifact decides beside what upstream does. Speakers are compared by their number; the error rates "
+        "pair them as fits best. The truth is put to whom of upstream's speakers it fits."
+    )
+    return section("Who speaks when", *cards, rest, note=note if cards else "")
+
+
+def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, list[str], Meeting | str]]:
+    """What is kept of each check: outputs that are alike together, or why they can't be shown."""
+    for verdict, folder in kept(record, evidence):
+        if folder is None:
+            gone = [one.output for one in verdict.findings if one.gate == "der"]
+            if gone and not verdict.passed:
+                yield verdict, gone, "its evidence is no longer kept"
+            continue
+        alike: dict[tuple[bytes | None, ...], tuple[list[str], Meeting]] = {}
+        for output in meeting.outputs(folder):
+            try:
+                found = meeting.read(folder, output)
+            except MeetingError as error:
+                yield verdict, [output], str(error)
+                continue
+            alike.setdefault(found.content, ([], found))[0].append(output)
+        for names, found in alike.values():
+            yield verdict, names, found
+
+
+def _card(verdict: Verdict, outputs: Sequence[str], found: Meeting, opened: bool) -> Markup:
+    place = f"{verdict.variant} · case {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
+    head = tag("h3", mark(verdict.passed), f"{verdict.system} · {verdict.stage} · {', '.join(outputs)}")
+    shown = bands.bands(found)
+    return tag(
+        "details",
+        tag("summary", head, tag("span", place, class_="soft"), tag("span", _words(shown), class_="push soft")),
+        tag("div", _rates(verdict, outputs), *_figures(shown), class_="sound"),
+        class_="card speaking",
+        open=opened,
+    )
+
+
+def _words(shown: Sequence[Band]) -> str:
+    missed = sum(stretches.seconds(one.missed) for one in shown)
+    invented = sum(stretches.seconds(one.invented) for one in shown)
+    return f"{missed:.2f} s missed, {invented:.2f} s invented"
+
+
+def _figures(shown: Sequence[Band]) -> Iterator[Markup]:
+    whole = bands.lasts(shown)
+    yield tag("figure", tag("figcaption", _legend(shown), class_="legend"), timeline(shown, 0.0, whole))
+    if whole > 1.5 * EXCERPT:
+        differing = [part for one in shown for part in (one.missed, one.invented)]
+        begin = min(max(stretches.fullest(differing, EXCERPT - LEAD) - LEAD, 0.0), whole - EXCERPT)
+        words = f"{begin:.0f} to {begin + EXCERPT:.0f} s, where the two differ most"
+        yield tag("figure", tag("figcaption", words), timeline(shown, begin, begin + EXCERPT))
+
+
+def _legend(shown: Sequence[Band]) -> Markup:
+    known = [role for role in NAMES if role != "truth" or any(one.truth is not None for one in shown)]
+    words = [*((role, NAMES[role]) for role in known), ("invented", "invented: artifact alone")]
+    words.append(("missed", "missed: upstream alone"))
+    return join(tag("span", tag("i", class_=f"swatch {name}"), said) for name, said in words)
+
+
+def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
+    """The error rates of each output, as far as they are judged, with their bounds."""
+    judged = {(one.output, one.gate): one for one in verdict.findings if one.value is not None}
+    gates = [gate for gate in RATES if any((output, gate) in judged for output in outputs)]
+    if not gates:
+        return join([])
+    head = tag("tr", tag("th"), *(tag("th", RATES[gate], scope="col") for gate in gates))
+    rows = [
+        tag("tr", tag("th", output, scope="row"), *(tag("td", _rate(judged.get((output, gate)))) for gate in gates))
+        for output in outputs
+    ]
+    return tag("div", tag("table", head, *rows, class_="numbers plain"), class_="scroll")
+
+
+def _rate(finding: Finding | None) -> Markup:
+    if finding is None or finding.value is None:
+        return join(["–"])
+    difference = finding.gate == "der_delta"
+    said, bound = _percent(finding.value, difference), bound_of(finding)
+    unit = "points" if difference else "%"
+    limit = f"≤ {100 * bound.limit:.3g} {unit}" if bound and bound.form == "max" else finding.bound
+    value = tag("span", said, class_=None if finding.passed else "bad value", title=comparison(finding))
+    return join([value if finding.passed else join([mark(False), value]), " ", tag("span", limit, class_="soft")])
+
+
+def _percent(rate: float, difference: bool) -> str:
+    if not math.isfinite(rate):
+        return number(rate)
+    shown = round(100 * rate, 2) + 0.0
+    return f"{shown:+.2f} points".replace("-", "−") if difference else f"{shown:.2f} %"

@@ -1,0 +1,66 @@
+"""Stretches of time, rows of beginning and end in seconds that are in order and apart; and what is left of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.diarization.turns import Turns, merged
+
+Stretches = NDArray[np.float64]
+
+NONE: Stretches = np.zeros((0, 2))
+
+
+def of(turns: Turns, speaker: int) -> Stretches:
+    """When one speaker speaks."""
+    return merged(turns[turns[:, 2] == speaker])[:, :2]
+
+
+def seconds(stretches: Stretches) -> float:
+    return float(np.sum(stretches[:, 1] - stretches[:, 0]))
+
+
+def without(one: Stretches, other: Stretches) -> Stretches:
+    """The parts of one that are not in the other."""
+    rest: list[tuple[float, float]] = []
+    taken, first = other.tolist(), 0
+    for begin, end in one.tolist():
+        while first < len(taken) and taken[first][1] <= begin:
+            first += 1
+        at = first
+        while at < len(taken) and taken[at][0] < end:
+            if begin < taken[at][0]:
+                rest.append((begin, taken[at][0]))
+            begin, at = taken[at][1], at + 1
+        if begin < end:
+            rest.append((begin, end))
+    return np.array(rest).reshape(-1, 2)
+
+
+def shared(one: Stretches, other: Stretches) -> float:
+    """Seconds that are in both."""
+    return seconds(one) - seconds(without(one, other))
+
+
+def within(stretches: Stretches, begin: float, end: float) -> Stretches:
+    """What of them lies between two times."""
+    clipped = np.clip(stretches, begin, end)
+    return clipped[clipped[:, 1] > clipped[:, 0]]
+
+
+def bridged(stretches: Stretches, gap: float) -> list[Stretches]:
+    """In groups that nothing wider than the gap parts: what can be told apart where a gap is the least one sees."""
+    parted = np.flatnonzero(stretches[1:, 0] - stretches[:-1, 1] > gap) + 1
+    return np.split(stretches, parted) if len(stretches) else []
+
+
+def fullest(stretches: list[Stretches], length: float) -> float:
+    """Where a window of this length begins that holds most of them; each may overlap the others."""
+    rows = np.concatenate([NONE, *stretches])
+    if not len(rows):
+        return 0.0
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    total = np.concatenate([[0.0], np.cumsum(np.minimum(rows[:, 1] - rows[:, 0], length))])
+    last = np.searchsorted(rows[:, 0], rows[:, 0] + length)
+    return float(rows[np.argmax(total[last] - total[:-1]), 0])

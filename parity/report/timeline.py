@@ -1,0 +1,129 @@
+"""Who speaks when as SVG: across the page the time in shares of its width, so that it fits every window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from parity.report import stretches
+from parity.report.bands import Band
+from parity.report.markup import Markup, join, tag
+from parity.report.stretches import Stretches
+
+COLUMNS = 1000
+"""What is narrower than one of so many across the figure is drawn that wide, and a gap like that not at all."""
+NARROWEST = 4
+"""Columns that a difference takes at least: it must be found."""
+TICKS = 8
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400)
+NAMES = {"truth": "truth", "reference": "upstream", "candidate": "artifact"}
+
+_LANES = {"truth": 7, "reference": 11, "candidate": 11}
+_PITCH, _HALF, _SPACE, _AXIS = 16, 8, 12, 20
+_GUTTER = 104
+
+
+def timeline(shown: Sequence[Band], begin: float, end: float) -> Markup:
+    """A band for each speaker, and where the artifact differs from upstream a lane for that: above its line what is
+    invented, below it, striped, what is missed."""
+    names: list[Markup] = []
+    drawn: list[Markup] = []
+    top = 4
+    for one in shown:
+        label, lanes, height = _band(one, begin, end, top)
+        names.append(label)
+        drawn.append(lanes)
+        top += height + _SPACE
+    bottom = top - _SPACE + 6
+    size = bottom + _AXIS
+    about = f"Who speaks when, from {begin:.0f} to {end:.0f} s"
+    return tag(
+        "div",
+        tag("svg", *names, class_="names", width=_GUTTER, height=size, aria_hidden="true"),
+        tag("svg", *_axis(begin, end, bottom), *drawn, class_="lanes", height=size, role="img", aria_label=about),
+        class_="timeline",
+    )
+
+
+def ticks(begin: float, end: float) -> list[float]:
+    """Round times between two others, few enough to be read."""
+    step = next((step for step in STEPS if (end - begin) / step <= TICKS), STEPS[-1])
+    return [step * count for count in range(math.ceil(begin / step), math.floor(end / step) + 1)]
+
+
+def _band(one: Band, begin: float, end: float, top: int) -> tuple[Markup, Markup, int]:
+    """The names beside a speaker's lanes, the lanes, and how high they are."""
+    names = [tag("text", one.name, class_="who", x=0, y=top + 11)]
+    bars: list[Markup] = []
+    y = top
+    for role, part in (("truth", one.truth), ("reference", one.reference), ("candidate", one.candidate)):
+        if part is None:
+            continue
+        known = role != "truth" or one.real in ("", one.name)
+        names.append(_name(NAMES[role] if known else f"truth ({one.real})", y))
+        bars += _bars(part, role, f"{one.name}, {NAMES[role]}", begin, end, y)
+        y += _PITCH
+    differs = [stretches.within(part, begin, end) for part in (one.invented, one.missed)]
+    if not any(len(part) for part in differs):
+        return join(names), join(bars), y - top
+    names.append(_name("differs", y))
+    marks = [mark for part in differs for mark in _wash(part, begin, end, top - 3, y + 2 * _HALF + 6 - top)]
+    line = tag("line", class_="middle", x1=0, x2="100%", y1=y + _HALF, y2=y + _HALF)
+    differing = [*_invented(one, differs[0], begin, end, y), *_missed(one, differs[1], begin, end, y)]
+    return join(names), join([*marks, *bars, line, *differing]), y + 2 * _HALF - top
+
+
+def _name(words: str, y: int) -> Markup:
+    return tag("text", words, class_="lane", x=_GUTTER - 12, y=y + 10)
+
+
+def _bars(part: Stretches, role: str, whose: str, begin: float, end: float, y: int) -> Iterator[Markup]:
+    height = _LANES[role]
+    for x, width, group in _placed(stretches.within(part, begin, end), begin, end, 1):
+        turns = "" if len(group) == 1 else f", {len(group)} turns close together"
+        said = tag("title", f"{whose}: {_times(group)}{turns}")
+        yield tag("rect", said, class_=role, x=x, width=width, y=y + (12 - height) // 2, height=height)
+
+
+def _invented(one: Band, part: Stretches, begin: float, end: float, y: int) -> Iterator[Markup]:
+    for x, width, group in _placed(part, begin, end, NARROWEST):
+        yield tag("rect", _told(one, "invented", group), class_="invented", x=x, width=width, y=y, height=_HALF)
+
+
+def _missed(one: Band, part: Stretches, begin: float, end: float, y: int) -> Iterator[Markup]:
+    """Stripes are the dashes of a line as thick as the bar, which starts afresh with each."""
+    middle = y + _HALF + _HALF / 2
+    for x, width, group in _placed(part, begin, end, NARROWEST):
+        far = f"{float(x[:-1]) + float(width[:-1]):.2f}%"
+        yield tag("line", _told(one, "missed", group), class_="missed", x1=x, x2=far, y1=middle, y2=middle)
+
+
+def _wash(part: Stretches, begin: float, end: float, y: int, height: int) -> Iterator[Markup]:
+    for x, width, _ in _placed(part, begin, end, NARROWEST):
+        yield tag("rect", class_="wash", x=x, width=width, y=y, height=height)
+
+
+def _placed(part: Stretches, begin: float, end: float, least: int) -> Iterator[tuple[str, str, Stretches]]:
+    """Where each bar begins and how wide it is, and the stretches that it stands for."""
+    scale = 100 / (end - begin)
+    narrowest = 100 * least / COLUMNS
+    for group in stretches.bridged(part, least * (end - begin) / COLUMNS):
+        x, width = scale * (group[0, 0] - begin), scale * (group[-1, 1] - group[0, 0])
+        if width < narrowest:
+            x, width = min(max(x - (narrowest - width) / 2, 0), 100 - narrowest), narrowest
+        yield f"{x:.2f}%", f"{width:.2f}%", group
+
+
+def _told(one: Band, what: str, group: Stretches) -> Markup:
+    return tag("title", f"{one.name}, {what}: {stretches.seconds(group):.2f} s, {_times(group)}")
+
+
+def _times(group: Stretches) -> str:
+    return f"{group[0, 0]:.2f} to {group[-1, 1]:.2f} s"
+
+
+def _axis(begin: float, end: float, bottom: int) -> Iterator[Markup]:
+    for index, time in enumerate(ticks(begin, end)):
+        x = f"{100 * (time - begin) / (end - begin):.2f}%"
+        yield tag("line", class_="tick", x1=x, x2=x, y1=0, y2=bottom)
+        yield tag("text", f"{time:g}{'' if index else ' s'}", class_="time", x=x, y=bottom + 14)
