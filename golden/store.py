@@ -88,7 +88,7 @@ class GoldenStore:
     @property
     def absent(self) -> list[str]:
         """What recording wants of the lock's extras and this machine does not have."""
-        return [name for name in self.reference.packages if not locked.installed(name)] if self.reference.extra else []
+        return locked.absent(self.reference.extra, self.reference.packages)
 
     def load(self, case: Case) -> Golden:
         if case.name not in self._loaded:

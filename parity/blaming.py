@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from parity import convert, failing, structure
+from parity import convert, failing, locked, structure
 from parity.artifacts import composed
-from parity.blame import blame_artifact, blame_module
+from parity.blame import blame_artifact, blame_module, blame_unheard
 from parity.crossing import Crosser, cast, closing
-from parity.declarations import HOST, Stage, Variant
+from parity.declarations import HOST, Case, Reference, Stage, Variant
 from parity.verdict import Blame, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -54,21 +55,33 @@ def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
     reference = bench.system.reference
     case, stage = reference.case(check.case), bench.system.stage(check.stage)
     module = bench.module(stage)
-    upstream = reference.build(bench.weights.checkpoint())
     golden = bench.goldens.load(case)[stage.name]
     found = failing.find(stage, golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs)
+    if absent := locked.absent(reference.extra, reference.packages):
+        why = (
+            f"which layer it begins in can be told where {', '.join(absent)} is installed: make extra-{reference.extra}"
+        )
+        return found.placed(blame_unheard(stage, module, found.reference, found.candidate, found.outputs, why))
+    upstream = reference.build(bench.weights.checkpoint())
     blamed = blame_module(
         stage,
         module,
         bench.cut_from,
-        upstream,
-        lambda: list(reference.record(upstream, case)),
+        reference.layers(upstream),
+        lambda: _record(reference, upstream, case, (stage.name, f"{bench.system.scope}.{stage.name}")),
         found.inputs,
         found.reference,
         found.candidate,
         found.outputs,
     )
     return found.placed(blamed)
+
+
+def _record(reference: Reference, upstream: Any, case: Case, seams: Collection[str]) -> None:
+    """Up to the seam that is wanted: what comes behind it makes no call that counts."""
+    for seam in reference.record(upstream, case):
+        if seam.stage in seams:
+            return
 
 
 def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:

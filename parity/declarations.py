@@ -220,7 +220,8 @@ class Reference:
     decide what is computed. Where the published weights belong with other published files, such as voices, `published`
     names those, and `dress` gives the case that they make of a seeded one. A `heavy` reference has no short case: it is
     left to `--cases all`, and every other run says so. One whose packages are an `extra` of the lock is recorded only
-    where that is installed: git keeps its goldens whole, and `build` has to do without them.
+    where that is installed: git keeps its goldens whole, and `build` has to do without them. `layers` gives, of what
+    `build` gave, the torch module whose calls a recording makes.
     """
 
     name: str
@@ -235,6 +236,7 @@ class Reference:
     dress: Callable[[Case, Mapping[str, Path]], Case] = lambda case, files: case
     heavy: bool = False
     extra: str = ""
+    layers: Callable[[Any], torch.nn.Module] = lambda built: built
 
     def case(self, name: str) -> Case:
         for case in self.cases:

@@ -58,6 +58,11 @@ def of_an_extra(name: str) -> str | None:
     return pin.version if pin and pin.extra else None
 
 
+def absent(extra: str, packages: Iterable[str]) -> list[str]:
+    """Of packages that come with an extra, those that this machine does not have; nothing where there is no extra."""
+    return [name for name in packages if not installed(name)] if extra else []
+
+
 def installed(name: str) -> bool:
     try:
         return bool(importlib.metadata.version(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,25 @@ from parity import convert
 from parity.blame.distance import relative_l2
 from parity.blame.source import Frame
 
-SAMPLE = 1 << 15
+SAMPLE = 1 << 17
 """How many values of a tensor are kept: a model has hundreds of calls, and one can be kept whole later."""
 Names = Mapping[nn.Module, str]
+Ended = Callable[[nn.Module, object, object], None]
+"""Told of each call of a submodule: what it was given, and what it gave."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    shape: tuple[int, ...]
+    """Every so manieth value along each axis; of a tensor that is not large, all of them."""
+
+    strides: tuple[int, ...]
     values: Tensor
+
+    def beside(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+        """A tensor's values and these at the same places, as far as both reach."""
+        if tensor.ndim != self.values.ndim:
+            return None
+        return leading(tensor.detach()[_every(self.strides)], self.values)
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,11 @@ def calls(model: nn.Module, names: Names, run: Callable[[], object]) -> list[Cal
 
     def ended(part: nn.Module, given: object, gave: object) -> None:
         name = names[part]
-        taken, made = (tuple(map(_sample, _tensors(values))) for values in (given, gave))
+        taken, made = (tuple(map(_sample, tensors(values))) for values in (given, gave))
         found.append(Call(name, turns[name], type(part).__name__, taken, made, tuple(_stack())))
         turns[name] += 1
 
-    _run(model, names, run, ended)
+    watch(model, names, run, ended)
     return found
 
 
@@ -65,20 +75,35 @@ def whole(
         nonlocal turns
         if turns == turn:
             for kept, value in zip(found, values, strict=True):
-                kept.extend(tensor.detach().clone() for tensor in _tensors(value))
+                kept.extend(tensor.detach().clone() for tensor in tensors(value))
         turns += 1
 
-    _run(model, {part: known for part, known in names.items() if known == name}, run, ended)
+    watch(model, {part: known for part, known in names.items() if known == name}, run, ended)
     return found
 
 
-def distance(ours: tuple[Sample, ...], theirs: tuple[Sample, ...]) -> float:
-    """The largest relative L2 of those that have the same shape; NaN if none has."""
-    pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
-    return max((relative_l2(a.values, b.values) for a, b in pairs), default=math.nan)
+def distance(ours: Sequence[Sample], theirs: Iterable[Tensor]) -> float:
+    """The largest relative L2, each as far as both reach; NaN if none can be compared."""
+    return max((relative_l2(*both) for both in places(ours, theirs)), default=math.nan)
 
 
-def _run(model: nn.Module, names: Names, run: Callable[[], object], ended: Callable[..., None]) -> None:
+def places(ours: Sequence[Sample], theirs: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Upstream's values and ours at the same places, tensor after tensor."""
+    found = (sample.beside(tensor) for sample, tensor in zip(ours, theirs, strict=False))
+    return (both for both in found if both)
+
+
+def leading(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The part of two tensors that both have, from the start of each axis; a padded one ends later. None if there is
+    no such part."""
+    if one.ndim != other.ndim:
+        return None
+    part = tuple(slice(min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
+    return (one[part], other[part]) if one[part].numel() else None
+
+
+def watch(model: nn.Module, names: Names, run: Callable[[], object], ended: Ended) -> None:
+    """Runs a model, and tells of each call of a named submodule when it ends."""
     with ExitStack() as hooks:
         for part in model.modules():
             if part in names:
@@ -89,17 +114,29 @@ def _run(model: nn.Module, names: Names, run: Callable[[], object], ended: Calla
                 pass
 
 
-def _sample(value: Tensor) -> Sample:
-    flat = value.detach().reshape(-1)
-    return Sample(tuple(value.shape), flat[:: max(1, flat.numel() // SAMPLE)].clone())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors(item)
+
+
+def _sample(value: Tensor) -> Sample:
+    strides = _strides(tuple(value.shape))
+    return Sample(strides, value.detach()[_every(strides)].clone())
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Odd ones, so that of values that come in pairs both kinds are seen."""
+    strides = [1] * len(shape)
+    while math.prod(left := [-(-size // stride) for size, stride in zip(shape, strides, strict=True)]) > SAMPLE:
+        strides[left.index(max(left))] += 2
+    return tuple(strides)
+
+
+def _every(strides: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(None, None, stride) for stride in strides)
 
 
 def _stack() -> Iterator[Frame]:

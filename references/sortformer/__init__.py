@@ -7,6 +7,7 @@ references.sortformer.evaluate` says how well it tells them apart. NeMo is neede
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 
 from parity.declarations import Hub, Reference
 from references.sortformer import cases, checkpoint
@@ -32,6 +33,7 @@ def _reference(version: str, revision: str, sha256: str) -> Reference:
         build=checkpoint.Source,
         record=partial(record, SHIPPED),
         extra="sortformer",
+        layers=attrgetter("nemo"),
     )
 
 

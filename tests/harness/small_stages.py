@@ -216,3 +216,87 @@ class CutReversed(Cut):
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.tanh(self.first(x))
         return torch.sigmoid(self.second(hidden.flip(1))) * 0.5
+
+
+class Filled(nn.Module):
+    """The middle of Upstream again, from nothing but its weights."""
+
+    def __init__(self, state: Any) -> None:
+        super().__init__()
+        self.begin, self.end = (nn.Conv1d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(2))
+        for layer, name in ((self.begin, "inner.first"), (self.end, "inner.second")):
+            layer.load_state_dict({key: state[f"{name}.{key}"] for key in ("weight", "bias")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.end(torch.tanh(self.begin(x)))) * 0.5
+
+
+class FilledReversed(Filled):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.begin(x))
+        return torch.sigmoid(self.end(hidden.flip(1))) * 0.5
+
+
+class FilledQuiet(Filled):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.end(torch.tanh(self.begin(x * 0.25)))) * 0.5
+
+
+VALID = 41
+
+
+class Padded(Filled):
+    """The same, on a few frames and zeros behind them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        valid = torch.arange(x.shape[2]) < VALID
+        hidden = torch.tanh(self.begin(x)) * valid
+        return torch.sigmoid(self.end(hidden)) * 0.5 * valid
+
+
+class PaddedReversed(Padded):
+    def forward(self, x: Tensor) -> Tensor:
+        valid = torch.arange(x.shape[2]) < VALID
+        hidden = torch.tanh(self.begin(x)) * valid
+        return torch.sigmoid(self.end(hidden.flip(1))) * 0.5 * valid
+
+
+class Leaking(Padded):
+    def forward(self, x: Tensor) -> Tensor:
+        valid = torch.arange(x.shape[2]) < VALID
+        hidden = torch.tanh(self.begin(x))
+        return torch.sigmoid(self.end(hidden)) * 0.5 * valid
+
+
+class UpstreamTwins(Upstream):
+    """Its layers have the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner.second.load_state_dict(self.inner.first.state_dict())
+
+
+class UpstreamEven(Upstream):
+    """Evens out how loud its input is, and goes around that as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.even = nn.GroupNorm(1, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.inner(x + self.even(x))
+        return hidden
+
+
+class Even(Filled):
+    def __init__(self, state: Any) -> None:
+        super().__init__(state)
+        self.even = nn.GroupNorm(1, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.even(x))
+
+
+class EvenTooLoud(Even):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * 4)
