@@ -64,7 +64,7 @@ def _turns(path: Path, role: str) -> Turns:
         if size > LARGEST:
             raise MeetingError(f"{path} has {size} bytes; more than {LARGEST} are no turns of a check")
         found = rttm.read(path, role, SPEAKERS)[role] if size else np.zeros((0, 3))
-    except (RttmError, OSError, ArithmeticError) as error:
+    except (RttmError, OSError) as error:
         fault = str(error) if str(path) in str(error) else f"{path}: {error!r}"
         raise MeetingError(f"{fault}; delete it and run the check again") from error
     if len(found) and not found[:, 1].max() <= LONGEST:

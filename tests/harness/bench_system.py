@@ -20,6 +20,7 @@ from parity.checks import Workbench
 from parity.declarations import Arrays, Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, f32, real
 from parity.plan import Check
 from parity.suite import Options, Suite
+from parity.weights import Weights
 
 RATE = 1_000
 FRAMES = Dim("frames", 1, 100)
@@ -191,6 +192,8 @@ class FakeArtifacts:
 
 
 class FakeWeights:
+    folder = ""
+
     def checkpoint(self) -> Path:
         return Path("none")
 
@@ -223,6 +226,12 @@ class FakeSuite:
 
     def workbench(self, check: Check) -> Workbench:
         return self.world.workbench()
+
+    def weights(self, system: System) -> Weights:
+        return self.world.workbench().weights
+
+    def bounds(self, system: System, name: str) -> Path:
+        return self.root / "golden" / system.name / name
 
     def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
         return []
