@@ -82,8 +82,8 @@ class GoldenStore:
 
     @property
     def whole(self) -> bool:
-        """Whether the lock's tensors are all kept, because few can record them again."""
-        return bool(self.reference.extra) and self.weights.source == "seeded"
+        """Whether git keeps every tensor, because few can record them again. It keeps those of seeded weights alone."""
+        return bool(self.reference.extra) and not self.weights.folder
 
     @property
     def absent(self) -> list[str]:

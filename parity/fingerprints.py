@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from parity import budgets, gates
 from parity.artifacts import Built
+from parity.bounds import BUDGETS
 from parity.checks import Workbench
 from parity.declarations import Stage, System, Variant
 from parity.fingerprint import code, digest
@@ -76,7 +77,7 @@ def _problems(suite: Suite, system: System) -> Iterator[str]:
 
 
 def _budgets(suite: Suite, name: str) -> dict[str, str]:
-    path = suite.root / "golden" / name / "budgets.toml"
+    path = suite.bounds(suite.systems()[name], BUDGETS)
     return {found.name: found.text for found in budgets.load(path).budgets} if path.exists() else {}
 
 

@@ -165,13 +165,19 @@ def _of_graph(failure: Failure) -> Blame:
         differs = failure.distance(failure.module_gives_on_widened, failure.trace_gives)
         if differs >= MOST * in_fp32:
             return _of_tracing(failure, f"the traced graph is itself {differs:.2g} from the module that was traced")
-    if found is None and failure.variant.precision == "float16" and not stopped:
+    if found is None and failure.variant.precision == "float16" and not stopped and _explained(failure, in_fp32):
         return _of_constants(failure, search.matched)
     if found is None:
         return blame(failure, "graph", said=[stopped or "no value that package and module both name diverges"])
     if _is_rounding(failure, found, in_fp32):
         return _of_constants(failure, search.matched)
     return blame(failure, "graph", found, [stopped] if stopped else [])
+
+
+def _explained(failure: Failure, error: float) -> bool:
+    """Whether the module, with its own numbers in half precision, makes most of the error."""
+    rounded = failure.distance(failure.module_gives_on_widened, failure.module_gives_of_rounded_weights)
+    return rounded >= MOST * error
 
 
 def _is_rounding(failure: Failure, found: Divergence, error: float) -> bool:

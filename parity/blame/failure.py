@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,16 @@ class Failure:
     @cached_property
     def module_gives_on_widened(self) -> Arrays:
         return call(self.module, self.stage, self.widened)
+
+    @cached_property
+    def module_gives_of_rounded_weights(self) -> Arrays:
+        """What the module gives on widened inputs where its own numbers were rounded to half precision."""
+        rounded = copy.deepcopy(self.module)
+        with torch.no_grad():
+            for value in (*rounded.parameters(), *rounded.buffers()):
+                if value.is_floating_point():
+                    value.copy_(value.half())
+        return call(rounded, self.stage, self.widened)
 
     @cached_property
     def trace_gives(self) -> Arrays:
