@@ -51,10 +51,10 @@ speech: $(VENV)/.ready  ## words and voice of what the systems say
 	$(PY) -m pytest -m speech tests/speech
 
 lock: $(VENV)/.ready  ## write down what is installed
-	$(PY) -m parity.locked write
+	$(PY) -m parity.base.lockfile write
 
 extra-%: $(VENV)/.ready  ## what only recording some truth again wants: extra-sortformer is NeMo
-	$(PY) -m parity.locked install $*
+	$(PY) -m parity.base.lockfile install $*
 
 clean:
 	rm -rf $(VENV)

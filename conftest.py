@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from parity import recorder, session
-from parity.plan import Check
-from parity.recorder import SUITE
-from parity.suite import Options, Suite
+from parity.golden.store import open_store
+from parity.plan.checks import Check
+from parity.plugin import checks
+from parity.plugin.checks import SUITE
+from parity.record import run
+from parity.record.suite import Options, Suite
 
-pytest_plugins = ["parity.bench.plugin", "parity.speech.plugin"]
+pytest_plugins = ["parity.plugin.bench", "parity.plugin.speech"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,15 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.getoption("--compute-units"),
     )
     worker: dict[str, Any] = getattr(config, "workerinput", {})
-    run_id = worker.get("parity_run") or config.getoption("--run-id") or session.new_id(datetime.now(UTC))
-    config.stash[SUITE] = Suite(options, _goldens, run_id)
-    config.pluginmanager.register(recorder)
-
-
-def _goldens(*arguments: Any) -> Any:
-    from golden.store import open_store
-
-    return open_store(*arguments)
+    run_id = worker.get("parity_run") or config.getoption("--run-id") or run.new_id(datetime.now(UTC))
+    config.stash[SUITE] = Suite(options, open_store, run_id)
+    config.pluginmanager.register(checks)
 
 
 @pytest.fixture(scope="session")
@@ -65,5 +61,5 @@ def suite(pytestconfig: pytest.Config) -> Suite:
 
 @pytest.fixture
 def check(request: pytest.FixtureRequest) -> Check:
-    """One check of the plan, see `parity.checks`."""
+    """One check of the plan, see `parity.judge.workbench`."""
     return request.param

@@ -8,18 +8,18 @@ import webbrowser
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from parity import merge, session
-from parity.bounds import GATES, ROOM
-from parity.cache import Cache
-from parity.calibrate import CalibrationError, calibrate
-from parity.discovery import systems
-from parity.fingerprint import digest
-from parity.home import ROOT, STATE
-from parity.measurements import left_out, measurements
-from parity.report import gate as report
-from parity.revision import RevisionError
-from parity.session import RunRecord, SessionError
-from parity.weights import choose
+from parity.base.cache import Cache
+from parity.base.fingerprint import digest
+from parity.base.paths import GATES, ROOM, ROOT, STATE
+from parity.gate import gate as merge
+from parity.gate import report
+from parity.gate.git import RevisionError
+from parity.judge.calibrate import CalibrationError, calibrate
+from parity.judge.measurements import left_out, measurements
+from parity.plan.systems import systems
+from parity.plan.weights import choose
+from parity.record import run
+from parity.record.run import RunRecord, SessionError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,9 +66,9 @@ def _gate(options: argparse.Namespace) -> int:
 
 def _fingerprints(options: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # what a converter says when it is imported is no part of the answer
-        from parity import fingerprints, survey
+        from parity.gate import survey, take_survey
 
-        found = fingerprints.survey()
+        found = take_survey.survey()
     if options.json:
         print(survey.encode(found))
     else:
@@ -79,7 +79,7 @@ def _fingerprints(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     record = _latest()
-    page = session.folder_of(ROOT / STATE, record.id) / "report.html"
+    page = run.folder_of(ROOT / STATE, record.id) / "report.html"
     print(page.relative_to(ROOT))
     webbrowser.open(page.as_uri())
     return 0 if record.passed else 1
@@ -109,7 +109,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _latest() -> RunRecord:
-    record = session.latest(ROOT / STATE)
+    record = run.latest(ROOT / STATE)
     if record is None:
         raise SessionError(f"{Path(STATE)} has no complete run yet: `pytest -m parity` makes one")
     return record

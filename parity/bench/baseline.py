@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parity import schema
+from parity.base import toml
+from parity.base.files import write_atomically
+from parity.base.toml import Place
 from parity.bench import machine as machines
 from parity.bench.machine import Machine
 from parity.bench.timing import p95
-from parity.files import write_atomically
-from parity.schema import Place
 
 PREFIX = "bench-"
 UNITS = ("ms", "× eager")
@@ -82,12 +82,12 @@ def find(folder: Path, machine: Machine) -> Baseline | None:
 
 
 def load(path: Path) -> Baseline:
-    return parse(schema.read(path, BaselineError), str(path))
+    return parse(toml.read(path, BaselineError), str(path))
 
 
 def parse(text: str, source: str) -> Baseline:
     place = Place(source, BaselineError)
-    content = schema.parse(text, place)
+    content = toml.parse(text, place)
     place.known(content, ("machine", "benchmark"), "table")
     for needed in ("machine", "benchmark"):
         if needed not in content:
@@ -100,11 +100,11 @@ def parse(text: str, source: str) -> Baseline:
 def render(baseline: Baseline) -> str:
     lines = ["[machine]", *(f"{name} = {_value(value)}" for name, value in baseline.machine.items())]
     for name, one in sorted(baseline.entries.items()):
-        sizes = ", ".join(f"{schema.dotted([dim])} = {size}" for dim, size in one.sizes.items())
-        lines += ["", f"[benchmark.{schema.dotted([name])}]", f"unit = {schema.quoted(one.unit)}"]
+        sizes = ", ".join(f"{toml.dotted([dim])} = {size}" for dim, size in one.sizes.items())
+        lines += ["", f"[benchmark.{toml.dotted([name])}]", f"unit = {toml.quoted(one.unit)}"]
         lines += [f"sizes = {{ {sizes} }}", f"median = {one.median!r}", f"p95 = {one.p95!r}"]
-        lines += [f"samples = [{', '.join(map(repr, one.samples))}]", f"recorded = {schema.quoted(one.recorded)}"]
-        lines += [f"reason = {schema.quoted(one.reason)}"] if one.reason else []
+        lines += [f"samples = [{', '.join(map(repr, one.samples))}]", f"recorded = {toml.quoted(one.recorded)}"]
+        lines += [f"reason = {toml.quoted(one.reason)}"] if one.reason else []
     return "\n".join([*lines, ""])
 
 
@@ -166,4 +166,4 @@ def _short(value: float) -> float:
 
 
 def _value(value: str | int) -> str:
-    return schema.quoted(value) if isinstance(value, str) else str(value)
+    return toml.quoted(value) if isinstance(value, str) else str(value)

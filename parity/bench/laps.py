@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from parity import evidence
 from parity.bench.timing import Clock, in_turns, steadied
-from parity.chain import Chain, Golden
-from parity.checks import Workbench
-from parity.comparing import crossings
-from parity.crossing import cast
+from parity.compare import evidence
+from parity.compare.outputs import crossings
 from parity.declarations import AUDIBLE, Arrays, Case, Dim, Stage, System, Variant
-from parity.plan import CHAIN, SHIPS, chain_sets
+from parity.judge.workbench import Workbench
+from parity.plan.checks import CHAIN, SHIPS, chain_sets
+from parity.run.chain import Chain, Golden
+from parity.run.stage import cast
 from parity.verdict import Finding
 
 

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from parity.fingerprint import digest
-from parity.runtimes import Runtime
+from parity.base.fingerprint import digest
+from parity.run import Runtime
 
 Machine = Mapping[str, str | int]
 THREADS = 1

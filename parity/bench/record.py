@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parity import typed
-from parity.files import write_atomically
+from parity.base import records
+from parity.base.files import write_atomically
 from parity.verdict import Finding
 
 SCHEMA = 3
@@ -127,7 +127,7 @@ def load(path: Path) -> BenchRecord:
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise BenchRecordError(f"{path} is not of schema {SCHEMA}; delete it and run `pytest -m bench`")
     try:
-        return typed.read(BenchRecord, data, str(path))
+        return records.read(BenchRecord, data, str(path))
     except ValueError as error:
         raise BenchRecordError(f"{error}; delete it and run `pytest -m bench`") from None
 

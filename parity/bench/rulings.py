@@ -6,19 +6,19 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from parity import budgets
+from parity.base.toml import dotted
 from parity.bench import regression
 from parity.bench.baseline import Baseline
 from parity.bench.machine import Machine, label
 from parity.bench.stand import Cold, Measured
 from parity.bench.subjects import Subject
 from parity.bench.timing import Timing
-from parity.budget import DEVICE, KINDS, PLACEMENT_KINDS, Budget, suggest
-from parity.budgets import Budgets, Profile
 from parity.declarations import System
-from parity.plan import CHAIN
-from parity.runtimes.placement import Placement
-from parity.schema import dotted
+from parity.judge import budgets
+from parity.judge.budget import DEVICE, KINDS, PLACEMENT_KINDS, Budget, suggest
+from parity.judge.budgets import Budgets, Profile
+from parity.plan.checks import CHAIN
+from parity.run.placement import Placement
 from parity.verdict import Finding
 
 RECORD = "pytest -m bench --bench-record"

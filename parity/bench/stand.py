@@ -15,11 +15,11 @@ import numpy as np
 from parity.bench.laps import Lap, Scrutiny, Track, audio_seconds, rivals, t_enc
 from parity.bench.machine import THREADS
 from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
-from parity.budget import DEVICE
-from parity.checks import Workbench
 from parity.declarations import Case, Stage, System, Variant
-from parity.plan import CHAIN
-from parity.runtimes.placement import Placement, placement
+from parity.judge.budget import DEVICE
+from parity.judge.workbench import Workbench
+from parity.plan.checks import CHAIN
+from parity.run.placement import Placement, placement
 from parity.verdict import Finding
 
 LOADS = 3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from parity.declarations import Case, System
-from parity.plan import CHAIN, SHIPS
+from parity.plan.checks import CHAIN, SHIPS
 
 Kind = Literal["speed", "overall", "load", "size", "placement", "complete"]
 BUNDLE, ALL = "bundle", "all"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, SystemBench
-from parity.terminal import plain
+from parity.report.terminal import plain
 
 Row = Sequence[str]
 NONE = "–"

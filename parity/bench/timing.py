@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from parity.threads import threads
+from parity.base.torch_threads import threads
 
 T = TypeVar("T")
 Clock = Callable[[], float]

@@ -1,6 +1,6 @@
 """Where a failed gate's error begins: the first value that diverges, the op, its place in the source, and its kind."""
 
-from parity.blame.artifact import blame_artifact
-from parity.blame.module import blame_module, blame_unheard
+from parity.blame.module.search import blame_module, blame_unheard
+from parity.blame.package.search import blame_artifact
 
 __all__ = ["blame_artifact", "blame_module", "blame_unheard"]

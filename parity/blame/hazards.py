@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from parity.schema import Place
+from parity.base.toml import Place
 
 FILE = Path(__file__).with_name("hazards.toml")
 OPTIONAL = ("fault", "looks_like")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity import files
+from parity.base import files
 from parity.diarization.turns import Turns, checked, ordered
 
 FIELDS = 10

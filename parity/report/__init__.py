@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity import session
+from parity.base.files import write_atomically
 from parity.bench import record as bench_record
-from parity.files import write_atomically
+from parity.record import run
+from parity.record.run import RunRecord
 from parity.report import html, junit, markdown
 from parity.report.kept import Evidence
-from parity.session import RunRecord
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Written:
 
 def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable[RunRecord] = ()) -> Written:
     """Writes report.html, report.md, junit.xml and last run.json, so that a complete run has its reports."""
-    written = Written(*(folder / name for name in ("report.html", "report.md", "junit.xml", session.RECORD)))
+    written = Written(*(folder / name for name in ("report.html", "report.md", "junit.xml", run.RECORD)))
     folder.mkdir(parents=True, exist_ok=True)
     bench = bench_record.beside(folder)
     write_atomically(written.page, html.render(record, evidence, history, bench).encode())
     write_atomically(written.markdown, markdown.render(record, bench).encode())
     write_atomically(written.junit, junit.render(record).encode())
-    session.save(record, folder)
+    run.save(record, folder)
     return written

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from parity.margin import comparison, number, share
+from parity.judge.headroom import comparison, number, share
+from parity.record.run import RunRecord
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import percent, section
-from parity.session import RunRecord
-from parity.summary import badness, gate_name, without_verdict, worst_first
-from parity.terminal import FAULTS
+from parity.report.summary import badness, gate_name, without_verdict, worst_first
+from parity.report.terminal import FAULTS
 from parity.verdict import Blame, Finding, Verdict
 
 

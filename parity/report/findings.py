@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from parity.margin import number, share
+from parity.judge.headroom import number, share
 from parity.report.figures import sparkline
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import many, mark, meter, section, tally
+from parity.report.summary import Group, badness, gate_name, worst_first
 from parity.report.trends import Trends
-from parity.summary import Group, badness, gate_name, worst_first
 from parity.verdict import Finding, Verdict
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from string import Template
 
 from parity.bench.record import BenchRecord
-from parity.margin import comparison, share
+from parity.judge.headroom import comparison, share
+from parity.record.run import RunRecord
 from parity.report.bench import as_section
 from parity.report.failures import failures
 from parity.report.findings import anchor, findings
@@ -21,10 +22,9 @@ from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
 from parity.report.pieces import listing, many, mark, meter, section, tally
 from parity.report.speaking import speaking
+from parity.report.summary import Group, gate_name, homeless, proven, stages
+from parity.report.terminal import duration
 from parity.report.trends import trends
-from parity.session import RunRecord
-from parity.summary import Group, gate_name, homeless, proven, stages
-from parity.terminal import duration
 
 HERE = Path(__file__).parent
 

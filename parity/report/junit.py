@@ -6,9 +6,9 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from parity.session import RunRecord, first_fault
-from parity.summary import headline
-from parity.terminal import explain
+from parity.record.run import RunRecord, first_fault
+from parity.report.summary import headline
+from parity.report.terminal import explain
 from parity.verdict import Verdict
 
 # XML 1.0 has no place for these, escaped or not.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from parity.session import RunRecord
-from parity.summary import worst_first
+from parity.record.run import RunRecord
+from parity.report.summary import worst_first
 from parity.verdict import Verdict
 
 Evidence = Callable[[str], Path | None]

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from parity.record.run import RunRecord
 from parity.report import audio, figures
 from parity.report.audio import AudioError, Pair, Samples
 from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
-from parity.session import RunRecord
-from parity.summary import where
+from parity.report.summary import where
 from parity.verdict import Verdict
 
 BUDGET = 3_500_000

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from parity.bench.record import BenchRecord
-from parity.margin import comparison, share
+from parity.judge.headroom import comparison, share
+from parity.record.run import RunRecord
 from parity.report.bench import as_lines
 from parity.report.pieces import many, percent
-from parity.session import RunRecord
-from parity.summary import Group, gate_name, headline, homeless, stages, where, without_verdict, worst_first
-from parity.terminal import duration, explain
+from parity.report.summary import Group, gate_name, headline, homeless, stages, where, without_verdict, worst_first
+from parity.report.terminal import duration, explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
 LONGEST = 60_000

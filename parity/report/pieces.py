@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from parity.report.markup import Markup, join, tag, text
-from parity.summary import Group
+from parity.report.summary import Group
 
 NEAR = 0.7
 """From this share of its bound on, a finding is shown as near to it."""

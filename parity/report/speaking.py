@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from parity.margin import bound_of, comparison, number
+from parity.judge.headroom import bound_of, comparison, number
+from parity.record.run import RunRecord
 from parity.report import bands, meeting, stretches
 from parity.report.bands import Band
 from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
 from parity.report.meeting import Meeting, MeetingError
 from parity.report.pieces import listing, mark, section
+from parity.report.summary import where
 from parity.report.timeline import NAMES, timeline
-from parity.session import RunRecord
-from parity.summary import where
 from parity.verdict import Finding, Verdict
 
 BUDGET = 1_500_000

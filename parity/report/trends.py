@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from parity.margin import share
-from parity.session import RunRecord
+from parity.judge.headroom import share
+from parity.record.run import RunRecord
 
 Trends = dict[tuple[str, str, str], list[float | None]]
 """By system, stage and gate: the largest share of the bound in each run, oldest first; None where there is none."""

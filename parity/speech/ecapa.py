@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.declarations import Hub
-from parity.speech import upstream
-from parity.speech.seeded import balanced, uniform
+from parity.plan.weights import fetched
+from parity.speech import speechbrain_parts
+from parity.speech.seeded_numbers import balanced, uniform
 from parity.speech.sound import Samples, SpeechError, resampled
-from parity.weights import fetched
 
 RATE = 16_000
 MELS = 80
@@ -44,7 +44,7 @@ class Ecapa:
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any]:
-        features, normalisation, network_of = upstream.parts()
+        features, normalisation, network_of = speechbrain_parts.parts()
         network = network_of(
             MELS,
             channels=[1024, 1024, 1024, 1024, 3072],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from parity.bench.table import aligned
+from parity.report.terminal import plain
 from parity.speech.floor import Ruling
-from parity.speech.spoken import Heard
-from parity.terminal import plain
+from parity.speech.session import Heard
 
 HEAD = ("passage", "metric", "reference", "candidate", "worse by", "floor", "+ margin", "")
 

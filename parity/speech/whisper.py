@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from parity.declarations import Hub
+from parity.plan.weights import WeightsError, fetched
 from parity.speech.sound import Samples, resampled
-from parity.weights import WeightsError, fetched
 
 RATE = 16_000
 WINDOW = 30

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.store import open_store
-from parity.chain import Free
-from parity.crossing import Crosser, cast
+from parity.base.torch_threads import threads
 from parity.declarations import Arrays
 from parity.diarization import der, rttm, turns
-from parity.plan import SHIPS, Check, chain_sets
-from parity.suite import Options, Suite
-from parity.threads import threads
+from parity.golden.store import open_store
+from parity.plan.checks import SHIPS, Check, chain_sets
+from parity.record.suite import Options, Suite
+from parity.run.chain import Free
+from parity.run.stage import Crosser, cast
 
 PIECE = 16_000
 REPORT = 300

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from parity.bench.bench import Bench
 from parity.bench.replay import REPLAY
+from parity.bench.session import Bench
 from parity.bench.subjects import Subject
 
 pytestmark = pytest.mark.bench

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from parity import steps
-from parity.cache import Cache
-from parity.checks import Workbench
+from parity.base.cache import Cache
 from parity.declarations import Arrays, Seam, Stage, Variant
-from parity.plan import Check
-from parity.runtimes import Session
-from parity.suite import Suite
+from parity.judge.workbench import Workbench
+from parity.plan.checks import Check
+from parity.record.suite import Suite
+from parity.run import Session
 
 
 @dataclass

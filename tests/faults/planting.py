@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parity import convert
-from parity.artifacts import Artifact, facts_of
-from parity.cache import Cache
-from parity.checks import Workbench
+from parity.base.cache import Cache
+from parity.base.fingerprint import digest
+from parity.build import convert
+from parity.build.artifacts import Artifact, facts_of
 from parity.declarations import Stage, Variant
-from parity.fingerprint import digest
+from parity.judge.workbench import Workbench
 from parity.verdict import Verdict
 from tests.faults.table import Fault
 

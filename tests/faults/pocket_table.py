@@ -10,7 +10,7 @@ from converters.pocket_tts.glue import Glue
 from converters.pocket_tts.stages import INT8
 from converters.pocket_tts_2m import SYSTEM
 from parity.declarations import Stage
-from parity.plan import Check
+from parity.plan.checks import Check
 from tests.faults import pocket_mutants as mutants
 from tests.faults.table import Fault, module, outputs, swapped
 

@@ -13,7 +13,7 @@ from converters.sortformer import SYSTEMS
 from converters.sortformer.glue import Glue
 from converters.sortformer.stages import FP16, PALETTIZED
 from parity.declarations import Stage
-from parity.plan import SHIPS, Check
+from parity.plan.checks import SHIPS, Check
 from tests.faults import sortformer_mutants as mutants
 from tests.faults.table import Fault, module, same
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parity.declarations import Stage, Variant
-from parity.plan import Check
+from parity.plan.checks import Check
 from parity.verdict import Mode
 from tests.faults import mutants
 

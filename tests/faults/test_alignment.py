@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from parity.cache import Cache
+from parity.base.cache import Cache
 from parity.declarations import Case, Dim, Seam, real
-from parity.plan import Check
-from parity.suite import Suite
+from parity.plan.checks import Check
+from parity.record.suite import Suite
 from tests.faults import mutants
 from tests.faults.planting import Planted
 from tests.faults.table import Fault, module

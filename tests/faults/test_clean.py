@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from parity.cache import Cache
-from parity.plan import SHIPS, Check
-from parity.suite import Suite
-from parity.threads import threads
+from parity.base.cache import Cache
+from parity.base.torch_threads import threads
+from parity.plan.checks import SHIPS, Check
+from parity.record.suite import Suite
 
 TIMES = 20
 

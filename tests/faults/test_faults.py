@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.suite import Suite
+from parity.record.suite import Suite
 from tests.faults.planting import assert_caught, judged
 from tests.faults.table import FAULTS, Fault
 

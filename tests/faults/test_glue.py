@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from converters import kokoro
-from golden.store import Golden
-from parity.checks import Workbench
 from parity.declarations import Arrays, Case, Run, Seam
-from parity.plan import Check
-from parity.suite import Suite
+from parity.golden.store import Golden
+from parity.judge.workbench import Workbench
+from parity.plan.checks import Check
+from parity.record.suite import Suite
 from parity.verdict import Verdict
 from tests.faults.parrot import parrot
 

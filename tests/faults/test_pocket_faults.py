@@ -15,16 +15,16 @@ import pytest
 from converters.pocket_tts.glue import Glue
 from converters.pocket_tts.stages import HELD, INT8
 from converters.pocket_tts_2m import SYSTEM
-from golden.store import Golden
 from parity import steps
-from parity.cache import Cache
-from parity.checks import Workbench
-from parity.crossing import Crosser, closing
+from parity.base.cache import Cache
+from parity.base.torch_threads import threads
 from parity.declarations import Case, Seam, Stage, Variant
-from parity.plan import Check
-from parity.runtimes import Session
-from parity.suite import Suite
-from parity.threads import threads
+from parity.golden.store import Golden
+from parity.judge.workbench import Workbench
+from parity.plan.checks import Check
+from parity.record.suite import Suite
+from parity.run import Session
+from parity.run.stage import Crosser, closing
 from parity.verdict import Mode, Verdict
 from tests.faults.parrot import parrot
 from tests.faults.planting import assert_caught, judged

@@ -13,14 +13,14 @@ import pytest
 from converters.sortformer import SYSTEMS
 from converters.sortformer.glue import Glue
 from converters.sortformer.stages import FP16, INT8, PALETTIZED
-from parity.artifacts import Artifact
-from parity.cache import Cache
-from parity.checks import Workbench
+from parity.base.cache import Cache
+from parity.base.torch_threads import threads
+from parity.build.artifacts import Artifact
 from parity.declarations import Stage, Variant
-from parity.plan import Check
-from parity.runtimes import Session
-from parity.suite import Suite
-from parity.threads import threads
+from parity.judge.workbench import Workbench
+from parity.plan.checks import Check
+from parity.record.suite import Suite
+from parity.run import Session
 from tests.faults.parrot import parrot
 from tests.faults.planting import assert_caught, judged
 from tests.faults.sortformer_table import CASE, CHAIN, CHANGES, FAULTS, GLUE_FAULTS, SYSTEM, Change, GlueFault

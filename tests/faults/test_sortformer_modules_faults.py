@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from parity import locked
-from parity.suite import Suite
-from parity.terminal import explain
-from parity.threads import threads
+from parity.base import lockfile
+from parity.base.torch_threads import threads
+from parity.record.suite import Suite
+from parity.report.terminal import explain
 from tests.faults import sortformer_layers as layers
 from tests.faults.planting import judged
 from tests.faults.sortformer_table import CASE, STREAMING, SYSTEM
 from tests.faults.table import Fault, module
 
-NEMO = locked.installed("nemo-toolkit")
+NEMO = lockfile.installed("nemo-toolkit")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def test_a_slip_is_blamed_on_the_first_layer_that_it_reaches(suite: Suite, slip:
 def test_where_upstream_is_not_installed_it_says_what_would_tell_more(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(locked, "installed", lambda name: name != "nemo-toolkit")
+    monkeypatch.setattr(lockfile, "installed", lambda name: name != "nemo-toolkit")
     with threads(1):
         verdict = judged(suite.workbench(SLIPS[0].fault.check), SLIPS[0].fault, tmp_path)
     found = verdict.blame

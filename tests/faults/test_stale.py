@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from parity.artifacts import PACKAGE
-from tests.harness.project import REFERENCES, Project
-from tests.harness.runs import artifacts, checked, gathered
+from parity.build.artifacts import PACKAGE
+from tests.support.project import REFERENCES, Project
+from tests.support.runs import artifacts, checked, gathered
 
 OTHER_WEIGHTS = ("torch.linspace(-0.5, 0.7", "torch.linspace(-0.5, 0.8")
 MEND = 'python -m golden refresh tiny --reason "…"'

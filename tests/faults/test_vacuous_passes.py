@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity import contract, gates, metrics
+from parity.compare import contract, metrics
 from parity.declarations import Variant, f32
-from parity.session import RunRecord
+from parity.judge import gates
+from parity.record.run import RunRecord
 from parity.verdict import Verdict
 from tests.faults import plural
-from tests.harness.project import CONVERTED, GATES, REFERENCES, SUITE, Project
-from tests.harness.runs import Run, artifacts, checked, gathered
+from tests.support.project import CONVERTED, GATES, REFERENCES, SUITE, Project
+from tests.support.runs import Run, artifacts, checked, gathered
 
 pytestmark = pytest.mark.skipif("sys.platform == 'darwin'", reason="asks for Core ML where there is none")
 

@@ -2,19 +2,20 @@
 
 import pytest
 
-from parity import gates, session
 from parity.declarations import System
-from parity.discovery import systems
-from parity.plan import Check, tables
-from parity.suite import Suite
-from parity.terminal import explain
+from parity.judge import gates
+from parity.plan.checks import Check, tables
+from parity.plan.systems import systems
+from parity.record import run
+from parity.record.suite import Suite
+from parity.report.terminal import explain
 
 pytestmark = pytest.mark.parity
 
 
 def test_output_is_upstreams(check: Check, suite: Suite) -> None:
     verdict = suite.workbench(check).run(check)
-    session.add(suite.folder, verdict)
+    run.add(suite.folder, verdict)
     assert verdict.passed, explain(verdict)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from golden.recording import Recording
-from golden.rounding import spread
-from golden.store import GoldenStore
-from parity.checks import Workbench
+from parity.base.fingerprint import code, digest
 from parity.declarations import Case
-from parity.fingerprint import code, digest
+from parity.golden.recording import Recording
+from parity.golden.rounding import spread
+from parity.golden.store import GoldenStore
+from parity.judge.workbench import Workbench
 
 KIND, FILE = "rendering", "renderings.safetensors"
 

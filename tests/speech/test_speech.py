@@ -2,7 +2,7 @@
 
 import pytest
 
-from parity.speech.spoken import Speaker, Speech
+from parity.speech.session import Speaker, Speech
 from tests.speech.renderings import render
 
 pytestmark = pytest.mark.speech

@@ -1,0 +1,134 @@
+"""The calls of a rewrite, each beside the one of upstream that it stands for.
+
+Upstream runs a whole case, with hundreds of calls for each of ours: more than can be kept. So it runs once to tell
+which of them ours are, and again to compare those while they are made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from parity.blame.module.calls import Call, Names, distance, places, tensors, watch
+
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Given:
+    """How unlike what one of our calls was given is what upstream's was, and by how many values that is told."""
+
+    unlike: float
+    common: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A call, and upstream's `turn`-th of that submodule: how far apart what they were given is, and what they gave."""
+
+    made: Call
+    turn: int
+    given: float
+    gave: float
+    likeness: Given
+
+
+def pairs(ours: Sequence[Call], model: nn.Module, names: Names, run: Callable[[], object]) -> list[Pair]:
+    """Those of our calls, in their order, that upstream makes as well, as far as what they gave can be compared."""
+    own: dict[str, list[Call]] = {}
+    for made in ours:
+        own.setdefault(made.name, []).append(made)
+    common = {part: name for part, name in names.items() if name in own}
+    steps = Steps({name: len(made) for name, made in own.items()}, heard(own, model, common, run))
+    found: dict[tuple[str, int], list[Pair]] = {}
+    turns: Counter[str] = Counter()
+
+    def ended(part: nn.Module, given: object, gave: object) -> None:
+        name = names[part]
+        for made in own[name]:
+            if turns[name] in steps.turns(made):
+                pair = _pair(made, turns[name], list(tensors(given)), list(tensors(gave)))
+                found.setdefault((name, made.turn), []).append(pair)
+        turns[name] += 1
+
+    watch(model, common, run, ended)
+    both = [found[made.name, made.turn] for made in ours if (made.name, made.turn) in found]
+    chosen = [near[nearest([pair.likeness for pair in near])] for near in both]
+    return [pair for pair in chosen if not math.isnan(pair.gave)]
+
+
+def heard(
+    own: Mapping[str, Sequence[Call]], model: nn.Module, names: Names, run: Callable[[], object]
+) -> dict[str, list[Given]]:
+    """What upstream's submodules are given, call after call, beside what ours were given first."""
+    found: dict[str, list[Given]] = {name: [] for name in own}
+
+    def ended(part: nn.Module, given: object, gave: object) -> None:
+        found[names[part]].append(_given(own[names[part]][0], list(tensors(given))))
+
+    watch(model, names, run, ended)
+    return found
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Upstream's calls as steps, of which ours are one. `own` counts ours, in the order in which we make them."""
+
+    own: Mapping[str, int]
+    heard: Mapping[str, Sequence[Given]]
+
+    def count(self, name: str) -> int:
+        """How many steps upstream's calls of a submodule make; 0 if they make no whole number."""
+        count, rest = divmod(len(self.heard[name]), self.own[name])
+        return 0 if rest else count
+
+    @cached_property
+    def first(self) -> str:
+        """The first submodule of ours that upstream calls in whole steps."""
+        return next((name for name in self.own if self.count(name)), "")
+
+    @cached_property
+    def step(self) -> int:
+        """The one at which upstream's was given most nearly the same."""
+        return nearest(self.heard[self.first][:: self.own[self.first]])
+
+    def turns(self, made: Call) -> range:
+        """Which of upstream's calls ours can be: one, but where upstream does not call this submodule and the first as
+        often."""
+        count = self.count(made.name)
+        if not count or count not in (1, self.count(self.first)):
+            return range(len(self.heard[made.name]))
+        turn = made.turn if count == 1 else self.step * self.own[made.name] + made.turn
+        return range(turn, turn + 1)
+
+
+def nearest(found: Sequence[Given]) -> int:
+    """Of those that are the same, the longest: what upstream was given at one step may begin as at another."""
+    least = min(given.unlike for given in found) + ROUNDING
+    return max((turn for turn, given in enumerate(found) if given.unlike <= least), key=lambda turn: found[turn].common)
+
+
+def _pair(made: Call, turn: int, given: Sequence[Tensor], gave: Sequence[Tensor]) -> Pair:
+    return Pair(made, turn, distance(made.given, given), distance(made.gave, gave), _given(made, given))
+
+
+def _given(made: Call, given: Sequence[Tensor]) -> Given:
+    both = list(places(made.given, given))
+    unlike = max((_unlike(*values) for values in both), default=math.inf)
+    return Given(unlike, sum(values.numel() for values, _ in both))
+
+
+def _unlike(reference: Tensor, candidate: Tensor) -> float:
+    """The relative L2 of what no gain explains: a rewrite that forgets a factor is at the same step still."""
+    r, c = (value.double().reshape(-1) for value in (reference, candidate))
+    sizes = float(torch.dot(r, r)), float(torch.dot(c, c))
+    if not all(sizes):
+        return math.inf if any(sizes) else 0.0
+    explained = float(torch.dot(r, c)) ** 2 / (sizes[0] * sizes[1])
+    return math.sqrt(max(0.0, 1 - explained)) if math.isfinite(explained) else math.inf

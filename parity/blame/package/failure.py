@@ -1,0 +1,131 @@
+"""A failed output of a package, and what can be measured about it: each run is made once, when it is first wanted."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import milrun
+from milrun import Model
+from parity.blame.distance import relative_l2
+from parity.blame.package.names import matching
+from parity.blame.package.program import Program
+from parity.blame.package.tracing import Node, TracedGraph
+from parity.build.convert import _examples, call
+from parity.declarations import Arrays, Stage, Variant
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`inputs` are the golden ones in fp32; `rounded` are they as the package gets them, `widened` as the module then
+    gets them."""
+
+    stage: Stage
+    variant: Variant
+    package: Path
+    module: nn.Module
+    inputs: Arrays
+    reference: Arrays
+    candidate: Arrays
+    output: str
+    numerics: str
+    _results: dict[str, Arrays] = field(default_factory=dict, compare=False)
+    _models: dict[str, Model] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def error(self) -> float:
+        return self.distance(self.reference, self.candidate)
+
+    def distance(self, one: Arrays, other: Arrays) -> float:
+        """Of the failing output, as the relative L2."""
+        return relative_l2(one[self.output], other[self.output])
+
+    @cached_property
+    def rounded(self) -> dict[str, np.ndarray]:
+        dtypes = {name: declared.dtype_in(self.variant) for name, declared in self.stage.inputs.items()}
+        with np.errstate(over="ignore"):
+            return {name: self.inputs[name].astype(dtype) for name, dtype in dtypes.items()}
+
+    @cached_property
+    def widened(self) -> dict[str, np.ndarray]:
+        return {name: value.astype(self.inputs[name].dtype) for name, value in self.rounded.items()}
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(self.widened[name])) for name in self.stage.inputs]
+
+    @cached_property
+    def module_gives(self) -> Arrays:
+        return call(self.module, self.stage, self.inputs)
+
+    @cached_property
+    def module_gives_on_widened(self) -> Arrays:
+        return call(self.module, self.stage, self.widened)
+
+    @cached_property
+    def module_gives_of_rounded_weights(self) -> Arrays:
+        """What the module gives on widened inputs where its own numbers were rounded to half precision."""
+        rounded = copy.deepcopy(self.module)
+        with torch.no_grad():
+            for value in (*rounded.parameters(), *rounded.buffers()):
+                if value.is_floating_point():
+                    value.copy_(value.half())
+        return call(rounded, self.stage, self.widened)
+
+    @cached_property
+    def trace_gives(self) -> Arrays:
+        found = self.graph.run(self.tensors, lambda _, value: value)
+        return {name: found[ours].numpy() for name, ours in zip(self.stage.outputs, self.graph.outputs, strict=True)}
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the module gives the same again on the same inputs."""
+        return self.distance(self.module_gives, call(self.module, self.stage, self.inputs)) == 0
+
+    def package_gives(self, numerics: str) -> Arrays:
+        """What milrun makes of the package."""
+        if numerics not in self._results:
+            self._results[numerics] = self.model(numerics).predict(self.rounded)
+        return self._results[numerics]
+
+    def model(self, numerics: str) -> Model:
+        if numerics not in self._models:
+            model = milrun.load(self.package, numerics=numerics, seed=0)
+            if not isinstance(model, Model):
+                raise TypeError("a pipeline of packages is no single graph: blame its parts")
+            self._models[numerics] = model
+        return self._models[numerics]
+
+    @cached_property
+    def program(self) -> Program:
+        return Program(self.model("fp32"))
+
+    @cached_property
+    def graph(self) -> TracedGraph:
+        """As the converter saw it: traced on the same examples."""
+        return TracedGraph(self.module, _examples(self.stage))
+
+    @cached_property
+    def result(self) -> str:
+        """The failing output's name in the traced graph."""
+        return self.graph.outputs[list(self.stage.outputs).index(self.output)]
+
+    def node_near(self, value: str) -> Node | None:
+        """The module's node that a value of the package stands for, or the next one that is computed from it."""
+        names = {theirs: ours for ours, theirs in matching(self.graph.values, self.program.names).items()}
+        names |= dict(zip(self.stage.outputs, self.graph.outputs, strict=True))
+        reached = {value}
+        for operation in self.program.operations[max(0, self.program.position(value) - 1) :]:
+            if reached.isdisjoint(made := {name for name, _ in operation.outputs}):
+                if reached.isdisjoint(self.program.reads(operation)):
+                    continue
+                reached |= made
+            if known := [names[name] for name, _ in operation.outputs if name in names]:
+                return self.graph.makes(known[0])
+        return None

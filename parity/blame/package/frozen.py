@@ -1,0 +1,59 @@
+"""What tracing made a constant of: the module traced at other sizes or another time has another number there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity.blame.package.tracing import Node, TracedGraph
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The node that computes with the constant, and what is to be said of it."""
+
+    node: Node
+    said: str
+
+
+def find(module: nn.Module, graph: TracedGraph, inputs: Sequence[Tensor]) -> Frozen | None:
+    """The first node that the same module, traced on these inputs, has otherwise."""
+    fresh = TracedGraph(module, inputs)
+    for node, other in zip(graph.nodes, fresh.nodes, strict=False):
+        if node.kind != other.kind:
+            return Frozen(node, f"traced on these inputs, the module computes {other.kind} here instead of {node.kind}")
+        if node.kind != "prim::Constant":
+            continue
+        value, now = node.raw.output().toIValue(), other.raw.output().toIValue()
+        if _differ(value, now):
+            return Frozen(_reader(graph, node), f"tracing froze {_told(value, now)}")
+    return None
+
+
+def _reader(graph: TracedGraph, constant: Node) -> Node:
+    """The first node that computes with a constant, through the lists that it is put into."""
+    names = {constant.name}
+    for node in graph.nodes:
+        if names.intersection(node.reads):
+            if not node.kind.startswith("prim::"):
+                return node
+            names.add(node.name)
+    return constant
+
+
+def _differ(value: Any, other: Any) -> bool:
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape != other.shape or not torch.equal(value, other)
+    return bool(value != other)
+
+
+def _told(value: Any, now: Any) -> str:
+    if not isinstance(value, Tensor) or not isinstance(now, Tensor):
+        return f"{value!r} where these inputs give {now!r}"
+    if value.shape == now.shape:
+        return f"the numbers of a tensor of shape {tuple(value.shape)}, which another trace has otherwise"
+    return f"a tensor of shape {tuple(value.shape)} where these inputs give {tuple(now.shape)}"

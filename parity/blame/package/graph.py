@@ -1,0 +1,217 @@
+"""A package that is wrong in fp32 too: the first op that makes of the same operands something else than the module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from milrun.program import Operation
+from parity.blame.distance import relative_l2
+from parity.blame.package.divergence import Divergence
+from parity.blame.package.lockstep import Steps, beside, compare
+from parity.blame.package.names import is_anonymous, matching
+from parity.blame.package.program import Program
+from parity.blame.package.tracing import TracedGraph
+from parity.blame.package.weights import said_of_numbers, said_of_weights
+from parity.declarations import Arrays
+
+ROUNDING = 2e-5
+"""A relative L2 that the order of a summation may make."""
+STANDS_OUT = 1 / 3
+"""The share of the largest error from which an op counts as much to blame: the first such op is named."""
+COUNTS = 0.02
+"""The share of the failure under which no single op explains it, and the share of an error that must live on."""
+TRIES = 5
+IDLE = ("dropout", "contiguous", "detach", "alias", "clone", "size", "zeros")
+"""The module's ops that compute no number."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: the module's graph and the package's, on the same inputs."""
+
+    graph: TracedGraph
+    program: Program
+    inputs: Sequence[Tensor]
+    arrays: Arrays
+    matched: Mapping[str, str]
+    """By the name in the module's graph, the package's name of a value."""
+    output: str
+    """The failing output's name in the module's graph."""
+    error: float
+    """The relative L2 of the failing output."""
+
+    def steps(self, without: frozenset[str] = frozenset(), look_at: frozenset[str] = frozenset()) -> Steps:
+        matched = {name: theirs for name, theirs in self.matched.items() if theirs not in without}
+        return compare(self.graph, self.program.model, self.inputs, self.arrays, matched, look_at)
+
+    def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
+        """Whether the package comes from another version of the module, in which numbers name other values: most
+        disagree, or one is of another size."""
+        disagree = sum(error > 0.1 for error in errors.values())
+        sizes = any(errors.get(theirs) == math.inf for name, theirs in self.matched.items() if is_anonymous(name))
+        return sizes or disagree > len(errors) / 2
+
+    def apart(self) -> dict[str, float]:
+        """How far each value of the package is from the module's where neither knows of the other."""
+        errors: dict[str, float] = {}
+
+        def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
+            errors[name] = relative_l2(reference, candidate)
+
+        beside(self.graph, self.program.model, self.inputs, self.arrays, self.matched, visit)
+        return errors
+
+    def strangers(self, errors: Mapping[str, float]) -> frozenset[str]:
+        """Values that are another's by the same name: they disagree, and all that is computed from them agrees.
+
+        From the last to the first, so that of two in a row both are found.
+        """
+        apart = dict.fromkeys(errors, math.inf) | self.apart()
+        kept = dict(errors)
+        differing = [name for name in errors if apart[name] > ROUNDING]
+        for name in sorted(differing, key=self.program.position, reverse=True):
+            room = COUNTS * min(apart[name], 1.0)
+            heirs = self.heirs(name, kept)
+            if heirs and all(apart[heir] <= room for heir in heirs):
+                del kept[name]
+        return frozenset(errors.keys() - kept.keys())
+
+    def first_of(self, errors: Mapping[str, float]) -> str | None:
+        """The first value whose own error is about as large as any."""
+        leading = self.graph.behind(self.output)
+        ours = {theirs for name, theirs in self.matched.items() if name in leading}
+        own = {name: error for name, error in errors.items() if name in ours and error > ROUNDING}
+        if not own:
+            return None
+        worst = max(own.values())
+        large = [name for name, error in own.items() if error == worst or error >= STANDS_OUT * worst]
+        return min(large, key=self.program.position)
+
+    def heirs(self, name: str, errors: Mapping[str, float]) -> list[str]:
+        """The values compared next after a value, on the way to the failing output."""
+        names = {theirs: ours for ours, theirs in self.matched.items()}
+        leading = self.graph.behind(self.output)
+        reached, found = {names[name]}, []
+        for node in self.graph.nodes:
+            if not reached.intersection(node.reads):
+                continue
+            for value in (value.debugName() for value in node.raw.outputs()):
+                theirs = self.matched.get(value)
+                if theirs in errors and theirs is not None:
+                    found += [theirs] if value in leading else []
+                else:
+                    reached.add(value)
+        return found
+
+
+def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str], anonymous: bool) -> dict[str, str]:
+    """Which values to compare. Outputs bear the names that the stage declares, whatever the module called them."""
+    names = [name for name in graph.values if anonymous or not is_anonymous(name)]
+    found = {name: theirs for name, theirs in matching(names, program.names).items() if theirs not in outputs}
+    return found | {
+        name: output for name, output in zip(graph.outputs, outputs, strict=True) if program.position(output)
+    }
+
+
+def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str]:
+    """The divergence, and the package's own error if it could not be run."""
+    steps = search.steps()
+    if search.counts_otherwise(steps.errors):
+        search = replace(search, matched=matched_values(search.graph, search.program, outputs, anonymous=False))
+        steps = search.steps()
+    without = search.strangers(steps.errors)
+    errors = search.steps(without).errors if without else steps.errors
+    for _ in range(TRIES):
+        name = search.first_of(errors)
+        if name is None:
+            break
+        again = search.steps(without, frozenset({name}))
+        heirs = search.heirs(name, errors)
+        if not heirs or any(_inherits(errors[name], errors[heir], again.errors.get(heir, 0.0)) for heir in heirs):
+            return _divergence(search, name, errors, again), steps.stopped
+        # Nothing that is computed from it cares: it is another value of the same name, or one that does not matter.
+        without |= {name}
+        errors = {value: error for value, error in again.errors.items() if value != name}
+    return None, steps.stopped
+
+
+def _inherits(error: float, before: float, after: float) -> bool:
+    """Whether a value gets worse when the module goes on with its own value before it instead of the package's."""
+    if not math.isfinite(after):
+        return math.isfinite(before)
+    return after**2 - before**2 > (COUNTS * min(error, 1.0)) ** 2
+
+
+def _divergence(search: Search, name: str, errors: Mapping[str, float], again: Steps) -> Divergence:
+    program = search.program
+    ours = next(ours for ours, theirs in search.matched.items() if theirs == name)
+    node, operation = search.graph.makes(ours), program.makes(name)
+    chain = _spelled(program, name, errors)
+    reference, candidate = again.seen.get(name, (None, None))
+    kinds, types = _since(search, ours), [op.type for op in chain]
+    said: list[str] = []
+    if len(types) > 1 or len(kinds) > 1:
+        what = f"torch's {kinds[0]} became" if len(kinds) == 1 else f"since values that agree, {_brief(kinds)} became"
+        said.append(f"{what} {len(types)} ops here ({_brief(types)})" if len(types) > 1 else f"{what} one {types[0]}")
+    weights, traits = said_of_weights(program, search.graph, chain)
+    said += weights
+    if node and len(chain) == 1:
+        said += said_of_numbers(program, search.graph, chain[0], node)
+    if errors[name] < COUNTS * min(search.error, 1.0):
+        said.append(
+            f"no single op explains the failure: this is the first of the largest own errors, {errors[name]:.2g}"
+        )
+    if operation is not None and any(_twice(op.inputs.get("x"), op.inputs.get("y")) for op in chain):
+        traits |= {"same operands"}
+    return Divergence(
+        name,
+        operation,
+        reference,
+        candidate,
+        kinds,
+        node.place if node else "",
+        types,
+        frozenset(op.type for value in program.behind(name) if (op := program.makes(value))),
+        errors[name],
+        tuple(said),
+        frozenset(traits),
+    )
+
+
+def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[Operation]:
+    """The ops that make a value out of values that were compared, in order."""
+    found: dict[str, Operation] = {}
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        operation = program.makes(current)
+        if operation and current not in found:
+            found[current] = operation
+            waiting += [read for read in program.computed(operation) if read not in errors]
+    ordered = sorted(found, key=program.position)
+    return list({program.position(value): found[value] for value in ordered}.values())
+
+
+def _since(search: Search, name: str) -> list[str]:
+    """The module's ops that make a value out of values that were compared, in order."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        node = search.graph.makes(waiting.pop())
+        if node and node.name not in seen:
+            seen.add(node.name)
+            waiting += [read for read in node.reads if read not in search.matched]
+    nodes = [node for node in search.graph.nodes if node.name in seen]
+    return [node.op for node in nodes if node.kind.startswith("aten::") and node.op not in IDLE]
+
+
+def _brief(types: Sequence[str]) -> str:
+    return ", ".join(types) if len(types) <= 8 else f"{', '.join(types[:3])}, …, {', '.join(types[-3:])}"
+
+
+def _twice(x: object, y: object) -> bool:
+    return x is not None and x == y

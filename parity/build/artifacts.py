@@ -1,0 +1,208 @@
+"""Where an artifact comes from: built into the cache under everything that made it, or built by someone else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from parity.base.cache import Cache
+from parity.base.fingerprint import code, digest, libraries
+from parity.build.convert import convert, join, palettize, quantize, traceable
+from parity.declarations import Stage, System, Variant
+from parity.plan.weights import Weights
+
+PACKAGE = "model.mlpackage"
+FACTS = "parity."
+
+
+class ArtifactError(Exception):
+    """There is no artifact to check, or it is not the one that was to be checked."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A built package. `identity` is the digest of what it holds or of what made it."""
+
+    stage: Stage
+    variant: Variant
+    package: Path
+    identity: str
+
+
+class Built:
+    """Builds what is asked for, once; the next time it lies in the cache."""
+
+    def __init__(self, system: System, weights: Weights, cache: Cache) -> None:
+        self.system = system
+        self.weights = weights
+        self.cache = cache
+
+    @cached_property
+    def _common(self) -> dict[str, Any]:
+        reference = self.system.reference
+        return {
+            "weights": dict(self.weights.identity),
+            "upstream": code(reference.build),
+            "harness": code(convert, palettize, quantize, traceable),
+            "libraries": libraries("coremltools", "numpy", "scikit-learn", *reference.packages),
+        }
+
+    @cached_property
+    def upstream(self) -> Any:
+        """The upstream model that the stages' modules are cut from. Converting changes it, so nothing else uses it."""
+        return self.system.reference.build(self.weights.checkpoint())
+
+    def parts(self, stage: Stage, variant: Variant) -> dict[str, Any]:
+        """Everything that made an artifact."""
+        declared = _declared(stage, variant)
+        if stage.parts:
+            keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
+            made = {"order": list(keys), "harness": code(join), "libraries": libraries("coremltools")}
+            return {**declared, **made, "parts": keys}
+        return {**self._common, **declared, "module": code(stage.module)}
+
+    def key(self, stage: Stage, variant: Variant) -> str:
+        return digest(self.parts(stage, variant))
+
+    def ready(self, stage: Stage, variant: Variant) -> bool:
+        return self.cache.find("artifact", self.key(stage, variant)) is not None
+
+    def get(self, stage: Stage, variant: Variant) -> Artifact:
+        parts = self.parts(stage, variant)
+        key = digest(parts)
+
+        def make(folder: Path) -> None:
+            facts = facts_of(self.system, stage, variant, self.weights.identity)
+            if stage.parts:
+                packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
+                join(stage, packages, folder / PACKAGE, facts)
+            elif variant.palettize or variant.quantize:
+                source = self.get(stage, _uncompressed(stage, variant)).package
+                if variant.palettize:
+                    palettize(variant.palettize, source, folder / PACKAGE, facts)
+                else:
+                    quantize(variant.spared, source, folder / PACKAGE, facts)
+            else:
+                convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
+
+        return Artifact(stage, variant, self.cache.get("artifact", key, make, parts) / PACKAGE, key)
+
+
+class Given:
+    """Packages that someone else built, `DIR/<stage>-<variant>.mlpackage`.
+
+    A package that says which weights it was made from must say the ones that the goldens were recorded with.
+    """
+
+    def __init__(self, system: System, weights: Weights, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ArtifactError(f"--artifacts {folder}: no such folder")
+        self.system, self.weights, self.folder = system, weights, folder
+
+    def path(self, stage: Stage, variant: Variant) -> Path:
+        return self.folder / f"{stage.name}-{variant.name}.mlpackage"
+
+    def key(self, stage: Stage, variant: Variant) -> str:
+        package = self.path(stage, variant)
+        if not package.is_dir():
+            raise ArtifactError(
+                f"{self.system.name}/{stage.name} {variant.name}: {package} is missing. Build it, or leave out "
+                "--artifacts to have it converted"
+            )
+        parts = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
+        return digest({"files": _contents(package), **_declared(stage, variant), "parts": parts})
+
+    def ready(self, stage: Stage, variant: Variant) -> bool:
+        return True
+
+    def get(self, stage: Stage, variant: Variant) -> Artifact:
+        artifact = Artifact(stage, variant, self.path(stage, variant), self.key(stage, variant))
+        promised = facts_of(self.system, stage, variant, self.weights.identity)
+        wrong = [
+            f"{name.removeprefix(FACTS)} is {told}, not {promised[name]}"
+            for name, told in told_by(artifact.package).items()
+            if name in promised and told != promised[name]
+        ]
+        if wrong:
+            raise ArtifactError(
+                f"{artifact.package} is not what the goldens describe: {'; '.join(wrong)}. Build it again"
+            )
+        return artifact
+
+
+Artifacts = Built | Given
+
+
+def composed(system: System, stage: Stage, variant: Variant) -> Iterator[tuple[Stage, Variant]]:
+    """What a variant of a pipeline is made of: of each part the variant of its name, or the only one there is."""
+    for name in stage.parts:
+        part = system.stage(name)
+        if part.parts:
+            raise ArtifactError(f"{system.name}/{stage.name}: {name} is a pipeline itself; name the parts of that")
+        only = part.variants[0].name if len(part.variants) == 1 else variant.name
+        yield part, part.variant(only)
+
+
+def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
+    """What is declared of an artifact, and so what it is judged by."""
+    return {
+        "stage": {
+            "inputs": {name: _plain(asdict(tensor)) for name, tensor in stage.inputs.items()},
+            "outputs": {name: _plain(asdict(tensor)) for name, tensor in stage.outputs.items()},
+            "trace_at": dict(stage.trace_at),
+            "compute_units": stage.units(variant),
+            "target": stage.target,
+        },
+        "variant": {
+            "precision": variant.precision,
+            "palettize": variant.palettize,
+            "quantize": variant.quantize and list(variant.spared),
+            "held": stage.held(variant),
+        },
+    }
+
+
+def pieces(system: System, artifacts: Artifacts, stage: Stage, variant: Variant) -> list[Artifact]:
+    """The artifacts that a pipeline is made of, in their order; none for another stage."""
+    return [artifacts.get(part, own) for part, own in composed(system, stage, variant)]
+
+
+def facts_of(system: System, stage: Stage, variant: Variant, identity: Mapping[str, str]) -> dict[str, str]:
+    """What a package remembers of its making."""
+    told = {"system": system.name, "stage": stage.name, "variant": variant.name, "weights": json.dumps(dict(identity))}
+    return {f"{FACTS}{name}": value for name, value in told.items()}
+
+
+def told_by(package: Path) -> dict[str, str]:
+    """The facts in a package's metadata; none if a foreign tool made it."""
+    from coremltools.models.utils import load_spec
+
+    metadata = load_spec(str(package)).description.metadata.userDefined
+    return {name: value for name, value in metadata.items() if name.startswith(FACTS)}
+
+
+def _uncompressed(stage: Stage, variant: Variant) -> Variant:
+    """The variant that a compressed one is made from: declared if it is checked itself, else built on the way."""
+    plain = Variant(variant.precision, variant.precision, holds=variant.holds)
+    alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False) == plain)
+    return next(alike, plain)
+
+
+def _contents(package: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(package.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[path.relative_to(package).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

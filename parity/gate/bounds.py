@@ -1,0 +1,68 @@
+"""All bounds of a revision, and what became easier to pass since another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from parity.base.paths import BUDGETS, GATES, ROOM
+from parity.gate import git, retired
+from parity.gate.loosening import Loosening, loosened, loosened_budgets
+from parity.judge import budgets, gates
+from parity.judge.budgets import Budgets
+from parity.judge.gates import Gates
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Gates and budgets by system, those of other weights than the seeded ones by "system/weights"; `reasons` has each
+    retirement that is declared, by its full name."""
+
+    gates: Mapping[str, Gates] = field(default_factory=dict)
+    budgets: Mapping[str, Budgets] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def of_commit(root: Path, commit: str) -> Bounds:
+    paths = [path for path in git.files(root, commit, ROOM) if path.endswith(".toml")]
+    return _parsed({path: git.text(root, commit, path) for path in paths}, commit[:12])
+
+
+def of_tree(root: Path) -> Bounds:
+    paths = root.glob(f"{ROOM}/**/*.toml")
+    return _parsed({path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}, "")
+
+
+def loosenings(before: Bounds, now: Bounds) -> list[Loosening]:
+    """Of all systems. The gates of a whole system go with it, and its retirement has the reason."""
+    found = []
+    for system, old in before.gates.items():
+        if not now.reasons.get(system):
+            found += _named(system, loosened(old, now.gates.get(system, Gates(()))))
+    for system, held in before.budgets.items():
+        if not now.reasons.get(system):
+            found += _named(system, loosened_budgets(held, now.budgets.get(system, Budgets((), ()))))
+    return found
+
+
+def _named(system: str, found: list[Loosening]) -> list[Loosening]:
+    return [replace(one, name=f"{system}.{one.name}") for one in found]
+
+
+def _parsed(texts: Mapping[str, str], commit: str) -> Bounds:
+    found_gates: dict[str, Gates] = {}
+    found_budgets: dict[str, Budgets] = {}
+    reasons: dict[str, str] = {}
+    for path, text in sorted(texts.items()):
+        place = f"{commit}:{path}" if commit else path
+        match PurePosixPath(path).parts:
+            case (_, *room, name) if name == GATES:
+                system = "/".join(room)
+                found_gates[system] = gates.parse(text, place)
+                reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
+            case (_, *room, name) if name == BUDGETS:
+                found_budgets["/".join(room)] = budgets.parse(text, place)
+            case (_, name) if name == retired.FILE:
+                reasons |= retired.parse(text, place)
+    return Bounds(found_gates, found_budgets, reasons)

@@ -1,0 +1,79 @@
+"""What became easier to pass between two versions of the bounds, and whether somebody wrote down why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from parity.base import toml
+from parity.judge.budget import KINDS, Budget
+from parity.judge.budgets import Budgets
+from parity.judge.gates import Gates
+
+
+@dataclass(frozen=True)
+class Loosening:
+    """One bound that was moved the easier way, or taken away. `problem` says what is wrong with that, if anything."""
+
+    name: str
+    old: str
+    new: str
+    reason: str
+    problem: str = ""
+
+    def line(self) -> str:
+        moved = f"{self.name}: {self.old} → {self.new}"
+        return f"{moved}: {self.problem}" if self.problem else f"{moved} ({self.reason})"
+
+
+def loosened(before: Gates, after: Gates) -> list[Loosening]:
+    """The loosenings among the gates; whatever tightened or is new is free."""
+    now = after.by_name()
+    found = []
+    for name, old in before.by_name().items():
+        new = now.get(name)
+        if new is None:
+            found.append(removal(name, old.text, after.retirement(name), "[retired]"))
+        elif new.room > old.room:
+            found.append(loosening(name, (old.text, new.text), old.reason, new.reason))
+    return found
+
+
+def loosened_budgets(before: Budgets, after: Budgets) -> list[Loosening]:
+    """The loosenings among the budgets. What was measured may move: the bound that suspects must follow it."""
+    now = after.by_name()
+    found = []
+    for name, old in before.by_name().items():
+        new = now.get(name)
+        if new is None:
+            found.append(removal(name, old.text, toml.retirement(after.retired, name), "[retired]"))
+        elif _easier(old, new):
+            found.append(loosening(name, (old.text, new.text), old.reason, new.reason))
+    return found
+
+
+def _easier(old: Budget, new: Budget) -> bool:
+    worse = KINDS[old.kind].worse(new.bad, old.bad)
+    if old.good is None:
+        return worse
+    return worse or new.good is None or _suspicion(new.good, new.measured) > _suspicion(old.good, old.measured)
+
+
+def _suspicion(bound: float, measured: float) -> float:
+    """The factor by which a value has to be better than what was measured to be suspicious."""
+    return round(max(bound / measured, measured / bound), 1) if bound > 0 else math.inf
+
+
+def loosening(name: str, moved: tuple[str, str], old_reason: str, reason: str) -> Loosening:
+    """A reason counts only if it was written for this move: the one that stood there before explains the old bound."""
+    problem = ""
+    if not reason:
+        problem = "looser without a reason: write one beside the bound"
+    elif reason == old_reason:
+        problem = "looser, and its reason is the old one: say why it moved"
+    return Loosening(name, *moved, reason, problem)
+
+
+def removal(name: str, old: str, reason: str, where: str) -> Loosening:
+    problem = "" if reason else f"taken away without a reason: name it under {where} and say why"
+    return Loosening(name, old, "no bound", reason, problem)

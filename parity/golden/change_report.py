@@ -1,0 +1,67 @@
+"""What a refresh, a diff or a verification found, as a person reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from parity.golden.changes import Movement
+from parity.golden.provenance import summary
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    case: str
+    status: Literal["new", "same", "moved", "gone"]
+    movements: tuple[Movement, ...]
+    tensors: int
+    seconds: float
+
+    @property
+    def rounding(self) -> bool:
+        """Whether all that moved is what another machine's rounding explains."""
+        return self.status == "moved" and all(movement.rounding for movement in self.movements)
+
+    def __str__(self) -> str:
+        if self.status == "gone":
+            return f"{self.case}: recorded, but no longer declared"
+        if self.status != "moved":
+            what = "recorded for the first time" if self.status == "new" else "the same bits as recorded"
+            return f"{self.case}: {what}, {self.tensors} tensors, {self.seconds:.1f} s"
+        count = f"{len(self.movements)} of {self.tensors} tensors moved"
+        head = f"{self.case}: {count}{', by rounding only' if self.rounding else ''}, {self.seconds:.1f} s"
+        return "\n".join([head, *(f"    {movement}" for movement in self.movements)])
+
+
+@dataclass(frozen=True)
+class Report:
+    """`provenance` says which of its parts changed since the last refresh."""
+
+    system: str
+    cases: tuple[CaseReport, ...]
+    provenance: tuple[str, ...] = ()
+    in_git: int = 0
+    written: bool = False
+
+    @property
+    def same(self) -> bool:
+        """The same bits throughout. Nothing compared is not the same."""
+        return bool(self.cases) and all(case.status == "same" for case in self.cases)
+
+    @property
+    def same_truth(self) -> bool:
+        """The same up to rounding."""
+        return bool(self.cases) and all(case.status == "same" or case.rounding for case in self.cases)
+
+    def __str__(self) -> str:
+        counts = [
+            f"{sum(case.status == status for case in self.cases)} {status}"
+            for status in ("same", "new", "moved", "gone")
+            if any(case.status == status for case in self.cases)
+        ]
+        lines = [f"{self.system}: {len(self.cases)} cases: {', '.join(counts)}"]
+        if self.provenance:
+            lines.append(f"  since the last refresh: {summary(self.provenance)}")
+        elif any(case.status == "moved" and not case.rounding for case in self.cases):
+            lines.append("  nothing that the lock names has changed: is the reference deterministic?")
+        return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""``python -m golden``: record truth, prove it, see what would move, and what it is worth right now."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from parity.base.cache import Cache
+from parity.base.paths import ROOM, ROOT, STATE
+from parity.declarations import Case, Reference
+from parity.golden.change_report import Report
+from parity.golden.errors import GoldenError
+from parity.golden.refresh import ReasonWanted, diff, refresh
+from parity.golden.status import status, verify
+from parity.golden.store import GoldenStore
+from parity.plan import systems
+from parity.plan.weights import Weights, WeightsError, dressed
+from parity.plan.weights import choose as chosen
+
+GOLDEN = ROOT / ROOM
+_TOLD = (GoldenError, WeightsError, ValueError, OSError)
+Choose = Callable[[Reference, str, Cache], Weights]
+
+
+def main(
+    arguments: list[str] | None = None,
+    references: Mapping[str, Reference] | None = None,
+    choose: Choose = chosen,
+    root: Path = GOLDEN,
+    cache: Cache | None = None,
+) -> int:
+    """Exit code 0: all well; 1: something moved, differs or is not fresh; 2: it could not be told or done."""
+    options = _parser().parse_args(arguments)
+    try:
+        known = systems.references() if references is None else references
+        kept = Cache(ROOT / STATE) if cache is None else cache
+        stores = []
+        for name in _named(options.systems, known):
+            # What was published more than once is one truth with seeded weights, and several with those from the hub.
+            published = systems.checkpoints(name) if options.weights == "hub" and references is None else []
+            for reference in [replace(known[name], checkpoint=hub) for hub in published] or [known[name]]:
+                weights = choose(reference, options.weights, kept)
+                stores.append(GoldenStore(dressed(reference, weights), root, kept, weights))
+    except _TOLD as error:
+        return _failed(error)
+    return max([_done(store, options) for store in stores])
+
+
+def _done(store: GoldenStore, options: argparse.Namespace) -> int:
+    """A system that can't be told or done here says nothing of the others."""
+    try:
+        return int(options.do(store, options))
+    except _TOLD as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    print(f"golden: {error}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m golden", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, do, help in (
+        ("refresh", _refresh, "record again and write it; wants a reason where a recorded value changes"),
+        ("verify", _verify, "record again and compare with what is recorded"),
+        ("diff", _diff, "what a refresh would change; writes nothing"),
+        ("status", _status, "fresh, stale, missing or damaged, without recording"),
+    ):
+        verb = verbs.add_parser(name, help=help)
+        verb.add_argument("systems", nargs="+" if name == "refresh" else "*", metavar="SYSTEM")
+        verb.add_argument("--weights", default="seeded", help="seeded (the default), hub, or the path of a checkpoint")
+        if name in ("refresh", "diff"):
+            verb.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="only these")
+        if name == "refresh":
+            verb.add_argument("--reason", default="", help="why recorded values change: goes into the history")
+            verb.add_argument("--again", action="store_true", help="take nothing over from an unfinished refresh")
+        if name == "verify":
+            verb.add_argument("--allow-rounding", action="store_true", help="on another machine than the recording one")
+        verb.set_defaults(do=do)
+    return parser
+
+
+def _refresh(store: GoldenStore, options: argparse.Namespace) -> int:
+    try:
+        report = refresh(store, _cases(store, options.cases), options.reason, _say, again=options.again)
+    except ReasonWanted as refused:
+        print(refused.report)
+        print(f"golden: {refused}", file=sys.stderr)
+        return 1
+    print(report)
+    print(f"  {'written' if report.written else 'nothing to write'}: {report.in_git / 1e6:.1f} MB of goldens in git")
+    return 0
+
+
+def _diff(store: GoldenStore, options: argparse.Namespace) -> int:
+    report = diff(store, _cases(store, options.cases), _say)
+    print(report)
+    return 0 if report.same else 1
+
+
+def _verify(store: GoldenStore, options: argparse.Namespace) -> int:
+    report, faults = verify(store, _say)
+    print(report)
+    for fault in faults:
+        print(f"  {fault}")
+    holds = not faults and (report.same or (options.allow_rounding and report.same_truth))
+    print(f"  {_verdict(report, holds)}")
+    return 0 if holds else 1
+
+
+def _verdict(report: Report, holds: bool) -> str:
+    if holds:
+        return "verified: the same bits" if report.same else "verified: the same truth, up to this machine's rounding"
+    if report.same_truth and not report.same:
+        return "not verified: it differs by rounding only; on another machine, --allow-rounding accepts that"
+    return "not verified"
+
+
+def _status(store: GoldenStore, options: argparse.Namespace) -> int:
+    found = status(store)
+    print(found)
+    return 0 if found.fresh else 1
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _cases(store: GoldenStore, names: list[str]) -> list[Case]:
+    return [store.reference.case(name) for name in dict.fromkeys(names)]
+
+
+def _named(names: list[str], known: Mapping[str, Reference]) -> list[str]:
+    if not known:
+        raise ValueError("there is no system: references/ and converters/ declare none")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no system {name!r}; there are {', '.join(known)}")
+    return list(dict.fromkeys(names)) or list(known)

@@ -1,0 +1,114 @@
+"""What the recorded truth of a system is worth right now, without running its reference; and whether it still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from parity.declarations import Case
+from parity.golden import case_file, lock
+from parity.golden.change_report import Report
+from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden, StaleGolden
+from parity.golden.refresh import Say, diff
+from parity.golden.store import KIND, GoldenStore
+
+State = Literal["fresh", "stale", "missing", "damaged"]
+_STATES: dict[type[GoldenError], State] = {StaleGolden: "stale", MissingGolden: "missing", DamagedGolden: "damaged"}
+
+
+@dataclass(frozen=True)
+class CaseStatus:
+    """`at_hand`: all of it can be read here; otherwise its large tensors are recorded again when they are wanted."""
+
+    case: str
+    state: State
+    why: str = ""
+    mend: str = ""
+    bytes: int = 0
+    at_hand: bool = True
+
+    def __str__(self) -> str:
+        note = self.why if self.why else "" if self.at_hand else "large tensors are recorded again at first use"
+        size = _size(self.bytes) if self.bytes else ""
+        return f"  {self.case:<16} {self.state:<8} {size:>9}  {note}".rstrip()
+
+
+@dataclass(frozen=True)
+class Status:
+    system: str
+    weights: str
+    cases: tuple[CaseStatus, ...]
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    bytes: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        return bool(self.cases) and all(case.state == "fresh" for case in self.cases) and not self.faults
+
+    def __str__(self) -> str:
+        where = "in git" if self.weights == "seeded" else "on this machine"
+        lines = [f"{self.system}, {self.weights} weights: {len(self.cases)} cases, {_size(self.bytes)} {where}"]
+        lines += [str(case) for case in self.cases]
+        lines += [f"  {line}" for line in (*self.faults, *self.notes)]
+        lines += [f"  mend: {mend}" for mend in dict.fromkeys(case.mend for case in self.cases if case.mend)]
+        return "\n".join(lines)
+
+
+def status(store: GoldenStore) -> Status:
+    cases = tuple(_case(store, case) for case in store.reference.cases)
+    notes = ("an unfinished refresh left recordings: refresh again to go on with it",) if store.journal.waiting else ()
+    held = (path for path in _own(store.folder) if path.name == lock.NAME or path.suffix == case_file.SUFFIX)
+    size = sum(path.stat().st_size for path in held)
+    return Status(store.reference.name, str(store.weights), cases, tuple(strays(store)), notes, size)
+
+
+def verify(store: GoldenStore, say: Say = print) -> tuple[Report, list[str]]:
+    """Records every case again and compares it with the lock, and gives the faults that no recording would show."""
+    now = status(store)
+    faults = [f"{case.case}: {case.state}: {case.why}" for case in now.cases if case.state != "fresh"]
+    return diff(store, say=say), [*faults, *now.faults]
+
+
+def strays(store: GoldenStore) -> list[str]:
+    """What lies among the goldens and belongs to none, and what is recorded and belongs to no declared case."""
+    found = []
+    try:
+        recorded = store.read_lock()
+    except DamagedGolden:
+        recorded = None
+    names = set(recorded.cases) if recorded else set()
+    expected = {f"{name}{case_file.SUFFIX}" for name in names} | {lock.NAME}
+    for path in _own(store.folder):
+        if path.name not in expected and path.suffix != ".toml":
+            found.append(f"{path}: no golden uses this file. Mend: remove it")
+    declared = {case.name for case in store.reference.cases}
+    for name in sorted(names - declared):
+        found.append(f"{store.reference.name} declares no case {name}, but it is recorded. Mend: {store.mend}")
+    return found
+
+
+def _own(folder: Path) -> Iterator[Path]:
+    """What lies in a folder of goldens, without the journal and the folders of other weights."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        other = path.is_dir() and not path.is_symlink() and path.name.startswith("weights-")
+        if path.name != case_file.OWN_JOURNAL and not other:
+            yield path
+
+
+def _case(store: GoldenStore, case: Case) -> CaseStatus:
+    try:
+        entry, _ = store.checked(case)
+    except (StaleGolden, MissingGolden, DamagedGolden) as error:
+        path = store.folder / f"{case.name}{case_file.SUFFIX}"
+        size = path.stat().st_size if path.is_file() else 0
+        return CaseStatus(case.name, _STATES[type(error)], error.why, error.mend, size)
+    large = any(not tensor.in_git for _, tensor in entry.places())
+    at_hand = not large or store.cache.find(KIND, store.key(entry)) is not None
+    return CaseStatus(case.name, "fresh", bytes=entry.file_bytes, at_hand=at_hand)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -1,0 +1,204 @@
+"""Bounds from measured spread: the worst that was measured, three times as far from the ideal, rounded outward.
+
+The distance from the ideal is what is multiplied: 1 − cosine, |rms ratio − 1|, the relative L2 itself. The product is
+rounded to two digits away from the ideal, and never nearer than the floor of its metric. A decision whose every
+measurement is exactly the ideal keeps the ideal as its bound. A bound of which the worst takes no more than half stays
+where it is, if it isn't looser than that; any other that would loosen does so only for a reason that is given.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
+
+from parity.base import files, toml
+from parity.compare import metrics
+from parity.compare.metrics import Metric
+from parity.compare.metrics.scale import scale_of
+from parity.judge import gates, headroom
+from parity.judge.gates import FORMS, Gate, GateError, Gates
+
+HEADROOM = 3
+ENOUGH = 2
+"""How many times the worst a bound leaves that is tight enough by hand and no reason to loosen it."""
+FEWEST = 2
+
+
+class CalibrationError(ValueError):
+    """Measurements from which no bound can be taken."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one output, as one check measured it."""
+
+    stage: str
+    variant: str
+    output: str
+    metric: str
+    value: float
+    case: str
+    numerics: str
+
+    @property
+    def gate(self) -> str:
+        return ".".join((self.stage, self.variant, self.output, self.metric))
+
+
+@dataclass(frozen=True)
+class Move:
+    """What becomes of one gate, and a line about it where there is something to say."""
+
+    gate: Gate | None
+    line: str = ""
+
+
+def propose(records: Iterable[Measured], current: Gates | None, reason: str = "", exact: Collection[str] = ()) -> Gates:
+    """The current gates, tightened to what was measured, and new ones for all else that was measured.
+
+    `exact` names gates, or metrics, that one measurement is enough for: each value has to be the ideal.
+    """
+    return _moved(_moves(list(records), current, reason, exact), current)
+
+
+def calibrate(
+    measured: Iterable[Measured], gates_path: Path, reason: str = "", exact: Collection[str] = ()
+) -> list[str]:
+    """Writes the proposed gates over the current ones, if any; returns a line for whatever moved or would not."""
+    records = list(measured)
+    current = gates.load(gates_path) if gates_path.exists() else None
+    moves = _moves(records, current, reason, exact)
+    lines = [move.line for move in moves if move.line]
+    if not any(move.gate for move in moves):
+        raise CalibrationError(f"{gates_path}: no gate can be made of these measurements: {'; '.join(lines)}")
+    write(_moved(moves, current), gates_path)
+    untouched = set(current.by_name() if current else ()) - {record.gate for record in records}
+    if untouched:
+        lines.append(f"not measured, and left as they are: {len(untouched)}")
+    return lines or [f"no bound moved: {len(records)} measurements agree with them"]
+
+
+def write(proposed: Gates, path: Path) -> None:
+    """Replaces the file in one step. The comment at its head is kept; one further down would be lost, and stops it."""
+    head, below = toml.comments(toml.read(path, GateError)) if path.exists() else ("", ())
+    if below:
+        fault = f"the comment in line {below[0]} would be lost"
+        raise CalibrationError(f"{path}: {fault}: make it a reason, or move it to the head of the file")
+    text = gates.render(proposed)
+    if gates.parse(text, str(path)).by_name() != proposed.by_name():
+        raise CalibrationError(f"{path}: the proposed gates do not survive being written")
+    files.write_atomically(path, (head + text).encode())
+
+
+def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
+    """The bound that the values suggest; None where even a bound at the sane limit would not hold them."""
+    scale, ideal = scale_of(metric), Decimal(repr(metric.ideal))
+    worst = max(_distance(metric, value) for value in values)
+    room = _outward(max(HEADROOM * worst, Decimal(repr(scale.floor))))
+    if float(room) >= scale.limit:
+        return None
+    if metric.better == "near":
+        return float(room)
+    return float(ideal - room if metric.better == "higher" else ideal + room)
+
+
+def worst_of(metric: Metric, values: Sequence[float]) -> float:
+    return max(values, key=metric.distance)
+
+
+def group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
+    """The measurements of each gate, in the order in which the gates were first met."""
+    found: dict[str, list[Measured]] = {}
+    for record in records:
+        found.setdefault(record.gate, []).append(record)
+    return found
+
+
+def _moves(records: list[Measured], current: Gates | None, reason: str, exact: Collection[str]) -> list[Move]:
+    if not records:
+        raise CalibrationError("nothing was measured: run the checks first")
+    measured = group(records)
+    before = current.by_name() if current else {}
+    moves = []
+    for name in dict.fromkeys((*before, *measured)):
+        old = before.get(name)
+        if name not in measured:
+            moves.append(Move(old))
+        elif current is None or not current.retirement(name):
+            moves.append(_move(old, _suggest(measured[name], exact), measured[name], reason.strip()))
+    return moves
+
+
+def _moved(moves: list[Move], current: Gates | None) -> Gates:
+    return Gates(tuple(move.gate for move in moves if move.gate), current.retired if current else {})
+
+
+def _move(old: Gate | None, new: Gate | None, measured: list[Measured], reason: str) -> Move:
+    name, metric = measured[0].gate, metrics.find(measured[0].metric)
+    worst = worst_of(metric, [record.value for record in measured])
+    said = f"worst {headroom.number(worst)}"
+    if new is None:
+        advice = "mend the stage, or judge it by another metric"
+        return Move(old, f"{name}: {said}, and a bound around that could hardly fail: {advice}")
+    if old is None:
+        return Move(new, f"{name}: new, {new.text} ({said})")
+    if new.room < old.room:
+        return Move(replace(new, reason=old.reason), f"{name}: {old.text} → {new.text}, tightened ({said})")
+    if new.room == old.room or ENOUGH * metric.distance(worst) <= old.room:
+        return Move(old)
+    if not reason or reason in old.reason:
+        held = "holds barely" if old.check(worst).passed else "is broken"
+        wanted = "another reason than the one it has" if reason else "a reason"
+        return Move(old, f"{name}: {old.text} {held} and stays; {said} suggests {new.text}, which needs {wanted}")
+    reasons = f"{old.reason}; {reason}" if old.reason else reason
+    return Move(replace(new, reason=reasons), f"{name}: {old.text} → {new.text}, loosened: {reason} ({said})")
+
+
+def _suggest(measured: list[Measured], exact: Collection[str]) -> Gate | None:
+    first = measured[0]
+    metric, values = metrics.find(first.metric), [record.value for record in measured]
+    for record in measured:
+        if not math.isfinite(record.value):
+            where = f"case {record.case}, {record.numerics}"
+            raise CalibrationError(f"{record.gate} measured {record.value} ({where}): mend that before calibrating")
+    if first.gate in exact or first.metric in exact:
+        if any(value != metric.ideal for value in values):
+            worst = worst_of(metric, values)
+            raise CalibrationError(f"{first.gate} is said to be exact and measured {worst}, not {metric.ideal:g}")
+    elif len({(record.case, record.numerics) for record in measured}) < FEWEST:
+        raise CalibrationError(
+            f"{first.gate} was measured on case {first.case} in {first.numerics} alone, and one value has no spread: "
+            "measure more cases, or name it as exact"
+        )
+    bound = bound_from(metric, values)
+    if bound is None:
+        return None
+    form = FORMS[metric.better]
+    return Gate(first.stage, first.variant, first.output, first.metric, form, bound, _origin(metric, measured))
+
+
+def _origin(metric: Metric, measured: list[Measured]) -> str:
+    values = [record.value for record in measured]
+    worst, median = headroom.number(worst_of(metric, values)), headroom.number(statistics.median(values))
+    taken = {(record.case, record.numerics) for record in measured}
+    cases, numerics = {case for case, _ in taken}, sorted({numerics for _, numerics in taken})
+    count = f"{len(taken)} measurement{'s' * (len(taken) > 1)}: {len(cases)} case{'s' * (len(cases) > 1)}"
+    return f"worst {worst}, median {median} over {count} × {', '.join(numerics)}"
+
+
+def _distance(metric: Metric, value: float) -> Decimal:
+    """As the metric's own, but without the noise that binary fractions add to 1 − 0.999995."""
+    beyond = Decimal(repr(float(value))) - Decimal(repr(metric.ideal))
+    if metric.better == "near":
+        return abs(beyond)
+    return max(Decimal(0), beyond if metric.better == "lower" else -beyond)
+
+
+def _outward(room: Decimal) -> Decimal:
+    if not room:
+        return room
+    return room.quantize(Decimal(1).scaleb(room.adjusted() - 1), rounding=ROUND_CEILING)

@@ -1,0 +1,30 @@
+"""What a package is made of, whatever it computes: gates on the package alone, each in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.declarations import Stage, Variant
+from parity.judge.package import alias, composition, compression, hazard, manifest
+from parity.judge.package.contents import read
+from parity.verdict import Finding
+
+if TYPE_CHECKING:
+    from parity.build.artifacts import Artifact
+
+
+INTERFACE = "interface"
+GATES = ("alias", "manifest", "compression", "hazard", "parts")
+
+
+def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Artifact] = ()) -> Iterator[Finding]:
+    """What each gate says. `parts` are the artifacts that a pipeline is to be made of, in their order."""
+    contents = read(package)
+    yield alias.gate(contents)
+    yield manifest.gate(contents, stage, variant)
+    yield compression.gate(contents, variant, [part.variant for part in parts])
+    yield hazard.gate(contents, stage.units(variant))
+    if stage.parts or contents.pipeline:
+        yield composition.gate(contents, parts)

@@ -1,0 +1,98 @@
+"""Whether the weights of a package are compressed as its variant says, each of them: a label is no proof, and a
+compression that failed in silence ships what it should have made smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from milrun.blob import count
+from milrun.program import Operation, TensorType
+from parity.build.convert import WEIGHTED, palettizer
+from parity.declarations import Variant
+from parity.judge.package.contents import Contents, Program, judged
+from parity.verdict import Finding
+
+PALETTE = "constexpr_lut_to_dense"
+INTEGERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
+MEND = "build it again, and see what coremltools warned of; or declare the variant as it is"
+_FEWEST = 10
+"""coremltools takes a constant of fewer elements for no weight."""
+
+
+def gate(contents: Contents, variant: Variant, parts: Sequence[Variant] = ()) -> Finding:
+    """Each model of a pipeline is judged by the variant of its own part."""
+    faults, held = [], []
+    for program, own in zip(contents.programs, parts or [variant] * len(contents.programs), strict=False):
+        faults += [program.place + fault for fault in _faults(program, own)]
+        held.append(f"{len(_of(program, PALETTE))} palettized, {len(_of(program, *INTEGERS))} quantized")
+    for kept in ("palettize", "quantize"):
+        if parts and getattr(variant, kept) and all(getattr(own, kept) != getattr(variant, kept) for own in parts):
+            faults.append(f"the pipeline is to {kept}, and no part of it is")
+    return judged("weights", "compression", faults, MEND, f"{'; '.join(held)}, as it says")
+
+
+def _faults(program: Program, variant: Variant) -> Iterator[str]:
+    luts, integers = _of(program, PALETTE), _of(program, *INTEGERS)
+    if luts and not variant.palettize:
+        yield f"{_first(luts)} palettized, and the variant is not to be"
+    if integers and not variant.quantize:
+        yield f"{_first(integers)} quantized, and the variant is not to be"
+    if variant.palettize:
+        least = palettizer(variant.palettize).weight_threshold + 1
+        yield from _left(program, list(_weights(program, least)), luts, "palettized")
+        yield from _other_bits(program, luts, variant.palettize)
+    if variant.quantize:
+        spared = tuple(part.replace(".", "_") for part in variant.spared)
+        wanted = [name for name in _weights(program, _FEWEST, WEIGHTED) if not (spared and name.startswith(spared))]
+        yield from _left(program, wanted, integers, "quantized")
+        harmed = [op for op in integers if spared and op.outputs[0][0].startswith(spared)]
+        if harmed:
+            yield f"{_first(harmed)} quantized, and the variant spares it"
+
+
+def _left(program: Program, names: Sequence[str], made: Sequence[Operation], how: str) -> Iterator[str]:
+    if not names:
+        if not made:
+            yield f"not {how}, as the variant says: there is no weight that could be"
+        return
+    reader = program.readers[names[0]][0]
+    yield (
+        f"{len(names)} of {len(names) + len(made)} weights not {how}, as the variant says, the first `{names[0]}` "
+        f"{program.constants[names[0]]} of {reader.type} `{reader.name}`"
+    )
+
+
+def _other_bits(program: Program, luts: Sequence[Operation], bits: int) -> Iterator[str]:
+    entries = {op.outputs[0][0]: _entries(program.tensor(op.inputs["lut"])) for op in luts}
+    wrong = [name for name, size in entries.items() if size != 1 << bits]
+    if wrong:
+        yield (
+            f"{len(wrong)} of {len(luts)} palettes are not of {bits} bits, as the variant says, the first that of "
+            f"`{wrong[0]}`: {entries[wrong[0]]} entries where {1 << bits} are expected"
+        )
+
+
+def _entries(lut: TensorType | None) -> int | None:
+    """Until iOS 17 a palette is a row; since iOS 18 it has an entry in the last but one of its axes."""
+    if lut is None or not lut.shape:
+        return None
+    return lut.shape[0] if len(lut.shape) == 1 else lut.shape[-2]
+
+
+def _weights(program: Program, least: int, readers: Sequence[str] = ()) -> Iterator[str]:
+    """The constants that coremltools takes for weights, as they are: what one compresses is no longer among them."""
+    for name, type in program.constants.items():
+        shape = tuple(size or 0 for size in type.shape or ())
+        taken = [op.type for op in program.readers.get(name, []) if not op.type.startswith("constexpr_")]
+        large = type.dtype.is_float and len(shape) > 1 and count(shape) >= max(least, _FEWEST)
+        if large and any(not readers or kind in readers for kind in taken):
+            yield name
+
+
+def _of(program: Program, *kinds: str) -> list[Operation]:
+    return [op for op in program.operations if op.type in kinds]
+
+
+def _first(ops: Sequence[Operation]) -> str:
+    more = f" and {len(ops) - 1} more are" if len(ops) > 1 else " is"
+    return f"`{ops[0].outputs[0][0]}`{more}"

@@ -1,0 +1,102 @@
+"""That a package takes, gives and holds what the stage declares: each name, dtype and shape, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from milrun.features import ArrayFeature, Feature, read_features
+from milrun.program import TensorType, Type
+from parity.declarations import Dim, Stage, Tensor, Variant
+from parity.judge.package.contents import Contents, judged
+from parity.verdict import Finding
+
+MEND = "is it the package of another stage or variant? Build it again, or declare what it takes and gives"
+STATE = "float16"
+"""Core ML's states hold nothing else."""
+
+Declared = Mapping[str, tuple[Tensor, str]]
+
+
+def gate(contents: Contents, stage: Stage, variant: Variant) -> Finding:
+    held = stage.held(variant)
+    inputs = {name: tensor for name, tensor in stage.inputs.items() if name not in held.values()}
+    outputs = {name: tensor for name, tensor in stage.outputs.items() if name not in held}
+    states = {name: (stage.inputs[name], STATE) for name in held.values()}
+    place, description = str(contents.path), contents.description
+    compared: tuple[tuple[str, Declared, Mapping[str, Feature], Mapping[str, Type]], ...] = (
+        ("input", _typed(inputs, variant), read_features(description.input, place), {}),
+        ("output", _typed(outputs, variant), read_features(description.output, place), _given(contents)),
+        ("state", states, read_features(description.state, place), {}),
+    )
+    faults = [fault for one in compared for fault in _wrong(*one)]
+    faults += [fault for kind, declared, found, _ in compared for fault in _more(kind, declared, found)]
+    return judged("interface", "manifest", faults, MEND, f"{len(inputs)} in, {len(outputs)} out, as declared")
+
+
+def _typed(tensors: Mapping[str, Tensor], variant: Variant) -> Declared:
+    return {name: (tensor, tensor.dtype_in(variant)) for name, tensor in tensors.items()}
+
+
+def _given(contents: Contents) -> dict[str, Type]:
+    """The types of what the programs give, by name: a description leaves out sizes that it does not know. Those that
+    the program knows neither, a run tells."""
+    return {
+        name: type
+        for program in contents.programs
+        for function in program.functions
+        for op in function.body.operations
+        for name, type in op.outputs
+        if name in function.body.outputs
+    }
+
+
+def _wrong(kind: str, declared: Declared, found: Mapping[str, Feature], given: Mapping[str, Type]) -> Iterator[str]:
+    for name, (tensor, dtype) in declared.items():
+        wanted = _feature(name, tensor, dtype)
+        if name not in found:
+            yield f"{kind} `{name}`, declared as {wanted}, is missing"
+        elif not _fits(wanted, found[name], given.get(name)):
+            yield f"{kind} `{name}` is {_told(found[name], given.get(name))}, declared is {wanted}"
+
+
+def _more(kind: str, declared: Declared, found: Mapping[str, Feature]) -> Iterator[str]:
+    yield from (
+        f"{kind} `{name}`, {_told(found[name], None)}, is not declared" for name in found if name not in declared
+    )
+
+
+def _feature(name: str, tensor: Tensor, dtype: str) -> ArrayFeature:
+    ranges = tuple(
+        (size.at(size.low), size.at(size.high)) if isinstance(size, Dim) else (size, size) for size in tensor.shape
+    )
+    return ArrayFeature(name, np.dtype(dtype), tuple(low for low, _ in ranges), ranges)
+
+
+def _fits(wanted: ArrayFeature, found: Feature, given: Type | None) -> bool:
+    if not isinstance(found, ArrayFeature) or found.dtype != wanted.dtype:
+        return False
+    if _says_a_shape(found):
+        return _ranged(found).ranges == wanted.ranges and found.enumerated is None
+    sizes, ranges = given.shape if isinstance(given, TensorType) else None, wanted.ranges or ()
+    return sizes is None or (
+        len(sizes) == len(ranges)
+        and all(size is None or (size, size) == declared for size, declared in zip(sizes, ranges, strict=True))
+    )
+
+
+def _told(found: Feature, given: Type | None) -> str:
+    if isinstance(found, ArrayFeature) and not _says_a_shape(found) and isinstance(given, TensorType):
+        sizes = ("?" if size is None else str(size) for size in given.shape or ())
+        return f"{found.dtype} ({', '.join(sizes)})"
+    return str(_ranged(found) if isinstance(found, ArrayFeature) else found)
+
+
+def _says_a_shape(feature: ArrayFeature) -> bool:
+    return bool(feature.shape or feature.ranges or feature.enumerated)
+
+
+def _ranged(feature: ArrayFeature) -> ArrayFeature:
+    return replace(feature, ranges=feature.ranges or tuple((size, size) for size in feature.shape))

@@ -1,0 +1,100 @@
+"""Which checks there are: what a complete run has to give a verdict on, and which outputs need gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from parity.declarations import HOST, Case, Stage, System, Tensor, Variant
+from parity.run.chain import decided
+from parity.verdict import Finding, Mode, Verdict
+
+CHAIN, MODULE, SHIPS = "chain", "module", "ships"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One verdict to be had. The chain's `stage` is "chain" and its `variant` a set of variants, one for each stage."""
+
+    system: str
+    stage: str
+    variant: str
+    case: str
+    mode: Mode
+    runtime: str
+    numerics: str
+
+    @property
+    def id(self) -> str:
+        return self.verdict(()).id
+
+    def verdict(self, findings: Sequence[Finding]) -> Verdict:
+        return Verdict(
+            self.system, self.stage, self.variant, self.case, self.mode, self.runtime, self.numerics, tuple(findings)
+        )
+
+
+class Executor(Protocol):
+    """What is asked of a runtime to plan for it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def numerics(self) -> str: ...
+
+
+def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) -> Iterator[Check]:
+    """Every check of a system: what a complete run has to give a verdict on."""
+    for case in cases:
+        for stage in system.stages:
+            yield Check(system.name, stage.name, MODULE, case.name, "module", "torch", "fp32")
+            for runtime in runtimes:
+                for variant in stage.variants:
+                    for mode in modes(stage):
+                        yield Check(
+                            system.name, stage.name, variant.name, case.name, mode, runtime.name, runtime.numerics
+                        )
+        for runtime in runtimes:
+            for chosen in chain_sets(system):
+                yield Check(system.name, CHAIN, chosen, case.name, "chained", runtime.name, runtime.numerics)
+
+
+def modes(stage: Stage) -> tuple[Mode, ...]:
+    """How each artifact of a stage is checked by itself."""
+    return ("forced", "carried") if stage.carries else ("forced",)
+
+
+def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
+    """What is chained: the variants that ship, and each other that every stage has which comes in more than one."""
+    sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
+    many = [stage for stage in system.stages if len(stage.variants) > 1]
+    for variant in many[0].variants if many else ():
+        if all(variant.name in {other.name for other in stage.variants} for stage in many):
+            found = {**sets[SHIPS], **{stage.name: stage.variant(variant.name) for stage in many}}
+            if found != sets[SHIPS]:
+                sets[variant.name] = found
+    return sets
+
+
+def tables(system: System) -> Iterator[tuple[str, str, str]]:
+    """Every (stage, variant, output) that needs gates."""
+    for stage in system.stages:
+        for variant in (MODULE, *(variant.name for variant in stage.variants)):
+            yield from ((stage.name, variant, output) for output in _gated(stage, (*stage.outputs, *stage.derived)))
+    for chosen in chain_sets(system):
+        for stage in system.stages:
+            outputs = _gated(stage, (*stage.outputs, *decided(stage)))
+            yield from ((CHAIN, chosen, f"{stage.name}.{output}") for output in outputs)
+        yield from ((CHAIN, chosen, f"{HOST}.{name}") for name in system.decisions)
+        yield from ((CHAIN, chosen, name) for name in users(system))
+
+
+def users(system: System) -> dict[str, Tensor]:
+    """The decisions that the user gets: they are also judged where nothing keeps the chain on upstream's path."""
+    return {name: tensor for name, tensor in system.decisions.items() if tensor.kind == "diarization"}
+
+
+def _gated(stage: Stage, outputs: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(stage.family(output) for output in outputs))

@@ -1,0 +1,245 @@
+"""One run of the suite: which checks there are under the chosen options, who runs them, and what is recorded of it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from parity import report
+from parity.base.cache import Cache
+from parity.base.fingerprint import digest, libraries
+from parity.base.paths import GATES, ROOM, ROOT, STATE
+from parity.build.artifacts import Built, Given, composed
+from parity.compare.evidence import folder_of
+from parity.declarations import Case, ComputeUnits, Reference, System
+from parity.golden.scoped import Scoped
+from parity.judge import gates
+from parity.judge.measurements import measurements
+from parity.judge.slack import slack
+from parity.judge.workbench import Goldens, Workbench
+from parity.plan.checks import Check, chain_sets, plan
+from parity.plan.systems import systems
+from parity.plan.weights import Weights, choose, fitted
+from parity.record import run, unfinished
+from parity.record.run import Errored, RunRecord, Skipped
+from parity.run import Runtime, runtime
+from parity.verdict import Verdict
+
+OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line chooses; see `--help`."""
+
+    runtime: Literal["auto", "coreml", "milrun"] = "auto"
+    numerics: tuple[str, ...] = ("declared",)
+    weights: str = "seeded"
+    artifacts: str = ""
+    cases: str = "short"
+    compute_units: ComputeUnits | None = None
+
+
+class Suite:
+    """Everything that the tests of one process share. `open_goldens` says where recorded truth comes from."""
+
+    def __init__(self, options: Options, open_goldens: OpenGoldens, run_id: str, root: Path = ROOT) -> None:
+        self.options = options
+        self.open_goldens = open_goldens
+        self.root = root
+        self.cache = Cache(root / STATE)
+        self.run_id = run_id
+        self.folder = run.folder_of(root / STATE, run_id)
+        self.started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._benches: dict[tuple[str, str], Workbench] = {}
+        self._stores: dict[str, Goldens] = {}
+        self._weights: dict[str, Weights] = {}
+
+    @cached_property
+    def runtimes(self) -> list[Runtime]:
+        return [runtime(self.options.runtime, numerics) for numerics in self.options.numerics]
+
+    def cases(self, system: System) -> list[Case]:
+        found = [case for case in system.reference.cases if case.short or self.options.cases == "all"]
+        if not found and not system.reference.heavy:
+            raise ValueError(
+                f"{system.name} declares no short case: mark one as short, declare it heavy, or ask for --cases all"
+            )
+        return found
+
+    def systems(self) -> dict[str, System]:
+        """The systems that this run judges: all but those that are too heavy for short cases."""
+        return {name: system for name, system in systems().items() if self.cases(system)}
+
+    def begin(self) -> None:
+        """Says that this run is under way, and clears up after those that were killed."""
+        self._claim = unfinished.claim(self.root / STATE, self.run_id)
+        unfinished.sweep(self.root / STATE)
+
+    def end(self) -> None:
+        unfinished.let_go(self._claim)
+
+    def plan(self) -> list[Check]:
+        """Every check that a complete run under these options has to judge."""
+        if not systems():
+            raise ValueError("converters/ declares no system, and without one there is nothing to judge: add one")
+        checks = [
+            check for system in self.systems().values() for check in plan(system, self.cases(system), self.runtimes)
+        ]
+        if not checks:
+            raise ValueError("every system that converters/ declares is heavy: ask for --cases all")
+        return checks
+
+    def workbench(self, check: Check) -> Workbench:
+        """The bench for a check. Hop 1 runs on no runtime of ours, so any bench of its system will do."""
+        chosen = next((known for known in self.runtimes if known.numerics == check.numerics), self.runtimes[0])
+        key = check.system, chosen.numerics
+        if key not in self._benches:
+            self._benches[key] = self._bench(systems()[check.system], chosen)
+        return self._benches[key]
+
+    def _bench(self, system: System, chosen: Runtime) -> Workbench:
+        weights = self.weights(system)
+        system = fitted(system, weights)
+        folder = Path(self.options.artifacts) if self.options.artifacts else None
+        return Workbench(
+            system,
+            weights,
+            Scoped(self._goldens(system.reference, weights), system.scope),
+            Given(system, weights, folder) if folder else Built(system, weights, self.cache),
+            chosen,
+            self.gates(system),
+            self.cache,
+            self.options.compute_units,
+        )
+
+    def _goldens(self, reference: Reference, weights: Weights) -> Goldens:
+        """Opened once for all systems that share them."""
+        key = digest({"reference": reference.name, "weights": dict(weights.identity)})
+        if key not in self._stores:
+            self._stores[key] = self.open_goldens(reference, self.cache, weights)
+        return self._stores[key]
+
+    def gates(self, system: System) -> gates.Gates:
+        """The gates of a system; a new system has none yet, and then every output fails as ungated."""
+        path = self.bounds(system, GATES)
+        return gates.load(path) if path.exists() else gates.Gates(())
+
+    def weights(self, system: System) -> Weights:
+        if system.name not in self._weights:
+            self._weights[system.name] = choose(system.reference, self.options.weights, self.cache)
+        return self._weights[system.name]
+
+    def bounds(self, system: System, name: str) -> Path:
+        """Where the bounds lie that hold under the chosen weights: their own, or else those of the seeded ones."""
+        room = self.root / ROOM / system.name
+        own = room / self.weights(system).folder / name
+        return own if own.exists() else room / name
+
+    def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
+        """The artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
+        needed: dict[tuple[str, str, str], None] = {}
+        for check in checks:
+            if check.mode in ("forced", "carried"):
+                needed[check.system, check.stage, check.variant] = None
+            elif check.mode == "chained":
+                chosen = chain_sets(systems()[check.system])[check.variant]
+                needed.update({(check.system, stage, variant.name): None for stage, variant in chosen.items()})
+        for name, stage_name, variant_name in list(needed):
+            system = systems()[name]
+            stage = system.stage(stage_name)
+            parts = composed(system, stage, stage.variant(variant_name))
+            needed.update({(name, part.name, own.name): None for part, own in parts})
+        missing = []
+        for name, stage_name, variant_name in needed:
+            bench = self.workbench(Check(name, stage_name, variant_name, "", "forced", "", self.options.numerics[0]))
+            stage = bench.system.stage(stage_name)
+            variant = stage.variant(variant_name)
+            if not bench.artifacts.ready(stage, variant):
+                order = bool(stage.parts), not variant.palettize  # what takes long first, pipelines when they can be
+                missing.append((order, (name, stage_name, variant_name)))
+        return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]
+
+    def record(
+        self,
+        selected: Sequence[str],
+        errors: Sequence[Errored] = (),
+        skipped: Sequence[Skipped] = (),
+        notes: Sequence[str] = (),
+    ) -> RunRecord:
+        """The record of this run, once all of its verdicts are in."""
+        verdicts = tuple(run.collect(self.folder))
+        partial = set(selected) != {check.id for check in self.plan()}
+        return RunRecord(
+            id=self.run_id,
+            started=self.started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock, 1),
+            commit=_git("rev-parse", "HEAD"),
+            dirty=bool(_git("status", "--porcelain")),
+            command=("pytest", *sys.argv[1:]),
+            runtime=self.runtimes[0].name,
+            numerics=tuple(known.numerics for known in self.runtimes),
+            weights=self.options.weights,
+            cases=tuple(dict.fromkeys(case.name for system in self.systems().values() for case in self.cases(system))),
+            partial=partial,
+            machine=machine(),
+            expected=tuple(selected),
+            verdicts=verdicts,
+            errors=tuple(errors),
+            skipped=tuple(skipped),
+            not_run_here=self._not_run(verdicts),
+            notes=(*notes, *(() if partial else self._slack(verdicts))),
+        )
+
+    def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Bounds far looser than what a run of every case measured: a bug could hide in the room that they leave."""
+        lines = []
+        for system in self.systems().values():
+            if len(self.cases(system)) < len(system.reference.cases):
+                continue
+            gates, found = self.gates(system), measurements(verdicts, system, self.cache)
+            if gates.gates and found:
+                lines += [f"ratchet: {line}" for line in slack(gates, found)]
+        return lines
+
+    def write(self, record: RunRecord) -> report.Written:
+        history = run.history(self.root / STATE)
+        return report.write(record, self.folder, lambda key: folder_of(self.cache, key), history)
+
+    def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+        heavy = [name for name in systems() if name not in self.systems()]
+        left = [f"{name}: all of its cases are long; --cases all runs them" for name in heavy]
+        if any(verdict.runtime == "coreml" for verdict in verdicts):
+            return tuple(left)
+        return ("device placement and device RTFx: no Core ML on this machine", *left)
+
+
+def machine() -> dict[str, str | int]:
+    import os
+
+    return {
+        "system": platform.system(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        **libraries("torch", "coremltools"),
+    }
+
+
+def _git(*arguments: str) -> str:
+    """What git says, or nothing where there is no git or no repository."""
+    try:
+        found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

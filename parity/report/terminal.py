@@ -1,0 +1,213 @@
+"""What a person reads in the terminal: a line of progress while it runs, then a table, then each failure."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from types import TracebackType
+from typing import TextIO
+
+from parity.judge.headroom import comparison, number
+from parity.record.run import RunRecord, first_fault
+from parity.report.summary import (
+    Group,
+    badness,
+    gate_name,
+    headline,
+    homeless,
+    proven,
+    stages,
+    systems,
+    where,
+    without_verdict,
+    worst_first,
+)
+from parity.verdict import Blame, Finding, Verdict
+
+FAULTS = {
+    "graph": "the same op diverges in fp32 numerics too  →  the graph is wrong, not its precision",
+    "constants": "its constants in half precision alone are too coarse  →  the graph is right",
+    "precision": "the same op holds in fp32 numerics  →  its precision is too low, the graph is right",
+    "module": "the traceable module differs from upstream already  →  the rewrite is wrong, before any conversion",
+}
+HOLDING = 4
+
+
+def table(record: RunRecord) -> str:
+    """One line per system, each failure, what gave no verdict, what was not run, and the verdict."""
+    lines = [*_systems(record), ""]
+    for verdict in worst_first(record.failed):
+        lines += [explain(verdict), ""]
+    lines += [f"no verdict: {plain(id)}: {plain(why)}" for id, why in without_verdict(record).items()]
+    lines += [f"not run here: {'; '.join(map(plain, record.not_run_here))}"] if record.not_run_here else []
+    lines += list(_counts(record))
+    lines += [f"note: {plain(note)}" for note in record.notes]
+    return "\n".join([*lines, plain(headline(record))])
+
+
+def explain(verdict: Verdict) -> str:
+    """Why a verdict failed: what broke beside what held, and where it begins."""
+    lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(where(verdict))}"]
+    if not verdict.findings:
+        lines.append("  nothing was compared, and nothing may pass so")
+    outputs = dict.fromkeys(finding.output for finding in (verdict.findings if verdict.passed else verdict.failures))
+    width = max(map(len, map(plain, outputs)), default=0)
+    for output in outputs:
+        found = [finding for finding in verdict.findings if finding.output == output]
+        lines.append(f"  {plain(output):<{width}}   {_beside(found)}")
+    if verdict.blame:
+        lines += list(_blame(verdict.blame, verdict.stage))
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Text of others, without what would steer the terminal."""
+    return "".join(char if char.isprintable() else "�" for char in text.replace("\n", " "))
+
+
+class Progress:
+    """A line that tells how far long work is: rewritten in place on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(
+        self,
+        total: int,
+        doing: str,
+        stream: TextIO | None = None,
+        every: float = 20.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.doing, self.every, self.clock = total, doing, every, clock
+        self.stream = stream if stream is not None else sys.stderr
+        self.rewrites = self.stream.isatty()
+        self.done = 0
+        self.began = self.said = clock()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.rewrites:
+            self._write("\r\x1b[K")
+        elif self.done:
+            self._write(f"{self.doing}: {self.done} of {self.total} in {duration(self.clock() - self.began)}\n")
+
+    def begin(self, what: str) -> None:
+        """Says what is being worked on now."""
+        self._say(what)
+
+    def step(self, what: str = "") -> None:
+        """One more is done."""
+        self.done += 1
+        self._say(what)
+
+    def _say(self, what: str) -> None:
+        now = self.clock()
+        if not self.rewrites and now - self.said < self.every:
+            return
+        self.said = now
+        line = f"{self.doing} [{self.done:>{len(str(self.total))}}/{self.total}] {self._times(now)}  {plain(what)}"
+        if self.rewrites:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"\r\x1b[K{line if len(line) <= width else line[: width - 1] + '…'}")
+        else:
+            self._write(line.rstrip() + "\n")
+
+    def _times(self, now: float) -> str:
+        spent = now - self.began
+        if not 0 < self.done < self.total:
+            return duration(spent)
+        return f"{duration(spent)}, about {duration(spent / self.done * (self.total - self.done))} left"
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
+
+
+def duration(seconds: float) -> str:
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _systems(record: RunRecord) -> Iterator[str]:
+    by_system: dict[str, int] = {}
+    for stage in stages(record):
+        by_system[stage.system] = by_system.get(stage.system, 0) + (stage.stage != "chain")
+    groups = systems(record)
+    width = max((len(plain(group.system)) for group in groups), default=0)
+    for group in groups:
+        yield (
+            f"{plain(group.system):<{width}}  {_many(by_system[group.system], 'stage'):>10}"
+            f"  {_many(group.artifacts, 'artifact'):>13}  {_many(len(group.verdicts), 'check'):>11}"
+            f"   {_marks(group):<13}  {_remark(record, group)}"
+        ).rstrip()
+    if lost := homeless(record):
+        yield f"{_many(len(lost), 'check')} of systems that have no verdict at all"
+    if not record.verdicts:
+        yield "no verdict at all: nothing was judged"
+
+
+def _marks(group: Group) -> str:
+    marks = [f"✓ {len(group.verdicts) - len(group.failed)}"]
+    for mark, count in (("✗", len(group.failed)), ("!", len(group.errors)), ("?", len(group.missing))):
+        marks += [f"{mark} {count}"] if count else []
+    return "  ".join(marks)
+
+
+def _remark(record: RunRecord, group: Group) -> str:
+    """For a system that passed what that proves, for another its worst fault."""
+    if group.passed:
+        return proven(record, group.verdicts)
+    if not group.failed:
+        return "; ".join([f"{plain(id)} gave no verdict" for id in (*group.errors, *group.missing)][:1])
+    worst = worst_first(group.failed)[0]
+    return f"{plain(worst.stage)} {plain(worst.variant)}: {plain(first_fault(worst))}"
+
+
+def _counts(record: RunRecord) -> Iterator[str]:
+    if reused := sum(verdict.reused for verdict in record.verdicts):
+        yield f"reused evidence: {reused} of {_many(len(record.verdicts), 'check')}, nothing that made them changed"
+    for reason, group in groupby(sorted(record.skipped, key=lambda skip: skip.reason), key=lambda skip: skip.reason):
+        yield f"skipped: {_many(len(list(group)), 'check')}: {plain(reason)}"
+
+
+def _beside(findings: list[Finding]) -> str:
+    broken = [_one(finding) for finding in sorted(findings, key=badness, reverse=True) if not finding.passed]
+    holding = sorted((one for one in findings if one.passed), key=lambda one: (one.value is None, one.gate))
+    brief = [gate_name(one.gate) + (f" {number(one.value)}" if one.value is not None else "") for one in holding]
+    more = [f"{len(brief) - HOLDING} more"] if len(brief) > HOLDING else []
+    held = [f"holds: {', '.join(map(plain, [*brief[:HOLDING], *more]))}"] if brief else []
+    return "    ".join([*broken, *held])
+
+
+def _one(finding: Finding) -> str:
+    name, said = gate_name(finding.gate), comparison(finding)
+    if finding.message:
+        numbers = f" {said}" if finding.value is not None and math.isfinite(finding.value) else ""
+        return plain(f"{name}{numbers}: {finding.message}")
+    return plain(f"{name} {said}".rstrip())
+
+
+def _blame(blame: Blame, stage: str) -> Iterator[str]:
+    if blame.stage != stage:
+        yield f"  Begins in stage {plain(blame.stage)}, output {plain(blame.output)}"
+    if blame.value:
+        op = f" ({plain(blame.op_type)}, op {blame.op_index} of {blame.op_count})" if blame.op_type else ""
+        source = f", source: {plain(blame.source)}" if blame.source else ""
+        yield f"  First divergence: `{plain(blame.value)}`{op}{source}"
+    elif blame.source:
+        yield f"  Source: {plain(blame.source)}"
+    detail = f"{plain(blame.detail)}  →  " if blame.detail else ""
+    if blame.looks_like or detail:
+        yield f"    {detail}looks like {plain(blame.looks_like)}"
+    if blame.fault in FAULTS:
+        yield f"    {FAULTS[blame.fault]}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

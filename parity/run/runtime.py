@@ -1,0 +1,126 @@
+"""What the harness knows of a runtime: load an artifact, run it, close it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+
+from parity.declarations import Arrays, ComputeUnits
+
+
+class State(Protocol):
+    """What a stateful model keeps from one run to the next; zeros at first."""
+
+    def read_state(self, name: str) -> np.ndarray[Any, Any]: ...
+
+    def write_state(self, name: str, value: np.ndarray[Any, Any]) -> None: ...
+
+
+class Session(Protocol):
+    """A loaded artifact, for one caller at a time."""
+
+    load_seconds: float
+    """What this load took, as cold or warm as it was, without the start of a process or an import."""
+    run_seconds: float
+    """What the last run took inside the runtime; NaN before the first."""
+
+    def run(self, inputs: Arrays, state: State | None = None) -> dict[str, np.ndarray[Any, Any]]: ...
+
+    def make_state(self) -> State: ...
+
+    def close(self) -> None: ...
+
+
+class Runtime(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def numerics(self) -> str: ...
+
+    @property
+    def proves(self) -> str:
+        """What a pass on this runtime proves, as the report says it."""
+        ...
+
+    def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> Session: ...
+
+
+class RuntimeFailure(Exception):  # noqa: N818 (RuntimeError is another thing)
+    """A runtime did not load or run a package. The message names both, what happened, and the mend."""
+
+    def __init__(self, subject: str, phase: str, cause: str, mend: str, stderr: tuple[str, ...] = ()) -> None:
+        said = [f"  stderr: {line}" for line in stderr]
+        super().__init__("\n".join([f"{subject}, {phase}: {cause}", *said, f"  Mend: {mend}"]))
+        self.subject, self.phase, self.cause, self.mend, self.stderr = subject, phase, cause, mend, stderr
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The type that a package declares for an input or output, or None where it is no array."""
+
+    dtype: str | None
+    optional: bool = False
+
+
+def refuse_wrong_inputs(package: Path, declared: Mapping[str, Declared], inputs: Arrays) -> None:
+    """A ValueError unless every input is an array of exactly the declared type.
+
+    Runtimes would cast in silence, and a cast that only happens in the harness is not what ships.
+    """
+    for name in inputs:
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            raise ValueError(f"{package}: unknown input {name!r}; the package takes {known}")
+    for name, wanted in declared.items():
+        if name not in inputs:
+            if wanted.optional:
+                continue
+            raise ValueError(f"{package}: input {name!r} is missing; the package takes {', '.join(declared)}")
+        value = inputs[name]
+        if not isinstance(value, np.ndarray):
+            raise ValueError(f"{package}: input {name!r} is a {type(value).__name__}, no numpy array")
+        if wanted.dtype is None:
+            raise ValueError(f"{package}: input {name!r} is no array in the package: declare it as a multi-array")
+        if value.dtype != np.dtype(wanted.dtype):
+            raise ValueError(
+                f"{package}: input {name!r} has the dtype {value.dtype} where the package declares {wanted.dtype}; "
+                "cast it where the app would cast it"
+            )
+
+
+def check_target(package: Path, compute_units: str) -> None:
+    """A ValueError unless there is a package and such compute units."""
+    if compute_units not in get_args(ComputeUnits):
+        raise ValueError(f"there are no compute units {compute_units!r}, only {', '.join(get_args(ComputeUnits))}")
+    if not package.exists():
+        raise ValueError(f"{package}: there is no such package; build it first, or correct the path")
+
+
+def runtime(name: Literal["auto", "coreml", "milrun"], numerics: str = "declared") -> Runtime:
+    """The runtime of that name; "auto" is Core ML where it can predict, and milrun elsewhere.
+
+    Asking for Core ML where there is none is an error: nothing ever stands in for it unasked.
+    """
+    from parity.run.coreml import CoreML, unavailable
+
+    if name == "auto":
+        name = "milrun" if unavailable() else "coreml"
+    if name == "coreml":
+        if why := unavailable():
+            raise ValueError(why)
+        if numerics != "declared":
+            raise ValueError(
+                f"numerics {numerics!r} say how milrun computes, and Core ML computes as the package declares: "
+                "use --runtime milrun, or leave --numerics at declared"
+            )
+        return CoreML()
+    if name == "milrun":
+        from parity.run.milrun import Milrun
+
+        return Milrun(numerics)
+    raise ValueError(f"there is no runtime {name!r}, only auto, coreml and milrun")

@@ -1,7 +1,0 @@
-"""What executes an artifact: milrun anywhere, Core ML where there is Core ML, behind one small protocol."""
-
-from __future__ import annotations
-
-from parity.runtimes.interface import Runtime, RuntimeFailure, Session, State, runtime
-
-__all__ = ["Runtime", "RuntimeFailure", "Session", "State", "runtime"]

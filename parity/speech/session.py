@@ -1,0 +1,128 @@
+"""What the systems of a run say: the audio of each chain beside upstream's, judged by the speech metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from parity.compare.evidence import folder_of
+from parity.declarations import AUDIBLE, Case, System
+from parity.judge.workbench import Workbench
+from parity.plan.checks import Check, chain_sets
+from parity.plan.systems import systems
+from parity.record.suite import Suite
+from parity.report import audio
+from parity.speech import choose, margins
+from parity.speech.floor import Ruling
+from parity.speech.margins import DEFAULTS
+from parity.speech.passages import Passage, voice, words
+from parity.speech.recognizer import Recognizer
+from parity.speech.sound import SpeechError, sound
+from parity.speech.speaker import SpeakerEncoder
+
+Renderings = Callable[[Workbench, Case, str], Sequence[np.ndarray]]
+"""The passage, rendered again in PyTorch by the same upstream model with other rounding: an output, such as
+`tail.audio`, once for each rendering."""
+NO_LANGUAGE = "seeded weights speak no language: no word error rate, and the voice is compared as a recording"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One system as it is spoken with: the chain of one set of variants, such as what ships, on one runtime."""
+
+    system: str
+    variant: str
+    checks: tuple[Check, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.system}-{self.variant}-{self.checks[0].runtime}-{self.checks[0].numerics}"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was found of one speaker. `remarks` say what was not judged, and what the rest is worth."""
+
+    speaker: Speaker
+    rulings: tuple[Ruling, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.rulings) and all(ruling.passed for ruling in self.rulings)
+
+    def explain(self) -> str:
+        failed = [ruling.line() for ruling in self.rulings if not ruling.passed]
+        return "\n".join([*failed, *self.remarks]) if self.rulings else f"{self.speaker.name}: nothing was measured"
+
+
+class Speech:
+    """The speech metrics of one run. The plug-ins are made when they are first wanted."""
+
+    def __init__(self, suite: Suite, recognizer: str = choose.AUTO, encoder: str = choose.AUTO) -> None:
+        self.suite, self._names = suite, (recognizer, encoder)
+        self.heard: dict[str, Heard] = {}
+
+    def plan(self) -> list[Speaker]:
+        """Every system that speaks, as it ships and in every other set that is chained, on each runtime."""
+        found: dict[tuple[str, str, str], list[Check]] = {}
+        for check in self.suite.plan():
+            if check.mode == "chained" and speaks(systems()[check.system]):
+                found.setdefault((check.system, check.variant, check.numerics), []).append(check)
+        return [Speaker(system, variant, tuple(checks)) for (system, variant, _), checks in found.items()]
+
+    @cached_property
+    def recognizer(self) -> Recognizer:
+        return choose.recognizer(self._names[0], self.suite.options.weights)
+
+    @cached_property
+    def encoder(self) -> SpeakerEncoder:
+        return choose.encoder(self._names[1], self.suite.options.weights)
+
+    def judge(self, speaker: Speaker, render: Renderings) -> Heard:
+        """Words only where the weights may speak a language; what is left out is said."""
+        passages = [passage for check in speaker.checks for passage in self._passages(check, render)]
+        bench = self.suite.workbench(speaker.checks[0])
+        source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
+        path = self.suite.root / "golden" / speaker.system / "speech.toml"
+        own = margins.load(path, list(chain_sets(bench.system)))
+        kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in DEFAULTS.items()}
+        rulings = [voice(f"{who}, {one.name}", one, self.encoder, kept["voice"].value) for one in passages]
+        remarks = [f"{self.encoder.name}: {self.encoder.about}"]
+        if source == "seeded":
+            remarks.insert(0, f"{speaker.system}: {NO_LANGUAGE}")
+        else:
+            text = f"{who}, {len(passages)} passages"
+            rulings.append(words(text, passages, self.recognizer, kept["words"].value))
+            remarks.append(f"{self.recognizer.name}: {self.recognizer.about}")
+        remarks += [f"{who}, {name} margin {one.value:g}: {one.reason}" for name, one in kept.items() if one.reason]
+        found = self.heard[speaker.name] = Heard(speaker, tuple(rulings), tuple(remarks))
+        return found
+
+    def _passages(self, check: Check, render: Renderings) -> Iterator[Passage]:
+        bench = self.suite.workbench(check)
+        case = bench.system.reference.case(check.case)
+        verdict = bench.run(check)
+        folder = folder_of(self.suite.cache, verdict.evidence) if verdict.evidence else None
+        pairs = audio.read(folder) if folder else []
+        if not pairs:
+            faults = "; ".join(finding.line() for finding in verdict.failures[:2]) or "its evidence is gone"
+            raise SpeechError(f"{check.id} left no audio to listen to: {faults}. Run pytest -m parity -k {check.id}")
+        for pair in pairs:
+            where = f"{case.name} {pair.output}"
+            yield Passage(
+                where,
+                case.about,
+                sound(pair.reference, pair.rate, f"{where}, the reference"),
+                tuple(
+                    sound(other, pair.rate, f"{where}, rendered again") for other in render(bench, case, pair.output)
+                ),
+                sound(pair.candidate, pair.rate, f"{where}, the candidate"),
+            )
+
+
+def speaks(system: System) -> bool:
+    return any(tensor.kind in AUDIBLE for stage in system.stages for tensor in stage.outputs.values())

@@ -1,0 +1,206 @@
+"""The gate before a merge, on a whole small project: what it lets through and what it stops."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from filelock import FileLock
+
+from tests.support.project import CONVERTED, GATES, REFERENCES, SUITE, Project
+
+REPORTS = ("gate.md", "gate.json", "junit.xml", "report.html")
+BROKEN = ("torch.tanh(self.conv(x))", "1.05 * torch.tanh(self.conv(x))")
+
+
+def gated(project: Project, code: int, *arguments: str) -> dict[str, Any]:
+    """What the gate found; all its reports have to agree with its exit code."""
+    finished = project.run("parity", "gate", *arguments)
+    assert finished.code == code, finished.said
+    for name in REPORTS:
+        assert project.path(f".parity/gate/{name}").stat().st_size, f"{name} is missing or empty"
+    found = json.loads(project.read(".parity/gate/gate.json"))
+    junit = ElementTree.fromstring(project.read(".parity/gate/junit.xml"))
+    assert found["passed"] is (code == 0)
+    assert (int(junit.get("failures", "")) + int(junit.get("errors", "")) > 0) is (code != 0)
+    assert ("✅ Gate PASSED" in project.read(".parity/gate/gate.md")) is (code == 0)
+    assert ('data-verdict="passed"' in page(project) or "✓ Parity" in page(project)) is (code == 0)
+    return dict(found)
+
+
+def page(project: Project) -> str:
+    return project.read(".parity/gate/report.html")
+
+
+def affected(found: dict[str, Any]) -> dict[str, int]:
+    return {row["stage"]: len(row["affected"]) for row in found["affected"]}
+
+
+def problems(found: dict[str, Any]) -> str:
+    return "\n".join([*found["problems"], *found["run_problems"]])
+
+
+def test_nothing_changed_is_checked_all_the_same_and_passes(project: Project) -> None:
+    found = gated(project, 0)
+    assert found["files"] == []
+    assert affected(found) == {"front": 0, "back": 0, "chain": 0}
+    assert found["run"]
+
+
+def test_a_comment_affects_nothing_whatever_file_it_is_in(project: Project) -> None:
+    project.edit(CONVERTED, "# squashes", "# squashes what comes")
+    project.commit()
+    found = gated(project, 0, "--base", "HEAD~1")
+    assert found["files"] == [CONVERTED]
+    assert affected(found) == {"front": 0, "back": 0, "chain": 0}
+
+
+def test_a_converter_that_breaks_parity_is_stopped_at_its_stage(project: Project) -> None:
+    project.edit(CONVERTED, *BROKEN)
+    found = gated(project, 1)
+    assert affected(found) == {"front": 6, "back": 0, "chain": 4}
+    why = {row["stage"]: row["why"] for row in found["affected"]}
+    assert why["front"] == ["module converters.tiny.Front changed"]
+    assert why["chain"] == ["front: module converters.tiny.Front changed"]
+    said = [line for line in found["run_problems"] if line.startswith("tiny-front-fp16-hello")]
+    assert "hidden" in said[0]
+    assert "relative_l2" in said[0]
+    assert not any(line.startswith("tiny-back") for line in found["run_problems"])
+    assert "module converters.tiny.Front changed" in project.read(".parity/gate/gate.md")
+
+    project.edit(SUITE, "def test_output_is", "@pytest.mark.xfail(strict=False)\ndef test_output_is")
+    assert "tiny-front-fp16-hello" in problems(gated(project, 1)), "a marker hid what is broken"
+
+
+def test_what_became_easier_to_pass_needs_a_reason_of_its_own(project: Project) -> None:
+    project.change_gate("front.fp16.hidden", "cosine", "min = 0.999999,", "min = 0.9,")
+    project.change_gate("back.fp16.y", "max_relative", "", "")
+    found = gated(project, 1)
+    assert "tiny.front.fp16.hidden.cosine: ≥ 0.999999 → ≥ 0.9: looser without a reason" in problems(found)
+    assert "tiny.back.fp16.y.max_relative" in problems(found)
+    assert "taken away without a reason" in problems(found)
+    assert found["run_problems"] == []
+    assert "looser without a reason" in page(project)
+    assert affected(found) == {"front": 2, "back": 2, "chain": 0}
+
+    project.change_gate("front.fp16.hidden", "cosine", " }", ', reason = "a wider kernel" }')
+    retired = '\n[retired]\n"back.fp16.y.max_relative" = "relative_l2 sees all that it saw"\n'
+    project.write(GATES, project.read(GATES) + retired)
+    found = gated(project, 0)
+    assert {one["reason"] for one in found["loosenings"]} == {"a wider kernel", "relative_l2 sees all that it saw"}
+    assert "a wider kernel" in project.read(".parity/gate/gate.md")
+
+
+def without_back(project: Project) -> None:
+    project.edit(CONVERTED, "(FRONT, BACK)", "(FRONT,)")
+    project.edit(
+        CONVERTED, 'run("back", run("front", {"x": case.inputs["x"]}))', 'run("front", {"x": case.inputs["x"]})'
+    )
+    blocks = project.read(GATES).split("\n\n")
+    project.write(GATES, "\n\n".join(block for block in blocks if "back" not in block.partition("\n")[0]))
+
+
+def test_a_stage_that_is_gone_with_all_its_gates_needs_a_reason(project: Project) -> None:
+    without_back(project)
+    found = gated(project, 1)
+    assert found["run_problems"] == []
+    assert "tiny.back: nobody said why" in problems(found)
+
+    gone = ("back", "chain.ships.back.y", "chain.fp32.back.y")
+    lines = [f'"{name}" = "the app does that itself"\n' for name in gone]
+    project.write(GATES, project.read(GATES) + "\n[retired]\n" + "".join(lines))
+    found = gated(project, 0)
+    assert [(one["name"], one["checks"]) for one in found["retired"]] == [("tiny.back", 6)]
+
+
+def test_a_deleted_test_file_leaves_no_record_and_that_is_no_pass(project: Project) -> None:
+    project.remove(SUITE)
+    found = gated(project, 1)
+    assert found["run"] is None
+    assert "no record came; pytest ended with 5: no test was found" in problems(found)
+
+
+def skipped(project: Project) -> None:
+    project.edit(SUITE, "def test_output_is", '@pytest.mark.skip(reason="later")\ndef test_output_is')
+
+
+def not_asked_for(project: Project) -> None:
+    project.edit("pytest.ini", "addopts = ", "addopts = -k front ")
+
+
+def unable_to_import(project: Project) -> None:
+    project.edit(CONVERTED, "FRAMES = Dim(", 'raise RuntimeError("half an edit")\nFRAMES = Dim(')
+
+
+def unable_to_build(project: Project) -> None:
+    project.edit(CONVERTED, BROKEN[0], "torch.tanh(self.konv(x))")
+
+
+def stale(project: Project) -> None:
+    project.edit(REFERENCES, "hidden, y = model(x)", "hidden, y = model(1.0 * x)")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (skipped, "expected, but skipped"),
+        (not_asked_for, "the run left it out"),
+        (unable_to_import, "half an edit"),
+        (unable_to_build, "the check raised"),
+        (stale, "stale"),
+    ],
+)
+def test_a_run_that_did_not_judge_everything_is_no_pass(
+    damage: Callable[[Project], None], says: str, project: Project
+) -> None:
+    damage(project)
+    assert says in problems(gated(project, 1))
+
+
+def test_a_base_that_knows_no_gate_yet_leaves_everything_affected(project: Project) -> None:
+    found = gated(project, 0, "--base", "HEAD~1")
+    assert affected(found) == {"front": 6, "back": 6, "chain": 4}
+    assert "everything counts as affected" in found["notes"][0]
+
+
+def test_a_base_that_nobody_knows_can_not_be_told_from_a_pass_by_accident(project: Project) -> None:
+    finished = project.run("parity", "gate", "--base", "origin/nowhere")
+    assert finished.code == 2
+    assert "there is no such revision" in finished.said
+    assert "git fetch" in finished.said
+
+
+def test_a_fault_of_the_gate_itself_is_no_pass(project: Project) -> None:
+    project.edit("parity/gate/affected.py", "stages: dict[", "1 // 0\n    stages: dict[")
+    finished = project.run("parity", "gate")
+    assert finished.code == 1
+    assert "ZeroDivisionError" in finished.said
+
+
+def test_killed_it_leaves_nothing_that_looks_like_a_verdict_and_the_next_is_clean(project: Project) -> None:
+    project.edit(CONVERTED, "# squashes", "# squashes what comes")
+    for moment in (".parity/base/conftest.py", ".parity/runs/*/verdicts/*.json"):
+        for name in REPORTS:
+            project.write(f".parity/gate/{name}", "of an earlier gate")
+        before = set(project.folder.glob(moment))
+        process = project.start("parity", "gate")
+        while process.poll() is None and set(project.folder.glob(moment)) <= before:
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() < 0, f"it was done before {moment} was there"
+        assert not list(project.path(".parity/gate").iterdir())
+    assert affected(gated(project, 0)) == {"front": 0, "back": 0, "chain": 0}
+    assert len(project.git("worktree", "list").splitlines()) == 1
+    assert not project.path(".parity/base").exists()
+
+
+def test_two_at_once_take_turns(project: Project) -> None:
+    with FileLock(project.path(".parity/gate.lock")):
+        process = project.start("parity", "gate")
+        assert process.stdout
+        assert "this one waits for it" in process.stdout.readline()
+        assert process.poll() is None
+    assert process.stdout.readline()
+    process.kill()

@@ -1,0 +1,188 @@
+"""What is said by the systems of a run: which are asked, what is judged under which weights, and what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from parity.base.cache import Cache
+from parity.compare.evidence import KIND
+from parity.declarations import Case, Hub, Reference, Stage, System, Variant, f32
+from parity.plan.checks import SHIPS, Check
+from parity.speech import session
+from parity.speech.margins import load
+from parity.speech.session import Heard, Speech
+from parity.speech.sound import Samples, SpeechError
+from parity.speech.table import table
+from parity.verdict import Finding
+from tests.support.project import HERE, Project
+
+RATE = 8_000
+TONE = np.sin(np.arange(8_000, dtype=np.float32) / 10)
+KEY = "0" * 64
+
+
+class Ears:
+    """A recognizer and an encoder of a test: hears the whole text where the recording is loud enough."""
+
+    name, about = "ears", "hears what is loud"
+
+    def transcribe(self, audio: Samples, rate: int) -> str:
+        return "hello you" if np.abs(audio).max() > 0.4 else ""
+
+    def embed(self, audio: Samples, rate: int) -> Sequence[float]:
+        return (1.0, 0.0 if np.abs(audio).max() > 0.4 else 1.0)
+
+
+def system(kind: str) -> System:
+    def nothing(*_: Any) -> Any:
+        raise AssertionError("nothing is built here")
+
+    reference = Reference(
+        "duo", RATE, (Case("hi", {}, short=True, about="Hello, you."),), (), Hub("a/b", "c", "0", "0"), *3 * (nothing,)
+    )
+    variants = (Variant("fp32", "float32", ships=True),)
+    stage = Stage("voice", nothing, {}, {"audio": f32(8_000, kind=kind)}, variants)  # type: ignore[arg-type]
+    return System(reference, (stage,), nothing)
+
+
+def run(
+    tmp_path: Path, patch: pytest.MonkeyPatch, candidate: np.ndarray, source: str = "hub", kind: str = "audio"
+) -> Speech:
+    """A run whose chain has left this candidate beside a tone."""
+    ported = system(kind)
+    cache = Cache(tmp_path / "cache")
+
+    def evidence(folder: Path) -> None:
+        heard = {"voice.audio.reference": TONE, "voice.audio.candidate": candidate}
+        save_file(heard, folder / "audio.safetensors", metadata={"sample_rate": str(RATE)})
+
+    cache.get(KIND, KEY, evidence)
+    check = Check("duo", "chain", SHIPS, "hi", "chained", "milrun", "declared")
+    forced = Check("duo", "voice", "fp32", "hi", "forced", "milrun", "declared")
+    bench = SimpleNamespace(
+        system=ported,
+        weights=SimpleNamespace(source=source),
+        run=lambda check: SimpleNamespace(evidence=KEY, failures=()),
+    )
+    suite: Any = SimpleNamespace(
+        root=tmp_path,
+        cache=cache,
+        options=SimpleNamespace(weights=source),
+        plan=lambda: [forced, check],
+        workbench=lambda check: bench,
+    )
+    patch.setattr(session, "systems", lambda: {"duo": ported})
+    return Speech(suite, f"{__name__}:Ears", f"{__name__}:Ears")
+
+
+def judged(speech: Speech) -> Heard:
+    (speaker,) = speech.plan()
+    assert speaker.name == "duo-ships-milrun-declared"
+    return speech.judge(speaker, lambda bench, case, output: [TONE * np.float32(0.999)])
+
+
+def test_published_weights_are_judged_by_words_and_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = judged(run(tmp_path, monkeypatch, 0.9 * TONE))
+    assert heard.passed, heard.explain()
+    assert [ruling.metric for ruling in heard.rulings] == ["speaker similarity", "word error rate"]
+    assert "ears: hears what is loud" in heard.remarks
+
+
+def test_seeded_weights_are_judged_by_the_recording_alone_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = judged(run(tmp_path, monkeypatch, 0.9 * TONE, source="seeded"))
+    assert [ruling.metric for ruling in heard.rulings] == ["speaker similarity"]
+    assert "duo: seeded weights speak no language" in table([heard])
+
+
+def test_a_candidate_that_lost_words_and_voice_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = judged(run(tmp_path, monkeypatch, 0.1 * TONE))
+    assert not heard.passed
+    said = table([heard], ["listener"])
+    assert "speech FAILED  ✓ 0  ✗ 2" in said
+    assert "word error rate 1 where the reference has 0" in said
+    assert "no audio output, so nothing to listen to: listener" in said
+
+
+def test_a_silent_candidate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpeechError, match=r"hi voice.audio, the candidate is silent"):
+        judged(run(tmp_path, monkeypatch, 0 * TONE))
+
+
+def test_a_system_that_says_nothing_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path, monkeypatch, TONE, kind="features").plan() == []
+
+
+def test_a_chain_that_could_not_run_left_nothing_to_hear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = run(tmp_path, monkeypatch, TONE)
+    (speaker,) = speech.plan()
+    broken = SimpleNamespace(evidence="", failures=(Finding("voice", "runs", False, message="no such op"),))
+    speech.suite.workbench(speaker.checks[0]).run = lambda check: broken  # type: ignore[method-assign]
+    with pytest.raises(SpeechError, match=r"duo-chain-ships-hi.* left no audio.*no such op"):
+        speech.judge(speaker, lambda bench, case, output: [TONE])
+
+
+def test_a_run_in_which_no_system_speaks_fails(warm_python: Path, tmp_path: Path) -> None:
+    project = Project.bare(tmp_path / "project", warm_python)
+    for path in (HERE / "tests" / "speech").glob("*.py"):
+        project.write(f"tests/speech/{path.name}", path.read_text(encoding="utf-8"))
+    finished = project.run("pytest", "-m", "speech", "tests/speech")
+    assert finished.code == 1, finished.said
+    assert "was skipped, and so nothing was listened to" in finished.said
+    assert "speech FAILED" in finished.said
+
+
+def test_nothing_measured_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (speaker,) = run(tmp_path, monkeypatch, TONE).plan()
+    nothing = Heard(speaker, (), ())
+    assert not nothing.passed
+    assert "nothing was measured" in nothing.explain()
+    assert "speech FAILED" in table([nothing])
+
+
+def test_what_could_not_be_judged_fails_what_could(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = judged(run(tmp_path, monkeypatch, TONE))
+    assert "speech passed  ✓ 2" in table([heard])
+    said = table([heard], errors={"test[other]": "the candidate is silent"})
+    assert "! test[other]: the candidate is silent" in said
+    assert "speech FAILED  ✓ 2  ! 1" in said
+
+
+MARGIN = 'margin = 0.9, derived_from = "a test", reason = "a stated price"'
+
+
+def test_a_system_states_its_own_margin_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "golden" / "duo").mkdir(parents=True)
+    (tmp_path / "golden" / "duo" / "speech.toml").write_text(f"[seeded.ships]\nvoice = {{ {MARGIN} }}\n")
+    heard = judged(run(tmp_path, monkeypatch, 0.1 * TONE, source="seeded"))
+    assert heard.passed
+    assert "duo ships, voice margin 0.9: a stated price" in heard.remarks
+    assert not judged(run(tmp_path, monkeypatch, 0.1 * TONE)).passed, "the margin is of the seeded weights"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"[seedet.ships]\nvoice = {{ {MARGIN} }}", "seedet: nothing is called so; there are hub, path, seeded"),
+        (f"[seeded.shipping]\nvoice = {{ {MARGIN} }}", "seeded.shipping: nothing is called so"),
+        (f"[seeded.ships]\nvoise = {{ {MARGIN} }}", "seeded.ships.voise: nothing is called so; there are voice, words"),
+        ("[seeded.ships]\nvoice = 0.1", "seeded.ships.voice is 0.1 where a table"),
+        ("[seeded.ships]\nvoice = { margin = 0.1 }", "has margin; a margin has margin, derived_from, reason"),
+        (f"[seeded.ships]\nvoice = {{ {MARGIN.replace('0.9', '1.0')} }}", "the margin 1.0: it is a number from 0"),
+        (f"[seeded.ships]\nvoice = {{ {MARGIN.replace('0.9', 'nan')} }}", "the margin nan"),
+        (f"[seeded.ships]\nvoice = {{ {MARGIN.replace('a stated price', ' ')} }}", "says what it was derived from"),
+        ("[seeded", "can't be read"),
+    ],
+)
+def test_a_margin_that_says_nothing_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "speech.toml").write_text(text)
+    with pytest.raises(SpeechError, match=said):
+        load(tmp_path / "speech.toml", ["ships"])

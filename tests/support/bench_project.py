@@ -1,0 +1,67 @@
+"""A project with the bench's own tests and a system on a clock of its own, for runs of pytest within a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench_system import BUDGETS, World
+
+TESTS = Path(__file__).parents[1] / "bench/test_bench.py"
+CONFTEST = """
+from pathlib import Path
+
+import pytest
+
+from parity.bench.session import Bench
+from parity.plugin.bench import BENCH
+from parity.plugin.checks import SUITE
+from tests.support.bench_system import World
+
+pytest_plugins = ["parity.plugin.bench"]
+
+
+def pytest_configure(config):
+    world = World(Path(__file__).parent)
+    # Undone by the test that this runs in, or with the worker's process.
+    world.settle(pytest.MonkeyPatch())
+    world.artifact.update({"ARTIFACT": SECONDS})
+    if FACTOR != 1:
+        world.bend = lambda stage, run, value: value * FACTOR
+    config.stash[SUITE] = world.suite()
+    config.stash[BENCH] = Bench(config.stash[SUITE], config.option.bench_record, world.clock)
+
+
+def pytest_benchmark_generate_machine_info():
+    # Its own asks the processor for a second.
+    return {"cpu": {}}
+"""
+
+
+class Project:
+    """`run` gives what pytest's own test of plugins gives: outcomes and lines."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The runs in here are alone, also where the test that makes them runs in one of several workers.
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+        self.pytester = pytester
+        self.world = World(pytester.path)
+        self.world.settle(monkeypatch)
+        self.world.write(BUDGETS.replace('"Linux"', f'"{self.world.bench().machine["system"]}"'))
+        pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n    bench: speed")
+        pytester.path.joinpath("test_bench.py").write_text(TESTS.read_text())
+        self.bend()
+
+    def bend(self, seconds: float = 0.10, factor: float = 1) -> None:
+        """What the decoder takes, and what all outputs are multiplied by."""
+        text = CONFTEST.replace("ARTIFACT", "decoder").replace("SECONDS", str(seconds)).replace("FACTOR", str(factor))
+        self.pytester.makeconftest(text)
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_inprocess("-m", "bench", *arguments)
+
+    @property
+    def kept(self) -> Path:
+        """The folder of the run's records."""
+        return self.world.suite().folder

@@ -1,0 +1,119 @@
+"""Services for the child process of the runtimes: well behaved, and otherwise."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from parity.declarations import Arrays
+from parity.run.pipe import Message
+
+
+class Echo:
+    """Gives back what it gets, or does as it is told."""
+
+    def about(self) -> dict[str, Any]:
+        return {"temporary": tempfile.gettempdir()}
+
+    def call(self, verb: str, details: dict[str, Any], arrays: Arrays) -> Message:
+        if verb == "echo":
+            return dict(details), dict(arrays)
+        misbehave(verb)
+        return {}, {}
+
+
+def misbehave(how: str) -> None:
+    if how == "hang":
+        time.sleep(1000)
+    elif how == "hang with the lock":
+        # As a binding does that keeps Python's lock: no thread of Python runs any more.
+        ctypes.PyDLL(None).sleep(1000)
+    elif how == "hang with a helper":
+        subprocess.run(["sleep", "1000"], close_fds=False, check=True)
+    elif how == "kill":
+        print("ANECCompile() FAILED", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "exit":
+        os._exit(3)
+    elif how == "raise":
+        raise LookupError("no such op")
+    elif how == "chatter":
+        for line in range(20_000):
+            print(f"line {line} on stdout, \x1b[31mred")
+        print("the end", flush=True)
+
+
+def echo(**_: Any) -> Echo:
+    return Echo()
+
+
+def load(how: str, **_: Any) -> Echo:
+    misbehave(how)
+    return Echo()
+
+
+def mark(alive: str, **_: Any) -> Echo:
+    """Holds a named pipe open for as long as the process lives."""
+    os.set_inheritable(os.open(alive, os.O_WRONLY), True)
+    return Echo()
+
+
+class _LikeCoreML:
+    """Hands results out as coremltools does on a Mac: fp16 as float32, strided, in an order of its own."""
+
+    def __init__(self, spec: Any) -> None:
+        self._spec, self.function_name = spec, None
+
+    def get_spec(self) -> Any:
+        return self._spec
+
+    def predict(self, inputs: dict[str, Any], state: Any = None) -> dict[str, Any]:
+        assert all(value.flags.writeable for value in inputs.values()), "the binding refuses read-only arrays"
+        x = inputs.pop("x")
+        return {
+            "label_count": 3,
+            "half": x.astype(np.float16).astype(np.float32).T[::2],
+            "full": np.float32(x.sum()),
+            "wide": x + np.float32(1e-6),
+            "extra": np.zeros((2, 0), np.int32),
+        }
+
+
+def like_core_ml(**_: Any) -> Any:
+    from parity.run.coreml import Predictor
+
+    def feature(name: str, kind: str) -> SimpleNamespace:
+        names = SimpleNamespace(Name=lambda data_type: data_type)
+        array = SimpleNamespace(dataType=kind, ArrayDataType=names)
+        kinds = SimpleNamespace(WhichOneof=lambda _: "multiArrayType", multiArrayType=array, isOptional=False)
+        return SimpleNamespace(name=name, type=kinds)
+
+    outputs = [feature("full", "FLOAT32"), feature("wide", "FLOAT16"), feature("half", "FLOAT16")]
+    description = SimpleNamespace(
+        input=[feature("x", "FLOAT32")], output=[*outputs, feature("label_count", "INT32")], state=[]
+    )
+    return Predictor(_LikeCoreML(None), description, 0.5)
+
+
+def text_output(**_: Any) -> Any:
+    predictor = like_core_ml()
+    predictor._model.predict = lambda inputs, state=None: {"half": "yes"}
+    return predictor
+
+
+def placed(package: str, compute_units: Any, **_: Any) -> Any:
+    from parity.run.placement import Counted, Fallback, Placement
+
+    assert Path(package).is_absolute()
+    fallbacks = (Fallback("y", "atan", "cpu", ("cpu", "gpu")),)
+    return Counted(Placement(compute_units, 3, 0, 1, 0, {"neural_engine": 0.75, "cpu": 0.25}, 0, fallbacks))

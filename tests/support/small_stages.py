@@ -1,0 +1,302 @@
+"""Small modules with the faults that a converter, a precision or a slip makes of larger ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from parity.declarations import Dim, Stage, Variant, real
+
+FRAMES = Dim("frames", 4, 4000)
+CHANNELS = 32
+FP32, FP16 = Variant("fp32", "float32", ships=True), Variant("fp16", "float16")
+PAL4 = Variant("fp32-pal4", "float32", palettize=4)
+Modules = Callable[[Any], nn.Module]
+
+
+def stage(module: Modules, *outputs: str) -> Stage:
+    declared = {name: real(1, CHANNELS, FRAMES) for name in outputs or ("y",)}
+    return Stage(
+        "small", module, {"x": real(1, CHANNELS, FRAMES)}, declared, (FP32, FP16, PAL4), trace_at={"frames": 16}
+    )
+
+
+def signal(frames: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((1, CHANNELS, frames)).astype(np.float32)
+
+
+def line(text: str) -> re.Pattern[str]:
+    """A place in this file, at a line that reads so."""
+    return re.compile(rf"^tests/support/small_stages\.py:\d+ in forward: {re.escape(text)}$")
+
+
+class Small(nn.Module):
+    """Two convolutions of weights that are the same in every instance."""
+
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.first = nn.Conv1d(CHANNELS, CHANNELS, 3, padding=1)
+            self.second = nn.Conv1d(CHANNELS, CHANNELS, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        return torch.sigmoid(self.second(hidden)) * 0.5
+
+
+class TooLoud(Small):
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        self.second.weight.data *= 1.05
+        self.second.bias.data *= 1.05  # type: ignore[union-attr]
+
+
+class NotANumber(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        holes = torch.where(x > 2.5, torch.full_like(x, torch.nan), x)
+        hidden = torch.tanh(self.first(holes))
+        return torch.sigmoid(self.second(hidden)) * 0.5
+
+
+class WrongFactor(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        return torch.sigmoid(self.second(hidden)) * 0.55
+
+
+class OneFrameLate(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        late = torch.cat([x[:, :, :1], x[:, :, :-1]], 2)
+        hidden = torch.tanh(self.first(late))
+        return torch.sigmoid(self.second(hidden)) * 0.5
+
+
+class FirstOnly(Small):
+    """Half of a Small, with the other half beside it."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        hidden = torch.tanh(self.first(x))
+        return self.second(hidden), hidden
+
+
+class Normalized(Small):
+    """What comes before a normalisation is free to be scaled."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        even = nn.functional.instance_norm(self.first(x))
+        return torch.sigmoid(self.second(even)) * 0.5
+
+
+class NormalizedWrongFactor(Normalized):
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        self.first.weight.data *= 4
+        self.first.bias.data *= 4  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        even = nn.functional.instance_norm(self.first(x))
+        return torch.sigmoid(self.second(even)) * 0.6
+
+
+class Stateless(nn.Module):
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+
+
+class Turns(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        turns = x * 3
+        part = turns % 1
+        return torch.sin(part)
+
+
+class Angle(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        right, up = x * 2, torch.relu(x.flip(1))
+        angle = torch.atan2(up, right)
+        return angle * 0.5
+
+
+class Reciprocal(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        small = torch.tanh(x) * 0.01
+        return 1 / small
+
+
+class Phase(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        phase = torch.cumsum(x, 2)
+        wave = torch.sin(phase)
+        return wave * 0.5
+
+
+class Power(Stateless):
+    """Squares that are beyond half precision, and are divided down again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        loud = x * 40
+        power = loud * loud
+        return power * 1e-4 + 1
+
+
+class Counting(Stateless):
+    """Compares frame numbers, which half precision has up to 2048."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = torch.cumsum(x, 2)
+        odd = count - 2 * torch.floor(count / 2)
+        return odd + 1
+
+
+class Frozen(Stateless):
+    """Divides by a number of frames that tracing makes a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x) * int(x.shape[2])
+
+
+class FrozenShape(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x).reshape(1, CHANNELS, int(x.shape[2]))
+
+
+class Baked(Stateless):
+    """Draws its noise in a way that tracing can't see."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        drawn = np.random.default_rng().standard_normal((1, CHANNELS, 1))
+        noise = torch.tensor(drawn, dtype=torch.float32)
+        return torch.tanh(x) + noise
+
+
+class Steep(Stateless):
+    """Makes much of the rounding of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x * 2048)
+
+
+class Upstream(nn.Module):
+    """A model whose middle is cut out as a stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Small()
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.inner(x)
+        return hidden + 1
+
+
+class Cut(nn.Module):
+    """The middle of Upstream, as a rewrite with upstream's own layers."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.first, self.second = upstream.inner.first, upstream.inner.second
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        return torch.sigmoid(self.second(hidden)) * 0.5
+
+
+class CutTooLoud(Cut):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        return torch.sigmoid(self.second(hidden)) * 0.75
+
+
+class CutReversed(Cut):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        return torch.sigmoid(self.second(hidden.flip(1))) * 0.5
+
+
+class Filled(nn.Module):
+    """The middle of Upstream again, from nothing but its weights."""
+
+    def __init__(self, state: Any) -> None:
+        super().__init__()
+        self.begin, self.end = (nn.Conv1d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(2))
+        for layer, name in ((self.begin, "inner.first"), (self.end, "inner.second")):
+            layer.load_state_dict({key: state[f"{name}.{key}"] for key in ("weight", "bias")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.end(torch.tanh(self.begin(x)))) * 0.5
+
+
+class FilledReversed(Filled):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.begin(x))
+        return torch.sigmoid(self.end(hidden.flip(1))) * 0.5
+
+
+class FilledQuiet(Filled):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.end(torch.tanh(self.begin(x * 0.25)))) * 0.5
+
+
+VALID = 41
+
+
+class Padded(Filled):
+    """The same, on a few frames and zeros behind them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        valid = torch.arange(x.shape[2]) < VALID
+        hidden = torch.tanh(self.begin(x)) * valid
+        return torch.sigmoid(self.end(hidden)) * 0.5 * valid
+
+
+class PaddedReversed(Padded):
+    def forward(self, x: Tensor) -> Tensor:
+        valid = torch.arange(x.shape[2]) < VALID
+        hidden = torch.tanh(self.begin(x)) * valid
+        return torch.sigmoid(self.end(hidden.flip(1))) * 0.5 * valid
+
+
+class Leaking(Padded):
+    def forward(self, x: Tensor) -> Tensor:
+        valid = torch.arange(x.shape[2]) < VALID
+        hidden = torch.tanh(self.begin(x))
+        return torch.sigmoid(self.end(hidden)) * 0.5 * valid
+
+
+class UpstreamTwins(Upstream):
+    """Its layers have the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner.second.load_state_dict(self.inner.first.state_dict())
+
+
+class UpstreamEven(Upstream):
+    """Evens out how loud its input is, and goes around that as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.even = nn.GroupNorm(1, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.inner(x + self.even(x))
+        return hidden
+
+
+class Even(Filled):
+    def __init__(self, state: Any) -> None:
+        super().__init__(state)
+        self.even = nn.GroupNorm(1, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.even(x))
+
+
+class EvenTooLoud(Even):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * 4)

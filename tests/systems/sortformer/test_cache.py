@@ -1,0 +1,65 @@
+"""What the host's speaker cache keeps, in many situations that NeMo was given as well."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from converters.sortformer import cache
+from parity.golden.store import open_store
+from parity.plan.weights import choose
+from parity.record.suite import Suite
+from references.sortformer import V2
+from references.sortformer.compression import COUNT, NOTHING, SIZE
+
+Situation = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def recorded(suite: Suite) -> list[Situation]:
+    """Probabilities, and the frames that upstream keeps."""
+    store = open_store(V2, suite.cache, choose(V2, "seeded", suite.cache))
+    found = []
+    for case in V2.cases:
+        seam = store.load(case)["compression"]
+        for activity, kept in zip(seam.inputs["activity"], seam.outputs["kept"], strict=True):
+            found.append((activity[(activity != NOTHING).all(axis=1)], kept))
+    return found
+
+
+def differing(recorded: list[Situation]) -> int:
+    return sum(not np.array_equal(cache.compress(activity, SIZE), kept) for activity, kept in recorded)
+
+
+def test_every_frame_is_kept_that_upstream_keeps_in_its_order(recorded: list[Situation]) -> None:
+    assert len(recorded) == COUNT * len(V2.cases)
+    assert differing(recorded) == 0
+
+
+def test_the_situations_are_those_that_meetings_seldom_have(recorded: list[Situation]) -> None:
+    chosen = [kept[kept >= 0] for _, kept in recorded]
+    assert sum(len(set(frames)) < len(frames) for frames in chosen) > COUNT / 2, "frames that two speakers keep"
+    assert sum((activity > 0.5).any(axis=0).sum() < 4 for activity, _ in recorded) > 3, "somebody silent"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENOUGH", 0.45),
+        ("ENOUGH", 0.6),
+        ("STRONG", 0.7),
+        ("STRONG", 0.8),
+        ("WEAK", 1.4),
+        ("WEAK", 1.6),
+        ("LATEST", 0.04),
+        ("CERTAIN", 0.2),
+        ("CERTAIN", 0.3),
+        ("SILENT_PER_SPEAKER", 2),
+        ("SILENT_PER_SPEAKER", 4),
+    ],
+)
+def test_no_number_of_the_port_can_be_another_one(
+    recorded: list[Situation], monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    monkeypatch.setattr(cache, name, value)
+    assert differing(recorded) > 0

@@ -1,0 +1,99 @@
+"""The bench as a report shows it, and as it is read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from parity import report
+from parity.bench import record as records
+from parity.bench.record import ArtifactFacts, BenchRecord, BenchRecordError, CaseTimes, Judged, SystemBench
+from parity.bench.table import table
+from parity.verdict import Finding
+from tests.support import report_samples as samples
+
+HOSTILE = "<script>alert(1)</script>|x`\x1b[31m"
+
+
+def sample(id: str = "20261120T185503-1a2b3c", text: str = "hello") -> BenchRecord:
+    case = CaseTimes(
+        text, {"tokens": 14, "frames": 33}, 14, 0.825, 6, 1390.4, 1440.6, 0.59, 0.96, {text: 1.0}, {text: 2.0}
+    )
+    artifacts = (ArtifactFacts(text, "fp16-pal8", 49.23, 0.75, 740.4), ArtifactFacts("tail", "fp32", None, None, None))
+    slower = Finding("vocoder", "baseline", False, 1.3, "≤ 1.1 × eager", f"slower: {text}")
+    judged = (Judged("kokoro-vocoder", (slower,)), Judged("kokoro-chain", (slower,)))
+    machine: dict[str, str | int] = {"processor": text, "cores": 2, "compute_units": "declared"}
+    system = SystemBench("kokoro", (case,), artifacts)
+    return BenchRecord(id, "2026-11-20T18:55:03+00:00", machine, False, (system,), judged, {})
+
+
+def test_a_bench_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    odd = Judged("odd", (Finding("x", "load_s", False, float("inf")),))
+    for bench in (sample(), replace(sample(), judged=(odd,), errors={"x": "raised"})):
+        records.save(bench, tmp_path)
+        assert records.load(tmp_path) == bench
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 3}', '{"schema": 3, "id": 3}'])
+def test_a_damaged_bench_is_refused_with_a_mend(tmp_path: Path, text: str) -> None:
+    (tmp_path / records.NAME).write_text(text)
+    with pytest.raises(BenchRecordError, match="delete it and run `pytest -m bench`"):
+        records.load(tmp_path)
+
+
+def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    path = records.save(sample(), tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "passed": True}))
+    with pytest.raises(BenchRecordError, match="knows no passed"):
+        records.load(path)
+
+
+def test_a_bench_without_a_ruling_or_with_an_error_is_no_pass() -> None:
+    held = replace(sample(), judged=(Judged("a", (Finding("a", "outputs", True),)),))
+    assert held.passed
+    assert not replace(held, judged=()).passed
+    assert not replace(held, judged=(Judged("a", ()),)).passed
+    assert not replace(held, errors={"b": "raised"}).passed
+    assert not sample().passed
+
+
+def test_the_table_has_a_row_for_each_case_and_each_artifact() -> None:
+    lines = table(sample()).splitlines()
+    assert lines[3].split() == "case T_enc frames audio s chain ms p95 ms RTFx × eager hello".split()
+    assert lines[4].split() == "hello 14 33 0.82 1390.4 1440.6 0.59 0.96 1.0".split()
+    assert lines[7].split() == "hello fp16-pal8 49.23 0.75 740.4 2.00".split()
+    assert lines[8].split() == "tail fp32 – – – –".split()
+    assert lines[-2:] == ["✗ slower: hello  (kokoro-vocoder and 1 more)", "bench FAILED  ✗ 2"] or "✓ 0" in lines[-1]
+
+
+def test_a_report_shows_the_bench_of_its_run(tmp_path: Path) -> None:
+    run = samples.clean()
+    records.save(sample(run.id), tmp_path / "runs" / run.id)
+    written = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
+    for text in (written.page.read_text(), written.markdown.read_text()):
+        assert "This run" in text
+        assert "1390.4" in text
+        assert "slower: hello" in text
+
+
+def test_a_bench_of_another_run_is_said_to_be_one(tmp_path: Path) -> None:
+    records.save(sample("20261119T000000-ffffff"), tmp_path / "runs/20261119T000000-ffffff")
+    run = samples.clean()
+    written = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
+    assert "Another run, 20261119T000000-ffffff" in written.page.read_text()
+
+
+def test_without_any_bench_a_report_says_nothing_of_speed(tmp_path: Path) -> None:
+    run = samples.clean()
+    assert "Speed" not in report.write(run, tmp_path / "runs" / run.id, lambda key: None).page.read_text()
+
+
+def test_no_text_of_others_breaks_out_of_the_bench(tmp_path: Path) -> None:
+    run = samples.clean()
+    records.save(sample(run.id, HOSTILE), tmp_path / "runs" / run.id)
+    written = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
+    assert "<script>alert" not in written.page.read_text() + written.markdown.read_text()
+    assert "\x1b" not in written.page.read_text() + written.markdown.read_text() + table(sample(text=HOSTILE))

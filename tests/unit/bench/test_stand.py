@@ -1,0 +1,113 @@
+"""How a system is timed: its artifacts in turns with PyTorch, and every round's outputs looked at."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity.bench.stand import Measured, Stand
+from parity.bench.timing import Effort
+from parity.plan.checks import CHAIN
+from tests.support.bench_system import World
+
+EFFORT = Effort(warm_up=1, fewest=5, most=6, seconds=0.0)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(tmp_path)
+    made.settle(monkeypatch)
+    return made
+
+
+def stand(world: World) -> Stand:
+    bench = world.workbench()
+    return Stand(bench, bench.system.reference.cases[:1], EFFORT, world.clock)
+
+
+def measured(world: World) -> Measured:
+    one = stand(world)
+    return one.measured(one.cases[0])
+
+
+def test_each_stage_and_the_chain_are_timed(world: World) -> None:
+    found = measured(world)
+    assert {name: len(timing.seconds) for name, timing in found.timings.items()} == dict.fromkeys(found.timings, 5)
+    assert found.timings["decoder"].milliseconds == pytest.approx(100)
+    assert found.timings["decoder"].ratio == pytest.approx(1.25)
+
+
+def test_the_chain_is_its_stages_and_the_host(world: World) -> None:
+    chain = measured(world).timings[CHAIN]
+    assert chain.milliseconds == pytest.approx(20 + 100 + 10)
+    assert chain.ratio == pytest.approx(130 / 110)
+
+
+def test_sizes_audio_and_rtfx_come_from_what_went_through(world: World) -> None:
+    found = measured(world)
+    assert (found.sizes, found.t_enc, found.audio_seconds) == ({"frames": 12}, 12, 0.12)
+    assert found.rtfx == pytest.approx(0.12 / 0.13)
+
+
+def test_artifact_and_eager_take_turns_and_begin_in_turns(world: World) -> None:
+    measured(world)
+    turns = [" ".join(world.log[at : at + 2]) for at in range(0, len(world.log), 2)]
+    first, second = "artifact encoder eager encoder", "eager encoder artifact encoder"
+    # The cold lap and the warm-up both are number 0, as is the first that counts.
+    assert [turn for turn in turns if "encoder" in turn] == [first, first, first, second, first, second, first]
+
+
+def test_on_a_device_nothing_runs_beside_the_artifact(world: World) -> None:
+    world.runtime = "coreml"
+    found = measured(world)
+    assert not any(line.startswith("eager") for line in world.log)
+    assert found.timings["decoder"].unit == "ms"
+
+
+def test_the_cold_start_is_apart_from_the_rest(world: World) -> None:
+    world.load = 0.25
+    one = stand(world)
+    assert one.cold["decoder"].loads == (0.25, 0.25, 0.25)
+    assert one.cold["decoder"].first_run == pytest.approx(0.1)
+    assert one.so_far == ()
+
+
+def test_what_was_loaded_is_closed(world: World) -> None:
+    one = stand(world)
+    one.measured(one.cases[0])
+    assert world.open == 2
+    one.close()
+    assert world.open == 0
+
+
+def test_right_outputs_have_no_faults(world: World) -> None:
+    assert measured(world).faults == ()
+
+
+def test_a_fast_artifact_that_computes_something_else_is_caught(world: World) -> None:
+    world.artifact["decoder"] = 0.001
+    world.bend = lambda stage, run, value: value * 1.05 if stage == "decoder" else value
+    assert [fault.output for fault in measured(world).faults] == ["decoder.audio"]
+
+
+@pytest.mark.parametrize("run", range(1, 7))
+def test_an_output_that_goes_wrong_in_any_round_is_caught(world: World, run: int) -> None:
+    """Each but the cold start, which is timed as such, and judged by nobody: the same bits come again."""
+    world.bend = lambda stage, number, value: np.zeros_like(value) if number == run and stage == "decoder" else value
+    found = measured(world).faults
+    assert found
+    assert all(fault.output == "decoder.audio" for fault in found)
+
+
+def test_an_output_that_is_no_number_is_caught(world: World) -> None:
+    world.bend = lambda stage, run, value: np.full_like(value, math.nan) if stage == "decoder" else value
+    assert measured(world).faults
+
+
+def test_a_stage_that_the_glue_leaves_out_is_an_error(world: World) -> None:
+    world.forgetful = True
+    with pytest.raises(ValueError, match="tiny, case hello: the chain never ran decoder"):
+        measured(world)

@@ -1,0 +1,177 @@
+"""A rewrite that leaves upstream is traced to the submodule, or to what lies after the last that agrees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from parity.blame import blame_module
+from parity.blame.module.search import blame_unheard
+from parity.blame.source import ROOT
+from parity.build.convert import call, traceable
+from parity.verdict import Blame
+from tests.support import small_stages as small
+from tests.support.small_stages import Modules, line, signal
+
+
+def of_module(cut: Modules) -> Blame:
+    """Hop 1 of a rewrite."""
+    stage, upstream, cut_from = small.stage(cut), small.Upstream(), small.Upstream()
+    given = {"x": signal()}
+    module = traceable(stage, cut_from)
+    tensor = torch.from_numpy(given["x"])
+    reference = {"y": call(small.Small(), stage, given)["y"]}
+    candidate = call(module, stage, given)
+    found = blame_module(
+        stage, module, cut_from, upstream, lambda: upstream(tensor), given, reference, candidate, ["y"]
+    )
+    assert (found.fault, found.output) == ("module", "y"), found.detail
+    assert str(ROOT) not in str(found)
+    return found
+
+
+def of_weights(
+    rewrite: Modules,
+    right: Modules = small.Filled,
+    model: Callable[[], small.Upstream] = small.Upstream,
+    heard: Callable[[np.ndarray], list[np.ndarray]] = lambda x: [x],
+    given: np.ndarray | None = None,
+) -> Blame:
+    """Hop 1 of a rewrite that is made of upstream's weights. Upstream is run on all that `heard` makes of the input."""
+    x = signal() if given is None else given
+    stage, upstream, state = small.stage(rewrite), model(), dict(model().state_dict())
+    module = traceable(stage, state)
+    reference, candidate = (call(made, stage, {"x": x}) for made in (traceable(small.stage(right), state), module))
+
+    def record() -> None:
+        with torch.no_grad():
+            for value in heard(x):
+                upstream(torch.from_numpy(value))
+
+    found = blame_module(stage, module, state, upstream, record, {"x": x}, reference, candidate, ["y"])
+    assert (found.fault, found.output) == ("module", "y"), found.detail
+    return found
+
+
+def test_a_rewrite_that_errs_between_shared_layers_is_blamed_at_the_layer_that_is_given_something_else() -> None:
+    found = of_module(small.CutReversed)
+    assert (found.value, found.op_type) == ("inner.second", "Conv1d")
+    assert found.looks_like == "permutation of axis 1: reversed"
+    assert line("return torch.sigmoid(self.second(hidden.flip(1))) * 0.5").match(found.source)
+    assert "what `inner.second` is given differs already" in found.detail
+    assert "since `inner.first`, the last shared submodule that agrees" in found.detail
+
+
+def test_a_rewrite_that_errs_after_all_shared_layers_is_blamed_as_a_whole() -> None:
+    found = of_module(small.CutTooLoud)
+    assert (found.value, found.looks_like) == ("", "gain 1.5×")
+    assert re.match(r"tests/support/small_stages\.py:\d+ in CutTooLoud\.forward$", found.source)
+    assert "after `inner.second`, the last submodule shared with upstream" in found.detail
+    assert "H16" in found.detail
+
+
+def test_a_shared_layer_that_computes_otherwise_is_blamed_itself() -> None:
+    def cut(upstream: small.Upstream) -> small.Cut:
+        upstream.inner.first.weight.data *= 1.25
+        return small.Cut(upstream)
+
+    found = of_module(cut)
+    assert (found.value, found.op_index) == ("inner.first", 1)
+    assert "`inner.first` itself gives something else on what agrees" in found.detail
+
+
+def test_a_rewrite_that_shares_nothing_with_upstream_is_told_so() -> None:
+    found = of_module(small.Reciprocal)
+    assert found.detail == "it shares no submodule with upstream whose values can be compared"
+
+
+def test_layers_are_known_by_their_weights_where_none_was_taken_over() -> None:
+    found = of_weights(small.FilledReversed)
+    assert (found.value, found.op_type, found.op_index, found.op_count) == ("inner.second", "Conv1d", 2, 2)
+    assert found.looks_like == "permutation of axis 1: reversed"
+    assert line("return torch.sigmoid(self.end(hidden.flip(1))) * 0.5").match(found.source)
+    assert re.search(
+        r"since `inner\.first`, the last shared submodule that agrees \(tests/support/small_stages\.py:\d+ in forward: "
+        r"hidden = torch\.tanh\(self\.begin\(x\)\)\)",
+        found.detail,
+    )
+
+
+def test_layers_with_the_same_weights_are_told_apart_by_nothing() -> None:
+    found = of_weights(small.FilledReversed, model=small.UpstreamTwins)
+    assert found.detail == "it shares no submodule with upstream whose values can be compared"
+
+
+def steps(x: np.ndarray) -> list[np.ndarray]:
+    """Others, parts of the same, and others that are nearer to a quarter of it."""
+    other = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
+    return [other, x[:, :, :10], x, np.concatenate([x, x], 2), other * 0.25, x[:, :, :20]]
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "value", "looks"),
+    [
+        (small.FilledReversed, "inner.second", "permutation of axis 1: reversed"),
+        (small.FilledQuiet, "inner.first", "gain 0.25×"),
+    ],
+)
+def test_of_many_steps_the_one_that_was_given_the_same_is_compared(rewrite: Any, value: str, looks: str) -> None:
+    found = of_weights(rewrite, heard=steps)
+    assert (found.value, found.looks_like) == (value, looks)
+
+
+def padded(frames: int) -> np.ndarray:
+    return np.concatenate([signal(small.VALID), np.zeros((1, small.CHANNELS, frames - small.VALID), np.float32)], 2)
+
+
+def valid(x: np.ndarray) -> list[np.ndarray]:
+    return [x[:, :, : small.VALID]]
+
+
+def test_a_padded_rewrite_is_compared_as_far_as_upstream_goes() -> None:
+    found = of_weights(small.PaddedReversed, small.Padded, heard=valid, given=padded(60))
+    assert (found.value, found.looks_like) == ("inner.second", "permutation of axis 1: reversed")
+    assert "since `inner.first`, the last shared submodule that agrees" in found.detail
+
+
+def test_padding_that_leaks_into_a_layer_is_told() -> None:
+    found = of_weights(small.Leaking, small.Padded, heard=valid, given=padded(60))
+    assert found.value == "inner.second"
+    assert "what it is given agrees as far as upstream's goes, and what is behind that leaks in" in found.detail
+    assert found.looks_like.startswith("local at 40 of 41 along axis 2")
+
+
+def test_what_a_norm_evens_out_is_blamed_where_it_goes_in() -> None:
+    found = of_weights(small.EvenTooLoud, small.Even, small.UpstreamEven)
+    assert (found.value, found.looks_like) == ("even", "gain 4×")
+    assert "it gives the same still, and `inner.first` is the first that does not" in found.detail
+
+
+def test_where_upstream_cannot_run_it_says_what_would_tell_more() -> None:
+    state, given = dict(small.Upstream().state_dict()), {"x": signal()}
+    for rewrite, said in ((small.Filled, "install it"), (small.Reciprocal, "it shares no submodule with upstream")):
+        stage = small.stage(rewrite)
+        module = traceable(stage, state)
+        gives = call(module, stage, given)
+        found = blame_unheard(stage, module, {"y": gives["y"] * 2}, gives, ["y"], "install it")
+        assert found.detail.startswith(said)
+        assert found.source.endswith(f"in {rewrite.__name__}.forward")
+        assert found.looks_like == "gain 0.5×"
+
+
+def test_a_recording_that_fails_is_told_and_not_raised() -> None:
+    stage, upstream = small.stage(small.Cut), small.Upstream()
+    given = {"x": signal()}
+
+    def record() -> None:
+        raise RuntimeError("no such case")
+
+    module = traceable(stage, upstream)
+    gives = call(module, stage, given)
+    found = blame_module(stage, module, upstream, upstream, record, given, {"y": gives["y"] * 2}, gives, ["y"])
+    assert found.detail == "blame failed: RuntimeError: no such case"

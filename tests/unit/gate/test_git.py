@@ -1,0 +1,114 @@
+"""The revision to compare with: the one that the change left, as git has it, and nothing left behind."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from parity.gate import git
+from parity.gate.git import RevisionError
+from tests.support.project import Project
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Project:
+    """Two commits on main, of which the second is checked out."""
+    project = Project(tmp_path / "repository")
+    project.write("golden/tiny/gates.toml", "old")
+    project.git("init", "--quiet", "--initial-branch", "main")
+    project.commit("first")
+    project.write("golden/tiny/gates.toml", "new ≤ 1")
+    project.commit("second")
+    return project
+
+
+def test_the_base_is_where_the_change_left_it_and_not_what_came_after(repository: Project) -> None:
+    left = repository.git("rev-parse", "HEAD")
+    repository.git("checkout", "--quiet", "-b", "change")
+    repository.commit("mine")
+    repository.git("checkout", "--quiet", "main")
+    repository.commit("another's")
+    repository.git("checkout", "--quiet", "change")
+    assert git.base(repository.folder, "main") == git.Revision("main", left)
+
+
+def test_changed_are_files_that_were_committed_edited_deleted_and_not_yet_known(repository: Project) -> None:
+    first = repository.git("rev-parse", "HEAD~1")
+    repository.write("staged.py", "")
+    repository.git("add", "staged.py")
+    repository.write("ein größeres modul.py", "")
+    assert git.changed_files(repository.folder, first) == [
+        "ein größeres modul.py",
+        "golden/tiny/gates.toml",
+        "staged.py",
+    ]
+    repository.remove("golden")
+    assert "golden/tiny/gates.toml" in git.changed_files(repository.folder, repository.git("rev-parse", "HEAD"))
+
+
+def test_files_are_read_as_the_commit_has_them(repository: Project) -> None:
+    head = git.head(repository.folder)
+    assert git.files(repository.folder, head, "golden") == ["golden/tiny/gates.toml"]
+    assert git.files(repository.folder, head, "parity") == []
+    assert git.text(repository.folder, head, "golden/tiny/gates.toml") == "new ≤ 1"
+
+
+def test_a_work_tree_goes_with_its_context_whatever_happens_there(repository: Project, tmp_path: Path) -> None:
+    first = repository.git("rev-parse", "HEAD~1")
+    there = tmp_path / "base"
+    with git.checked_out(repository.folder, first, there):
+        assert (there / "golden/tiny/gates.toml").read_text() == "old"
+    assert not there.exists()
+    with pytest.raises(ZeroDivisionError), git.checked_out(repository.folder, first, there):
+        raise ZeroDivisionError
+    assert not there.exists()
+    assert len(repository.git("worktree", "list").splitlines()) == 1
+
+
+def test_what_a_killed_run_left_is_in_nobodys_way(repository: Project, tmp_path: Path) -> None:
+    there = tmp_path / "base"
+    repository.git("worktree", "add", "--detach", str(there), "HEAD")
+    repository.git("worktree", "lock", str(there))
+    (there / "golden/tiny/gates.toml").write_text("half an edit")
+    with git.checked_out(repository.folder, repository.git("rev-parse", "HEAD"), there):
+        assert (there / "golden/tiny/gates.toml").read_text() == "new ≤ 1"
+    assert len(repository.git("worktree", "list").splitlines()) == 1
+
+
+def test_hooks_do_not_run_and_do_not_lead_astray(
+    repository: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = repository.path(".git/hooks/post-checkout")
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    base = git.base(repository.folder, "main")
+    with git.checked_out(repository.folder, base.commit, tmp_path / "base"):
+        pass
+    assert not (tmp_path / "index").exists()
+
+
+def test_what_can_not_be_compared_with_says_why_and_what_to_do(
+    repository: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RevisionError, match=r"origin/main: there is no such revision.*git fetch"):
+        git.base(repository.folder, "origin/main")
+    with pytest.raises(RevisionError, match="no such revision"):
+        git.base(repository.folder, "--exec=ls")
+    with pytest.raises(RevisionError, match="no git repository"):
+        git.base(tmp_path, "main")
+    repository.git("checkout", "--quiet", "--orphan", "elsewhere")
+    repository.commit("unrelated")
+    with pytest.raises(RevisionError, match=r"no common history.*git fetch --unshallow"):
+        git.base(repository.folder, "main")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RevisionError, match="git is not installed"):
+        git.base(repository.folder, "main")
+
+
+def test_a_repository_without_a_commit_is_no_base(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    with pytest.raises(RevisionError, match="no such revision"):
+        git.base(tmp_path, "HEAD")

@@ -1,0 +1,136 @@
+"""A reference that only an extra of the lock can run: git keeps all of its truth, and every error says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from parity.base import lockfile
+from parity.base.cache import Cache
+from parity.golden import case_file, provenance
+from parity.golden.cli import main
+from parity.golden.errors import ExtraWanted, GoldenError, MissingGolden, StaleGolden
+from parity.golden.refresh import RefreshRefused, diff, refresh
+from parity.golden.status import status
+from tests.support.golden_system import LARGE, REFERENCE, World, quiet, weights
+
+NEVER = "no-such-library"
+EXTRA = replace(REFERENCE, packages=("numpy", NEVER), extra="heavy")
+HELLO = REFERENCE.case("hello")
+Pinned = Callable[[str], None]
+
+
+@pytest.fixture
+def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pinned:
+    """The lock with this version for the extra's library."""
+    monkeypatch.setattr(lockfile, "LOCK", tmp_path / "requirements.lock")
+
+    def pin(version: str) -> None:
+        lockfile.LOCK.write_text(f'{NEVER}=={version}; extra == "heavy"\n')
+
+    pin("1.0")
+    return pin
+
+
+@pytest.fixture
+def world(tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Recorded where the extra was installed."""
+    world = World(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(lockfile, "installed", lambda name: True)
+        refresh(world.store(EXTRA), say=quiet)
+    return world
+
+
+def test_every_tensor_is_in_git_and_none_is_recorded_again(world: World) -> None:
+    assert set(load_file(world.own / "hello.safetensors")) == {
+        "whole/encoder/inputs/x",
+        "whole/encoder/outputs/hidden",
+        "whole/encoder/outputs/durations",
+        "whole/decoder/outputs/audio",
+    }
+    elsewhere = world.store(EXTRA, machine="other", available=False)
+    assert elsewhere.load(HELLO)["decoder"].outputs["audio"].size == LARGE
+    assert np.array_equal(
+        elsewhere.load(HELLO)["decoder"].outputs["audio"],
+        list(REFERENCE.record(world.store().model, HELLO))[1].outputs["audio"],
+    )
+    found = status(elsewhere)
+    assert found.fresh
+    assert all(case.at_hand for case in found.cases)
+
+
+def test_truth_of_another_version_of_the_extra_is_stale(world: World, pinned: Pinned) -> None:
+    pinned("1.1")
+    mend = 'Mend: make extra-heavy, then python -m golden refresh tiny --reason "…"'
+    with pytest.raises(StaleGolden, match=rf'packages\.{NEVER}: "1\.0" → "1\.1"\. {mend}'):
+        world.store(EXTRA).load(HELLO)
+    assert "mend: make extra-heavy, then" in str(status(world.store(EXTRA)))
+
+
+def test_what_is_missing_is_mended_with_the_extra_and_without_where_it_is_there(
+    tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingGolden, match="Mend: make extra-heavy, then python -m golden refresh tiny"):
+        World(tmp_path).store(EXTRA).load(HELLO)
+    monkeypatch.setattr(lockfile, "installed", lambda name: True)
+    with pytest.raises(MissingGolden, match="Mend: python -m golden refresh tiny"):
+        World(tmp_path).store(EXTRA).load(HELLO)
+
+
+def test_nothing_is_recorded_without_the_extra(world: World) -> None:
+    before = (world.own / "lock.json").read_bytes()
+    for verb in (refresh, diff):
+        with pytest.raises(ExtraWanted, match=rf"wants {NEVER}, which .* Mend: make extra-heavy$"):
+            verb(world.store(EXTRA, gain=1.5), say=quiet)
+    assert (world.own / "lock.json").read_bytes() == before
+
+
+def test_one_system_without_its_extra_hides_no_other(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = {"tiny": EXTRA, "other": replace(REFERENCE, name="other")}
+
+    def run(*arguments: str) -> int:
+        made = weights(tmp_path / "weights")
+        return main(list(arguments), both, lambda *asked: made, world.goldens, Cache(tmp_path / "cache"))
+
+    assert run("refresh", "tiny", "other") == 2
+    printed = capsys.readouterr()
+    assert "golden: tiny, case hello: recording it wants" in printed.err
+    assert "other: 2 cases: 2 new" in printed.out
+    assert run("verify") == 2
+    assert "verified: the same bits" in capsys.readouterr().out
+    assert run("status") == 0
+
+
+def test_a_reference_without_an_extra_wants_all_of_its_packages(tmp_path: Path, pinned: Pinned) -> None:
+    lockfile.LOCK.write_text(f"{NEVER}==1.0\n")
+    with pytest.raises(ValueError, match=f"{NEVER} is not installed"):
+        provenance.current(replace(EXTRA, extra=""), weights(tmp_path))
+
+
+def test_more_than_git_may_hold_is_not_written_whole_either(
+    tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockfile, "installed", lambda name: True)
+    monkeypatch.setattr(case_file, "MAX_BYTES", LARGE)
+    world = World(tmp_path)
+    with pytest.raises(RefreshRefused, match="all that git may"):
+        refresh(world.store(EXTRA), say=quiet)
+    assert not (world.own / "lock.json").exists()
+
+
+def test_an_identity_is_refused_where_the_file_is_damaged(world: World) -> None:
+    store = world.store(EXTRA)
+    assert store.identity(HELLO) == store.identity(HELLO)
+    with (world.own / "hello.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+    with pytest.raises(GoldenError, match="sha256 differs"):
+        store.identity(HELLO)

@@ -1,0 +1,80 @@
+"""Other weights than the seeded ones: truth and bounds of their own, beside those of the seeded ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from parity.base.cache import Cache
+from parity.declarations import Hub
+from parity.gate import bounds
+from parity.plan.weights import choose
+from tests.support.golden_system import REFERENCE
+from tests.support.project import GATES, Project
+from tests.support.runs import checked
+
+
+def other(project: Project) -> Path:
+    """A checkpoint with louder weights than the seeded ones."""
+    path = project.folder / "other.pth"
+    sizes = {"front.weight": (8, 4, 3), "front.bias": (8,), "back.weight": (2, 8, 1), "back.bias": (2,)}
+    state = {
+        name: 0.3 * torch.sin(torch.arange(torch.Size(size).numel()) + 1.0).reshape(size)
+        for name, size in sizes.items()
+    }
+    torch.save(state, path)
+    return path
+
+
+def test_bounds_of_other_weights_lie_beside_their_truth(project: Project) -> None:
+    checkpoint = str(other(project))
+    before = (project.folder / GATES).read_bytes()
+    assert project.run("golden", "refresh", "tiny", "--weights", checkpoint).code == 0
+    (room,) = (project.folder / "golden/tiny").glob("weights-path-*")
+    # As long as there are no others, those of the seeded weights hold, and these are louder.
+    run = checked(project, "--weights", checkpoint)
+    assert run.broken("tiny-front-fp16-goodbye-forced") == {("hidden", "rms_ratio")}
+    found = project.run("parity", "calibrate", "tiny")
+    assert found.code == 0, found.said
+    assert (project.folder / GATES).read_bytes() == before
+    own = room / "gates.toml"
+    assert "derived_from" in own.read_text()
+    assert checked(project, "--weights", checkpoint).green
+    text, count = re.subn(r"(relative_l2 *= \{ max = )[^,]+", r"\g<1>1e-30", own.read_text(), count=1)
+    assert count == 1
+    own.write_text(text)
+    assert not checked(project, "--weights", checkpoint).green
+    assert checked(project).green
+
+
+def test_a_bound_that_loosens_is_told_of_whichever_weights(project: Project) -> None:
+    text = (project.folder / GATES).read_text()
+    for room in ("tiny", "tiny/weights-hub-tiny"):
+        path = project.folder / "golden" / room / "gates.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    known = bounds.of_tree(project.folder)
+    assert set(known.gates) == {"tiny", "tiny/weights-hub-tiny"}
+    path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("cosine")))
+    lost = {one.name for one in bounds.loosenings(known, bounds.of_tree(project.folder))}
+    assert lost
+    assert all(name.startswith("tiny/weights-hub-tiny.") for name in lost)
+
+
+@pytest.mark.parametrize(
+    ("repository", "filename", "room"),
+    [
+        ("nobody/tiny", "tiny.pth", "weights-hub-tiny"),
+        ("nobody/Tiny-82M", "tiny-v1_0.pth", "weights-hub-tiny-82m-tiny-v1_0"),
+        ("nobody/../..", "..", "weights-hub"),
+    ],
+)
+def test_a_room_is_named_after_what_was_published(tmp_path: Path, repository: str, filename: str, room: str) -> None:
+    reference = replace(REFERENCE, checkpoint=Hub(repository, filename, "0" * 40, "0" * 64))
+    weights = choose(reference, "hub", Cache(tmp_path))
+    assert weights.folder == room
+    assert str(weights) == f"hub {repository} {filename}"

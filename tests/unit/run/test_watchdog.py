@@ -1,0 +1,243 @@
+"""A child process that hangs, dies, raises or chatters, and the parent that has to survive it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.run import RuntimeFailure
+from parity.run.watchdog import Ending, Limits, Watched
+
+MENDS: dict[Ending, str] = {"hung": "mend of hanging", "died": "mend of dying", "raised": "mend of raising"}
+PATIENT = 120.0
+SHORT = 0.5
+
+
+def watch(loader: str, limits: Limits | None = None, **arguments: Any) -> Watched:
+    return Watched(
+        f"tests.support.child_services:{loader}",
+        arguments,
+        subject="vocoder.mlpackage, compute units ALL",
+        mends=MENDS,
+        limits=limits or Limits(PATIENT, PATIENT),
+    )
+
+
+def gone(pid: int) -> bool:
+    """Whether the process is gone and reaped: a zombie could still be signalled."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.fixture
+def echo() -> Iterator[Watched]:
+    child = watch("echo")
+    yield child
+    child.close()
+
+
+class PipeOfLife:
+    """A named pipe that ends when the last process that holds it does, zombies not counted."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._path, self._reader = path, os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def ends(self) -> bool:
+        poll = select.poll()
+        poll.register(self._reader, select.POLLHUP)
+        return bool(poll.poll(PATIENT * 1000))
+
+    def close(self) -> None:
+        os.close(self._reader)
+
+
+@pytest.fixture
+def pipe_of_life(tmp_path: Path) -> Iterator[PipeOfLife]:
+    pipe = PipeOfLife(tmp_path / "alive")
+    yield pipe
+    pipe.close()
+
+
+@pytest.mark.parametrize("how", ["hang", "hang with the lock"])
+def test_a_child_that_hangs_while_loading_is_killed_at_the_limit(how: str) -> None:
+    with pytest.raises(RuntimeFailure) as caught:
+        watch("load", Limits(load=SHORT), how=how)
+    assert caught.value.phase == "loading"
+    assert "vocoder.mlpackage, compute units ALL, loading: no answer within 0.5 s, killed" in str(caught.value)
+    assert "Mend: mend of hanging" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["hang", "hang with the lock"])
+def test_a_child_that_hangs_while_predicting_is_killed_and_reaped(how: str) -> None:
+    child = watch("echo", Limits(PATIENT, SHORT))
+    with pytest.raises(RuntimeFailure, match=r"predicting: no answer within 0\.5 s"):
+        child.call(how, {}, {}, "predicting")
+    assert gone(child.pid)
+
+
+def test_what_a_hanging_child_started_ends_with_it(pipe_of_life: PipeOfLife) -> None:
+    child = watch("mark", Limits(PATIENT, SHORT), alive=str(pipe_of_life))
+    with pytest.raises(RuntimeFailure, match="no answer within"):
+        child.call("hang with a helper", {}, {}, "predicting")
+    assert pipe_of_life.ends()
+
+
+def test_a_child_that_kills_itself_is_named_with_its_signal_and_its_last_words() -> None:
+    with pytest.raises(RuntimeFailure) as caught:
+        watch("load", how="kill")
+    message = str(caught.value)
+    assert "vocoder.mlpackage, compute units ALL, loading: the process was killed by SIGKILL" in message
+    assert "stderr: ANECCompile() FAILED" in message
+    assert "Mend: mend of dying" in message
+
+
+def test_a_child_that_dies_while_predicting_ends_the_session(echo: Watched) -> None:
+    with pytest.raises(RuntimeFailure, match="predicting: the process was killed by SIGKILL"):
+        echo.call("kill", {}, {"x": np.zeros(3)}, "predicting")
+    assert gone(echo.pid)
+    with pytest.raises(ValueError, match="the session is closed"):
+        echo.call("echo", {}, {}, "predicting")
+
+
+def test_a_child_that_exits_is_named_with_its_status(echo: Watched) -> None:
+    with pytest.raises(RuntimeFailure, match="the process exited with 3"):
+        echo.call("exit", {}, {}, "predicting")
+
+
+def test_a_loader_that_raises_is_reported_and_its_child_reaped() -> None:
+    with pytest.raises(RuntimeFailure, match="loading: LookupError: no such op") as caught:
+        watch("load", how="raise")
+    assert caught.value.mend == "mend of raising"
+
+
+def test_a_loader_that_does_not_exist_is_reported() -> None:
+    with pytest.raises(RuntimeFailure, match=r"AttributeError.*no_such_loader"):
+        watch("no_such_loader")
+
+
+def test_a_call_that_raises_leaves_the_child_alive(echo: Watched) -> None:
+    with pytest.raises(RuntimeFailure, match="predicting: LookupError: no such op"):
+        echo.call("raise", {}, {}, "predicting")
+    assert echo.call("echo", {"still": "here"}, {}, "predicting") == ({"still": "here"}, {})
+
+
+def test_big_arrays_cross_both_ways(echo: Watched) -> None:
+    sent = np.random.default_rng(0).standard_normal(50 * 2**20 // 8)
+    _, got = echo.call("echo", {}, {"x": sent, "y": sent[::2]}, "predicting")
+    np.testing.assert_array_equal(got["x"], sent)
+    np.testing.assert_array_equal(got["y"], sent[::2])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([[1, np.nan], [np.inf, -0.0]], np.float16),
+        np.array(2.5, np.float32),
+        np.zeros((3, 0, 2), np.int32),
+        np.array([True, False]),
+        np.arange(12, dtype=np.int64).reshape(3, 4).T,
+        np.broadcast_to(np.float32(1), (2, 3)),
+    ],
+    ids=["half", "rank 0", "empty", "bool", "transposed", "broadcast"],
+)
+def test_every_kind_of_array_crosses_unchanged(echo: Watched, array: np.ndarray[Any, Any]) -> None:
+    _, got = echo.call("echo", {}, {"x": array}, "predicting")
+    assert (got["x"].dtype, got["x"].shape) == (array.dtype, array.shape)
+    assert got["x"].tobytes() == array.tobytes()
+    assert got["x"].flags.writeable
+
+
+def test_an_array_of_objects_does_not_cross(echo: Watched) -> None:
+    with pytest.raises(ValueError, match="'x' holds object values"):
+        echo.call("echo", {}, {"x": np.array([{}, "text"], object)}, "predicting")
+
+
+def test_a_child_that_never_reads_is_killed_too() -> None:
+    child = watch("echo", Limits(PATIENT, SHORT))
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(RuntimeFailure, match="no answer within"):
+        child.call("echo", {}, {"x": np.zeros(2**22)}, "predicting")
+    assert gone(child.pid)
+
+
+def test_chatter_neither_blocks_the_child_nor_grows_without_bound(echo: Watched) -> None:
+    echo.call("chatter", {}, {}, "predicting")
+    with pytest.raises(RuntimeFailure) as caught:
+        echo.call("kill", {}, {}, "predicting")
+    assert len(caught.value.stderr) == 12
+    assert caught.value.stderr[-2:] == ("the end", "ANECCompile() FAILED")
+    assert "\x1b" not in str(caught.value)
+
+
+def test_closing_reaps_the_child_and_takes_its_temporary_files_away() -> None:
+    child = watch("echo")
+    assert Path(child.about["temporary"]).is_dir()
+    child.close()
+    child.close()
+    assert gone(child.pid)
+    assert not Path(child.about["temporary"]).exists()
+
+
+def test_a_child_is_reaped_when_nobody_holds_it() -> None:
+    child = watch("echo")
+    pid = child.pid
+    del child
+    gc.collect()
+    assert gone(pid)
+
+
+def test_two_children_live_side_by_side(echo: Watched) -> None:
+    other = watch("echo")
+    assert other.pid != echo.pid
+    other.call("echo", {}, {}, "predicting")
+    with pytest.raises(RuntimeFailure):
+        other.call("kill", {}, {}, "predicting")
+    assert echo.call("echo", {"a": 1}, {}, "predicting")[0] == {"a": 1}
+
+
+_PARENT = """
+import os, signal, sys
+from tests.unit.run.test_watchdog import Limits, watch
+child = watch("mark", Limits(120.0, 1.0, 0.5), alive=sys.argv[1])
+if sys.argv[2] == "idle":
+    os.kill(os.getpid(), signal.SIGKILL)
+import threading
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+child.call(sys.argv[2], {}, {}, "predicting")
+"""
+
+
+@pytest.mark.parametrize("busy", ["idle", "hang", "hang with the lock"])
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path, pipe_of_life: PipeOfLife, busy: str) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-c", _PARENT, str(pipe_of_life), busy]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    parent = subprocess.run(command, check=False, capture_output=True, env=environment)
+    assert parent.returncode == -signal.SIGKILL, parent.stderr
+    assert pipe_of_life.ends(), "the child outlived its parent"
+    if busy == "idle":
+        assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_limit_that_never_comes_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match="must be positive and finite"):
+        Limits(load=limit)

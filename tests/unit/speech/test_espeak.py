@@ -1,0 +1,122 @@
+"""On the speech of espeak-ng, the offline plug-ins tell a degraded copy from a clean one, and noise from a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from parity.speech import ecapa
+from parity.speech.ecapa import Ecapa
+from parity.speech.floor import Ruling
+from parity.speech.passages import Passage, voice, words
+from parity.speech.recognizer import hear
+from parity.speech.sound import Samples, Sound
+from parity.speech.sphinx import Sphinx
+from parity.speech.words import word_errors
+from tests.support.espeak import TEXTS, fast, halved, needs_espeak, noisy, quieter, rounded, spoken
+
+pytestmark = needs_espeak
+Change = Callable[[Sound], Sound]
+HEARD = TEXTS[1:]
+"""Of the first, pocketsphinx hears a quarter, and no more of a whole one than of a half."""
+
+
+class Remembering(Sphinx):
+    """Hears each recording once in a run of the tests."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, str] = {}
+
+    def transcribe(self, audio: Samples, rate: int) -> str:
+        key = audio.tobytes()
+        if key not in self.known:
+            self.known[key] = super().transcribe(audio, rate)
+        return self.known[key]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Remembering:
+    return Remembering()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Ecapa:
+    return ecapa.seeded()
+
+
+def passage(text: str, change: Change) -> Passage:
+    clean = spoken(text)
+    return Passage(text.split()[1], text, clean, (rounded(clean),), change(clean))
+
+
+def words_of(change: Change, recognizer: Sphinx) -> Ruling:
+    return words("espeak", [passage(text, change) for text in HEARD], recognizer)
+
+
+def voice_of(change: Change, encoder: Ecapa) -> Ruling:
+    return voice("espeak", passage(TEXTS[0], change), encoder)
+
+
+def another_voice(heard: Sound) -> Sound:
+    return spoken(TEXTS[0], "en-us+f3")
+
+
+def in_16_bits(heard: Sound) -> Sound:
+    return Sound(np.rint(heard.samples * 16384).astype(np.float32) / 16384, heard.rate)
+
+
+def test_half_of_the_words_or_more_are_heard(recognizer: Sphinx) -> None:
+    found = word_errors(TEXTS, [hear(recognizer, spoken(text)) for text in TEXTS])
+    assert found.rate < 0.55
+    assert "half" in recognizer.about
+
+
+@pytest.mark.parametrize("change", [lambda heard: rounded(heard, 3), quieter])
+def test_clean_speech_keeps_its_words(change: Change, recognizer: Sphinx) -> None:
+    ruling = words_of(change, recognizer)
+    assert ruling.passed, ruling.line()
+
+
+@pytest.mark.parametrize("change", [noisy, fast, halved])
+def test_broken_speech_loses_words(change: Change, recognizer: Sphinx) -> None:
+    ruling = words_of(change, recognizer)
+    assert not ruling.blind
+    assert not ruling.passed, ruling.line()
+
+
+@pytest.mark.parametrize("change", [lambda heard: rounded(heard, 3), quieter, in_16_bits])
+def test_clean_speech_keeps_its_voice(change: Change, encoder: Ecapa) -> None:
+    ruling = voice_of(change, encoder)
+    assert ruling.passed, ruling.line()
+    assert ruling.worse < ruling.margin / 100
+
+
+@pytest.mark.parametrize("change", [noisy, lambda heard: noisy(heard, 20), fast, halved, another_voice])
+def test_broken_or_swapped_speech_is_another_recording(change: Change, encoder: Ecapa) -> None:
+    ruling = voice_of(change, encoder)
+    assert not ruling.blind
+    assert not ruling.passed, ruling.line()
+    assert ruling.worse > 2 * ruling.margin
+
+
+def test_what_was_heard_before_changes_nothing(recognizer: Sphinx) -> None:
+    clean = spoken(TEXTS[1])
+    used = Sphinx()
+    hear(used, halved(clean))
+    assert hear(used, clean) == hear(recognizer, clean) != ""
+
+
+def test_noise_in_the_metric_widens_the_floor_and_is_no_regression(recognizer: Sphinx) -> None:
+    """Where renderings themselves trip the recognizer, a candidate that trips it as far is none the worse."""
+    clean = [passage(text, halved) for text in HEARD]
+    shaky = [Passage(one.name, one.text, one.reference, (one.candidate,), rounded(one.candidate)) for one in clean]
+    ruling = words("espeak", shaky, recognizer)
+    assert ruling.floor > ruling.margin
+    assert ruling.worse <= ruling.floor + ruling.margin
+
+
+def test_seeded_embeddings_say_what_they_are_worth(encoder: Ecapa) -> None:
+    ruling = voice_of(quieter, encoder)
+    assert ruling.worth == "embeddings of a seeded network: says whether two recordings are alike, not who speaks"
