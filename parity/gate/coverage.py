@@ -40,7 +40,7 @@ def uncovered(record: RunRecord, survey: Survey) -> list[Problem]:
         ),
         *_several(
             [f"{id}, {gate}" for id, check in survey.checks.items() for gate in _idle(judged.get(id), check)],
-            "the gate is there, and judged nothing",
+            "this gate exists but was never evaluated in this run",
         ),
     ]
 
@@ -50,10 +50,10 @@ def _of_this_code(verdict: Verdict, check: Surveyed) -> bool:
 
 
 def _idle(verdict: Verdict | None, check: Surveyed) -> Iterator[str]:
-    """The gates of a check that a verdict, though it passed, has no finding of."""
+    """Yield the gates of a check that a passed verdict has no finding of. Gates name families, findings outputs."""
     if verdict is None or not verdict.passed:
         return
-    found = {(finding.output, finding.gate) for finding in verdict.findings}
+    found = {(check.families.get(finding.output, finding.output), finding.gate) for finding in verdict.findings}
     for output, metrics in check.gates.items():
         yield from (f"{output} {metric}" for metric in metrics if (output, metric) not in found)
 

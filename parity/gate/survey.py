@@ -10,11 +10,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 SECONDS = 900
 
 Parts = Mapping[str, Any]
@@ -26,9 +26,10 @@ class SurveyError(Exception):
 
 @dataclass(frozen=True)
 class Surveyed:
-    """One check: what its evidence is kept under, the keys of the artifacts it takes, and the gates of its outputs.
+    """A check: the parts of its evidence key, the keys of its artifacts, and the gates by family of outputs.
 
-    `fault` says why the parts can't be told.
+    `families` maps each output to its family where the names differ: the gates of `cache*` judge `cache0_out`.
+    `fault` says why the parts cannot be determined.
     """
 
     system: str
@@ -39,6 +40,7 @@ class Surveyed:
     parts: Parts
     artifacts: Mapping[str, str]
     gates: Mapping[str, Mapping[str, str]]
+    families: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""
 
 

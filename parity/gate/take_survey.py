@@ -17,7 +17,7 @@ from parity.gate.survey import Parts, Survey, Surveyed
 from parity.golden.store import open_store
 from parity.judge import budgets, gates
 from parity.judge.workbench import Workbench
-from parity.plan.checks import Check, chain_sets, tables
+from parity.plan.checks import CHAIN, Check, chain_sets, tables
 from parity.record.suite import Options, Suite
 
 T = TypeVar("T")
@@ -49,7 +49,28 @@ def _surveyed(bench: Workbench, check: Check, artifacts: dict[str, Parts]) -> Su
     for gate in bench.gates.gates:
         if (gate.stage, gate.variant) == (check.stage, check.variant):
             bounds.setdefault(gate.output, {})[gate.metric] = gate.text
-    return Surveyed(check.system, check.stage, check.variant, check.case, check.mode, parts or {}, keys, bounds, fault)
+    return Surveyed(
+        check.system,
+        check.stage,
+        check.variant,
+        check.case,
+        check.mode,
+        parts or {},
+        keys,
+        bounds,
+        families(bench.system, check.stage),
+        fault,
+    )
+
+
+def families(system: System, stage: str) -> dict[str, str]:
+    """Return the family of each output that is gated under another name than its own, of a stage or of the chain."""
+    if stage == CHAIN:
+        outputs = [f"{one.name}.{output}" for one in system.stages for output in one.outputs]
+    else:
+        outputs = list(system.stage(stage).outputs)
+    named = {output: system.family(stage, output) for output in outputs}
+    return {output: family for output, family in named.items() if family != output}
 
 
 def _taken(system: System, check: Check) -> Iterable[tuple[Stage, Variant]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from parity.base.fingerprint import digest
-from parity.gate import bounds, retired
+from parity.gate import bounds, retired, take_survey
 from parity.gate.bounds import Bounds
 from parity.gate.coverage import uncovered
 from parity.gate.survey import Survey, Surveyed
@@ -13,7 +13,7 @@ from parity.judge import budgets, gates
 from parity.judge.gates import GateError
 from parity.record.run import Errored, RunRecord
 from parity.verdict import Finding, Verdict
-from tests.support import report_samples
+from tests.support import report_samples, stepping_system
 
 
 def check(stage: str, variant: str = "fp16", case: str = "hello", system: str = "tiny") -> Surveyed:
@@ -65,7 +65,32 @@ def test_a_verdict_on_other_artifacts_than_this_code_makes_is_named() -> None:
 
 def test_a_gate_that_judged_nothing_is_named() -> None:
     (problem,) = uncovered(run(verdict(FRONT, gates=("cosine",))), of(FRONT))
-    assert problem.line() == f"{verdict(FRONT).id}, y max_abs: the gate is there, and judged nothing"
+    assert problem.line() == f"{verdict(FRONT).id}, y max_abs: this gate exists but was never evaluated in this run"
+
+
+@pytest.mark.parametrize(("stage", "owner"), [("step", ""), ("chain", "step.")])
+def test_a_gate_of_a_family_is_evaluated_by_each_of_its_outputs(stage: str, owner: str) -> None:
+    step = stepping_system.stage()
+    system = replace(
+        stepping_system.system(),
+        stages=(
+            replace(
+                step,
+                carries={**step.carries, "cache1_out": "cache1"},
+                outputs={**step.outputs, "cache1_out": step.outputs["cache0_out"]},
+            ),
+        ),
+    )
+    gates = {f"{owner}cache*": {"cosine": "≥ 0.9"}, f"{owner}answer": {"cosine": "≥ 0.9"}}
+    one = replace(check(stage), gates=gates, families=take_survey.families(system, stage))
+
+    def judged(*outputs: str) -> Verdict:
+        found = tuple(Finding(owner + output, "cosine", True, 1.0, "") for output in outputs)
+        return replace(verdict(one), findings=found)
+
+    assert uncovered(run(judged("cache0_out", "cache1_out", "answer")), of(one)) == []
+    (problem,) = uncovered(run(judged("answer")), of(one))
+    assert f"{owner}cache* cosine: this gate exists but was never evaluated" in problem.line()
 
 
 def test_what_the_run_tells_by_itself_is_not_told_twice() -> None:
