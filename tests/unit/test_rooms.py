@@ -1,0 +1,153 @@
+"""The rooms of the project: imports go one way, names are nouns, and no system is named in the harness."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.rooms import PACKAGES, ROOT, Arrow, Tree, entries, planned, room
+
+TREE = Tree()
+LEVELS = planned()
+
+ALLOWED = {
+    "parity": {"milrun"},
+    "milrun": set(),
+    "references": {"parity"},
+    "converters": {"parity", "references"},
+}
+PUBLIC = ("parity.declarations", "parity.steps", "parity.diarization")
+"""All that a system imports of the harness."""
+
+UPWARD: set[tuple[str, str]] = {
+    ("parity.bench.table", "parity.report.terminal"),
+    ("parity.build.prebuild", "parity.report.terminal"),
+    ("parity.golden.scoped", "parity.judge.workbench"),
+    ("parity.golden.scoped", "parity.run.chain"),
+    ("parity.judge.measurements", "parity.record.run"),
+    ("parity.judge.workbench", "parity.blame.explain"),
+    ("parity.plan.checks", "parity.run.chain"),
+    ("parity.record.suite", "parity.report"),
+    ("parity.speech.session", "parity.report.audio"),
+    ("parity.speech.table", "parity.bench.table"),
+    ("parity.speech.table", "parity.report.terminal"),
+}
+"""Imports of a room above that are still to be mended. Delete a line when you mend it."""
+
+CIRCLES: list[list[str]] = [
+    ["parity.blame.explain", "parity.judge.workbench"],
+    ["parity.run.coreml", "parity.run.milrun", "parity.run.runtime", "parity.run.watchdog"],
+    ["references.sortformer.provenance", "references.sortformer.train"],
+]
+"""Files that import each other and are still to be mended. Delete a line when you mend it."""
+
+LAZY: set[tuple[str, str]] = {
+    ("parity.__main__", "parity.gate.survey"),
+    ("parity.__main__", "parity.gate.take_survey"),
+    ("parity.blame.explain", "parity.plan.checks"),
+    ("parity.judge.workbench", "milrun"),
+    ("parity.run.coreml", "milrun"),
+    ("parity.run.runtime", "parity.run.coreml"),
+    ("parity.run.runtime", "parity.run.milrun"),
+    ("references.sortformer.checkpoint", "references.sortformer.upstream"),
+}
+"""Imports of our own inside a function."""
+
+NOUNS = set(
+    "embedding feed findings learning listening loading loosening meeting meetings recording rounding rulings sampling "
+    "seed seeding settings slicing sorting speaking timing tracing used voicing widening wording importing".split()
+)
+"""Words that end like a participle and name a thing or an activity."""
+
+PARTICIPLES: set[str] = {
+    "parity/gate/affected.py",
+    "parity/gate/retired.py",
+    "parity/golden/scoped.py",
+    "parity/record/unfinished.py",
+    "parity/speech/seeded_numbers.py",
+    "parity/blame/module/shared.py",
+    "parity/compare/metrics/missed.py",
+}
+"""File names that are still to be mended. Delete a line when you mend it."""
+
+
+def described(arrow: Arrow) -> tuple[str, str]:
+    return arrow.source, arrow.target
+
+
+def test_every_room_of_the_harness_is_on_the_plan() -> None:
+    assert {room(name) for name in TREE.modules if room(name)} == set(LEVELS)
+
+
+def test_rooms_import_only_downward() -> None:
+    inside = [arrow for arrow in TREE.arrows if room(arrow.source) and room(arrow.target)]
+    upward = {
+        described(arrow)
+        for arrow in inside
+        if room(arrow.source) != room(arrow.target) and LEVELS[room(arrow.source)] <= LEVELS[room(arrow.target)]
+    }
+    assert upward - UPWARD == set()
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert [circle for circle in TREE.circles() if circle not in CIRCLES] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    for arrow in TREE.arrows:
+        source, target = arrow.source.partition(".")[0], arrow.target.partition(".")[0]
+        if source == package and target != package:
+            assert target in ALLOWED[package], f"{arrow.source} imports {arrow.target}"
+            if target == "parity":
+                assert arrow.target.startswith(PUBLIC), f"{arrow.source} imports {arrow.target}, which is not public"
+
+
+def test_our_own_modules_are_imported_at_the_top_of_a_file() -> None:
+    assert {described(arrow) for arrow in TREE.arrows if arrow.lazy} - LAZY == set()
+
+
+def test_the_harness_is_no_deeper_than_nine_rooms() -> None:
+    assert len(TREE.floors()) <= 9, " → ".join(TREE.floors())
+
+
+def test_a_tensor_passes_few_files() -> None:
+    assert len(TREE.on_the_way()) <= 80, sorted(TREE.on_the_way())
+
+
+def test_the_top_of_the_harness_has_at_most_twenty_entries() -> None:
+    assert len(entries(ROOT)) <= 20, entries(ROOT)
+
+
+def test_file_names_are_nouns() -> None:
+    names = [path.relative_to(ROOT).as_posix() for path in TREE.modules.values() if path.name != "__init__.py"]
+    wrong = {
+        name
+        for name in names
+        for word in re.split(r"[/_]", name.removesuffix(".py"))
+        if re.search(r"(ing|ings|ed)$", word) and word not in NOUNS
+    }
+    assert wrong - PARTICIPLES == set()
+
+
+def test_no_system_is_named_in_the_harness() -> None:
+    systems = {path.stem for path in (ROOT / "converters").iterdir() if not path.name.startswith("_")}
+    assert {"kokoro", "pocket_tts", "sortformer"} <= systems
+    named = re.compile("|".join(rf"\b{system}\b" for system in systems), re.IGNORECASE)
+    for path in (ROOT / "parity").rglob("*"):
+        if path.suffix in (".py", ".toml", ".html", ".js", ".css"):
+            assert not named.search(path.read_text(encoding="utf-8")), f"{path.relative_to(ROOT)} names a system"
+
+
+def test_a_planted_circle_and_a_planted_upward_import_are_found(tmp_path: Path) -> None:
+    for name, text in {
+        "parity/base/files.py": "from parity.judge.gates import Gate\n",
+        "parity/judge/gates.py": "def late():\n    from parity.base import files\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    tree = Tree(tmp_path)
+    assert tree.circles() == [["parity.base.files", "parity.judge.gates"]]
+    assert Arrow("parity.judge.gates", "parity.base.files", lazy=True) in tree.arrows
