@@ -178,6 +178,12 @@ class Stage:
         return variant.compute_units or self.compute_units
 
     @property
+    def decided(self) -> dict[str, Tensor]:
+        """The values that the host decides at this stage: its inputs of the kind `durations`, and what is `derived`."""
+        inputs = {name: tensor for name, tensor in self.inputs.items() if tensor.kind == "durations"}
+        return {**inputs, **self.derived}
+
+    @property
     def shipping(self) -> Variant:
         return next(variant for variant in self.variants if variant.ships)
 

@@ -1,21 +1,20 @@
-"""Stages that run step by step: how all of their crossings are recorded, read back one by one, and compared as one.
+"""The recording of stages that run step by step. `parity.run.stepping` reads the recordings back.
 
-A golden holds one seam for such a stage. What goes in and comes out at every step is stacked along a new first axis. Of
-a carried value, the inputs hold what it was before the first step, and the outputs what it became after each. A cache
-of which each step writes a few slots is kept as those slots alone: `<output>.slots` among the inputs says which they
-were, a row for each step, -1 where there are fewer. Nothing is lost by that, for the recorder refuses a step that
-changes any other.
+The golden of such a stage is one seam for all of its steps. Inputs and outputs of every step are stacked along a new
+first axis. Of a carried value, the inputs hold the value before the first step, and the outputs its value after each.
+A cache of which each step writes a few slots is reduced to those slots. `<output>.slots` among the inputs lists them, a
+row for each step, padded with -1. The reduction loses nothing, for the recorder refuses a step that changes another
+slot than those it lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from parity.declarations import Arrays, Seam, Stage, Tensor
-from parity.verdict import Finding
+from parity.declarations import Arrays, Seam
 
 SLOTS = ".slots"
 
@@ -86,173 +85,3 @@ def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
     for line, row in zip(table, rows, strict=True):
         line[: row.size] = row
     return table
-
-
-def slots_of(stage: Stage) -> dict[str, int]:
-    """The caches of a stage of which a step writes a few slots, and the axis of these."""
-    return {name: axis for name in stage.carries if (axis := stage.outputs[name].slots) is not None}
-
-
-def count(stage: Stage, golden: Seam) -> int:
-    """How many steps were recorded."""
-    for name in stage.outputs:
-        if f"{name}{SLOTS}" in golden.inputs:
-            return len(golden.inputs[f"{name}{SLOTS}"])
-        if name in golden.outputs:
-            return len(golden.outputs[name])
-    raise ValueError(f"the golden of {golden.stage} has none of its outputs {', '.join(stage.outputs)}")
-
-
-def written(stage: Stage, golden: Seam, step: int) -> dict[str, np.ndarray]:
-    """Which slots of each cache upstream wrote at a step."""
-    tables = {name: golden.inputs[f"{name}{SLOTS}"][step] for name in slots_of(stage)}
-    return {name: row[row >= 0] for name, row in tables.items()}
-
-
-def crossings(stage: Stage, golden: Seam) -> Iterator[Crossing]:
-    """Every recorded step, in order, whole. What is given may be kept and written to."""
-    carried = {name: golden.inputs[source].copy() for name, source in stage.carries.items()}
-    taken = dict.fromkeys(stage.outputs, 0)
-    for step in range(count(stage, golden)):
-        inputs = {name: golden.inputs[name][step] for name in stage.inputs if name not in stage.carries.values()}
-        inputs.update({source: carried[name].copy() for name, source in stage.carries.items()})
-        slots = written(stage, golden, step)
-        outputs = {}
-        for name in stage.outputs:
-            if name in slots:
-                axis, start = slots_of(stage)[name], taken[name]
-                taken[name] += slots[name].size
-                np.moveaxis(carried[name], axis, 0)[slots[name]] = np.moveaxis(golden.outputs[name], axis, 0)[
-                    start : taken[name]
-                ]
-            elif name in stage.carries:
-                carried[name] = golden.outputs[name][step]
-            outputs[name] = carried[name].copy() if name in stage.carries else golden.outputs[name][step]
-        yield Crossing({name: inputs[name] for name in stage.inputs}, outputs)
-
-
-def joined(stage: Stage, golden: Seam) -> dict[str, Tensor]:
-    """What the outputs of all steps together are declared as."""
-    steps, axes = count(stage, golden), slots_of(stage)
-    found = {}
-    for name, tensor in {**stage.outputs, **stage.derived}.items():
-        if name in axes:
-            rows = int((golden.inputs[f"{name}{SLOTS}"] >= 0).sum())
-            shape = tuple(rows if axis == axes[name] else size for axis, size in enumerate(tensor.shape))
-        elif tensor.kind == "stream":
-            shape = (steps * int(np.prod(tensor.sizes({}))),)
-        else:
-            shape = (steps, *tensor.shape)
-        found[name] = replace(tensor, shape=shape, slots=None)
-    return found
-
-
-def truth(stage: Stage, golden: Seam) -> dict[str, np.ndarray]:
-    """What the joined outputs are compared with, derived values included."""
-    derived: dict[str, list[np.ndarray]] = {name: [] for name in stage.derived}
-    if derived:
-        plain = [name for name in stage.outputs if name not in stage.carries]
-        for step in range(count(stage, golden)):
-            of_step = stage.derive({name: golden.outputs[name][step] for name in plain})
-            for name in derived:
-                derived[name].append(of_step[name])
-    outputs = {name: _whole(stage, name, value) for name, value in golden.outputs.items()}
-    return {**outputs, **{name: np.stack(values) for name, values in derived.items()}}
-
-
-def _whole(stage: Stage, name: str, value: np.ndarray) -> np.ndarray:
-    """Audio that is streamed frame by frame is one signal."""
-    return value.reshape(-1) if name in stage.outputs and stage.outputs[name].kind == "stream" else value
-
-
-def walk(
-    stage: Stage,
-    golden: Seam,
-    cross: Callable[[Arrays], dict[str, np.ndarray]],
-    given: Callable[[Arrays], Arrays],
-    own: bool = False,
-) -> Track:
-    """All recorded steps, made by `cross`: on what upstream carried to each, or on what `cross` itself carries.
-
-    `given` casts inputs to what the artifact is given: that is what it has to leave alone.
-    """
-    track = Track(stage, golden)
-    carried: dict[str, np.ndarray] = {}
-    for crossing in crossings(stage, golden):
-        inputs = given({**crossing.inputs, **carried})
-        outputs = cross(inputs)
-        track.add(inputs, outputs)
-        if own:
-            carried = {source: outputs[name] for name, source in stage.carries.items() if name in outputs}
-    return track
-
-
-class Track:
-    """Gathers what a stage gave at each step, and what became of the slots that upstream leaves alone."""
-
-    def __init__(self, stage: Stage, golden: Seam) -> None:
-        self.stage, self.golden = stage, golden
-        self.steps = 0
-        self._found: dict[str, list[np.ndarray]] = {}
-        self._spoilt: dict[str, str] = {}
-
-    def add(self, inputs: Arrays, outputs: Arrays, derived: Arrays | None = None) -> None:
-        """One step: what the artifact was given, in the dtypes that it was given it in, and what it gave."""
-        step, self.steps = self.steps, self.steps + 1
-        if step >= count(self.stage, self.golden):
-            return
-        axes, slots = slots_of(self.stage), written(self.stage, self.golden, step)
-        plain = {name: value for name, value in outputs.items() if name not in self.stage.carries}
-        known = all(name in outputs for name in self.stage.outputs)
-        made = derived if derived is not None else self.stage.derive(plain) if known else {}
-        for name, value in {**outputs, **made}.items():
-            declared = self.stage.outputs.get(name) or self.stage.derived.get(name)
-            if declared and value.shape != declared.sizes({}):
-                raise ValueError(f"{name} has the shape {value.shape} at step {step}, {declared.sizes({})} is declared")
-            if name in axes:
-                self._keeps(name, inputs[self.stage.carries[name]], value, slots[name], step)
-                value = np.take(value, slots[name], axes[name])
-            self._found.setdefault(name, []).append(value)
-
-    def _keeps(self, name: str, before: np.ndarray, after: np.ndarray, slots: np.ndarray, step: int) -> None:
-        if name in self._spoilt:
-            return
-        changed = spoilt(self.stage, name, before, after, slots)
-        if changed.size:
-            wrote = f"upstream writes {_listed(slots)}"
-            self._spoilt[name] = f"step {step} of {count(self.stage, self.golden)} also changes slot {_listed(changed)}"
-            self._spoilt[name] += f": {wrote}"
-
-    @property
-    def outputs(self) -> dict[str, np.ndarray]:
-        axes = slots_of(self.stage)
-        return {
-            name: np.concatenate(values, axes[name]) if name in axes else _whole(self.stage, name, np.stack(values))
-            for name, values in self._found.items()
-        }
-
-    def findings(self) -> Iterator[Finding]:
-        wanted = count(self.stage, self.golden)
-        said = f"{self.steps} steps" if self.steps == wanted else f"{self.steps} steps where upstream made {wanted}"
-        yield Finding("steps", "count", self.steps == wanted, value=float(self.steps), message=said)
-        for name in slots_of(self.stage):
-            fault = self._spoilt.get(name, "")
-            yield Finding(name, "kept", not fault, message=fault or "what is not written is left alone")
-
-
-def spoilt(stage: Stage, name: str, before: np.ndarray, after: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """The slots of a cache that upstream does not write at a step, and that don't come out as they went in, to the bit,
-    NaN included."""
-    axis = slots_of(stage)[name]
-    others = np.setdiff1d(np.arange(after.shape[axis]), slots)
-    was, now = (np.moveaxis(value, axis, 0)[others] for value in (before, after))
-    if was.dtype != now.dtype:  # in fp32 numerics milrun widens what comes out
-        was = was.astype(now.dtype)
-    differs = (was != now) & ~(np.isnan(was) & np.isnan(now))
-    return others[differs.any(axis=tuple(range(1, differs.ndim)))]
-
-
-def _listed(slots: np.ndarray) -> str:
-    if slots.size > 2 and slots[-1] - slots[0] == slots.size - 1:
-        return f"{slots[0]} to {slots[-1]}"
-    return ", ".join(map(str, slots[:4])) + (", …" if slots.size > 4 else "")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parity import steps
 from parity.declarations import Arrays, Seam, Stage
+from parity.run import stepping
+from parity.steps import Crossing
 from parity.verdict import Blame
 
 SHARE = 0.3
@@ -52,15 +53,15 @@ def find(
     named = [name for name in outputs if name in stage.outputs] or list(stage.outputs)
     scales = {name: _rms(np.stack([made.outputs[name] for made in _few(stage, golden)])) for name in named}
     errors = []
-    for step, crossing in enumerate(steps.crossings(stage, golden)):
-        slots, inputs = steps.written(stage, golden, step), given(crossing.inputs)
+    for step, crossing in enumerate(stepping.crossings(stage, golden)):
+        slots, inputs = stepping.written(stage, golden, step), given(crossing.inputs)
         candidate = cross(inputs)
         found = [_error(stage, name, inputs, crossing.outputs, candidate, scales[name], slots) for name in named]
         errors.append(max(found))
     worst = max(errors)
     first = next(step for step, error in enumerate(errors) if error >= SHARE * worst)
-    crossing = next(crossing for step, crossing in enumerate(steps.crossings(stage, golden)) if step == first)
-    inputs, slots = given(crossing.inputs), steps.written(stage, golden, first)
+    crossing = next(crossing for step, crossing in enumerate(stepping.crossings(stage, golden)) if step == first)
+    inputs, slots = given(crossing.inputs), stepping.written(stage, golden, first)
     candidate = cross(inputs)
     ranked = sorted(
         named, key=lambda name: -_error(stage, name, inputs, crossing.outputs, candidate, scales[name], slots)
@@ -68,10 +69,10 @@ def find(
     return Failing(crossing.inputs, crossing.outputs, candidate, ranked, first, len(errors), worst > ROUNDING)
 
 
-def _few(stage: Stage, golden: Seam) -> list[steps.Crossing]:
+def _few(stage: Stage, golden: Seam) -> list[Crossing]:
     """Some steps over the whole run, to tell how large an output is."""
-    stride = max(1, steps.count(stage, golden) // FEW)
-    return [crossing for step, crossing in enumerate(steps.crossings(stage, golden)) if step % stride == 0]
+    stride = max(1, stepping.count(stage, golden) // FEW)
+    return [crossing for step, crossing in enumerate(stepping.crossings(stage, golden)) if step % stride == 0]
 
 
 def _rms(values: np.ndarray) -> float:
@@ -95,7 +96,7 @@ def _error(
     value = candidate[name]
     if reference.dtype.kind in "iu":
         return 0.0 if np.array_equal(value, reference) else np.inf
-    if name in slots and steps.spoilt(stage, name, inputs[stage.carries[name]], value, slots[name]).size:
+    if name in slots and stepping.spoilt(stage, name, inputs[stage.carries[name]], value, slots[name]).size:
         return np.inf
     off = _rms(value.astype(np.float64) - reference)
     return off / scale if np.isfinite(off) and scale else np.inf

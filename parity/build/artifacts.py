@@ -12,7 +12,8 @@ from typing import Any
 
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
-from parity.build.convert import convert, join, palettize, quantize, traceable
+from parity.build.convert import convert, palettize, quantize, traceable
+from parity.build.pipeline import join
 from parity.declarations import Stage, System, Variant
 from parity.plan.weights import Weights
 

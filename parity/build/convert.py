@@ -1,12 +1,9 @@
-"""From a stage's traceable module to a Core ML package: trace, convert, compress, join. No stage and no system is
-special."""
+"""From a stage's traceable module to a Core ML package: trace, convert, compress. Knows no stage and no system."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +32,10 @@ class ConversionError(Exception):
 
 
 def traceable(stage: Stage, upstream: Any) -> nn.Module:
-    """The module that is traced: hop 1 compares this one with upstream. Folds the weight norms of `upstream`."""
+    """Return the module that is traced, which the module check compares with upstream.
+
+    Folds the weight norms of `upstream` in place.
+    """
     module = stage.module(upstream).eval().requires_grad_(False)
     for part in module.modules():
         hooks = list(part._forward_pre_hooks.values())
@@ -45,7 +45,7 @@ def traceable(stage: Stage, upstream: Any) -> nn.Module:
 
 
 def call(module: nn.Module, stage: Stage, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs a traceable module on named arrays."""
+    """Run a traceable module on named arrays."""
     with torch.no_grad():
         results = module(*(torch.from_numpy(inputs[name].copy()) for name in stage.inputs))
     results = (results,) if isinstance(results, torch.Tensor) else results
@@ -53,15 +53,15 @@ def call(module: nn.Module, stage: Stage, inputs: Mapping[str, np.ndarray]) -> d
 
 
 def convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, facts: Mapping[str, str]) -> None:
-    """Writes the package of one variant, uncompressed, with `facts` in its user-defined metadata."""
+    """Write the uncompressed package of one variant, with `facts` in its user-defined metadata."""
     held = stage.held(variant)
-    examples = dict(zip(stage.inputs, _examples(stage), strict=True))
-    traceable = Holding(module, stage, held, examples) if held else module
+    traced_with = dict(zip(stage.inputs, examples(stage), strict=True))
+    traceable = Holding(module, stage, held, traced_with) if held else module
     given = [name for name in stage.inputs if name not in held.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-            traceable, tuple(examples[name] for name in given), strict=False, check_trace=False
+            traceable, tuple(traced_with[name] for name in given), strict=False, check_trace=False
         )
         try:
             model = ct.convert(
@@ -85,11 +85,11 @@ def convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, fa
             )
         except Exception as error:
             raise ConversionError(f"{stage.name} {variant.name}: coremltools could not convert it: {error}") from error
-    _save(model, package, facts)
+    save(model, package, facts)
 
 
 class Holding(nn.Module):
-    """A stage's module that keeps what the variant holds in buffers, which the converter makes Core ML states of."""
+    """A stage's module with the variant's held values in buffers, which the converter turns into Core ML states."""
 
     def __init__(
         self, module: nn.Module, stage: Stage, held: Mapping[str, str], examples: Mapping[str, torch.Tensor]
@@ -111,13 +111,17 @@ class Holding(nn.Module):
 
 
 def quantize(spared: Collection[str], source: Path, package: Path, facts: Mapping[str, str]) -> None:
-    """Writes the package at `source` again with its weights as int8, one scale for each output channel, but for those
-    whose names begin with one of `spared`."""
+    """Write the package at `source` again with int8 weights and one scale per output channel.
+
+    Weights whose names begin with one of `spared` keep their precision.
+    """
     model = ct.models.MLModel(str(source), skip_model_load=True)
     prefixes = tuple(_spelled(part) for part in spared)
     kept = {name: None for name in get_weights_metadata(model, weight_threshold=0) if name.startswith(prefixes)}
     if missing := [part for part in spared if not any(name.startswith(_spelled(part)) for name in kept)]:
-        raise ConversionError(f"{source.name}: no weight is named after {', '.join(missing)}, which is to be spared")
+        raise ConversionError(
+            f"{source.name}: no weight's name begins with {', '.join(missing)}; correct `spared` of the variant"
+        )
     config = OptimizationConfig(
         op_type_configs=dict.fromkeys(WEIGHTED, OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)),
         op_name_configs=kept,
@@ -125,7 +129,7 @@ def quantize(spared: Collection[str], source: Path, package: Path, facts: Mappin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = linear_quantize_weights(model, config)
-    _save(model, package, facts)
+    save(model, package, facts)
 
 
 def _spelled(module: str) -> str:
@@ -137,91 +141,25 @@ def palettizer(bits: int) -> OpPalettizerConfig:
 
 
 def palettize(bits: int, source: Path, package: Path, facts: Mapping[str, str]) -> None:
-    """Writes the package at `source` again with its weights clustered to 2^bits values each."""
+    """Write the package at `source` again with each weight clustered to 2^bits values."""
     config = OptimizationConfig(global_config=palettizer(bits))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = palettize_weights(ct.models.MLModel(str(source), skip_model_load=True), config)
-    _save(model, package, facts)
+    save(model, package, facts)
 
 
-def join(stage: Stage, packages: Mapping[str, Path], package: Path, facts: Mapping[str, str]) -> None:
-    """Writes a pipeline of the packages of a stage's parts, one after another: what one gives, those behind it take by
-    its name. Spelled out, since `make_pipeline` loads what it makes, checks no type, leaves out an output that a later
-    model takes, and lists twice what two models give."""
-    whole = ct.proto.Model_pb2.Model()
-    known: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as weights:
-        for index, (part, path) in enumerate(packages.items()):
-            model = ct.models.MLModel(str(path), skip_model_load=True)
-            spec = whole.pipeline.models.add()
-            spec.CopyFrom(model.get_spec())
-            whole.pipeline.names.append(part)
-            if spec.description.state:
-                raise ConversionError(f"{stage.name}: {part} has states, which a pipeline can't have")
-            _connect(stage, part, spec, known)
-            _rename_weights(spec, f"{index}-weight.bin")
-            if (file := Path(model.weights_dir or "") / "weight.bin").is_file():
-                shutil.copyfile(file, Path(weights) / f"{index}-weight.bin")
-            whole.specificationVersion = max(whole.specificationVersion, spec.specificationVersion)
-        given = {feature.name for spec in whole.pipeline.models for feature in spec.description.output}
-        for kind, names, unknown in (
-            ("input", stage.inputs, [name for name in stage.inputs if name not in known.keys() - given]),
-            ("output", stage.outputs, [name for name in stage.outputs if name not in given]),
-        ):
-            if unknown:
-                raise ConversionError(f"{stage.name}: no part has the {kind} {', '.join(unknown)}")
-            getattr(whole.description, kind).extend(known[name] for name in names)
-        _save(ct.models.MLModel(whole, weights_dir=weights, skip_model_load=True), package, facts)
-
-
-def _connect(stage: Stage, part: str, spec: Any, known: dict[str, Any]) -> None:
-    """Takes the inputs of a part from what is `known`, as the pipeline's own or of the parts before, and adds what it
-    gives."""
-    for taken in spec.description.input:
-        if taken.name not in stage.inputs and taken.name not in known:
-            raise ConversionError(f"{stage.name}: {part} takes {taken.name}, which no part before it gives")
-        feature = known.setdefault(taken.name, taken)
-        one, other = feature.type.multiArrayType, taken.type.multiArrayType
-        if not one.shape and one.dataType == other.dataType:  # a description leaves out sizes that it does not know
-            one.CopyFrom(other)
-        if (one.dataType, one.shape) != (other.dataType, other.shape):
-            was, wanted = (f"{_dtype(array)} {tuple(array.shape)}" for array in (one, other))
-            raise ConversionError(f"{stage.name}: {part} takes {taken.name} as {wanted}, and is given {was}")
-    for feature in spec.description.output:
-        if feature.name in known:
-            raise ConversionError(f"{stage.name}: {part} gives {feature.name}, which there is before it: rename it")
-        known[feature.name] = feature
-
-
-def _dtype(array: Any) -> str:
-    return str(ct.proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)).lower()
-
-
-def _rename_weights(spec: Any, file: str) -> None:
-    for function in spec.mlProgram.functions.values():
-        for block in function.block_specializations.values():
-            for value in _values(block):
-                if value.WhichOneof("value") == "blobFileValue":
-                    value.blobFileValue.fileName = f"@model_path/weights/{file}"
-
-
-def _values(block: Any) -> Iterator[Any]:
-    for op in block.operations:
-        yield from op.attributes.values()
-        for argument in op.inputs.values():
-            yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
-        for inner in op.blocks:
-            yield from _values(inner)
-
-
-def _save(model: Any, package: Path, facts: Mapping[str, str]) -> None:
+def save(model: Any, package: Path, facts: Mapping[str, str]) -> None:
+    """Write a coremltools model as a package, with `facts` in its user-defined metadata."""
     model.user_defined_metadata.update(facts)
     model.save(str(package))
 
 
-def _examples(stage: Stage) -> tuple[torch.Tensor, ...]:
-    """Inputs to trace with: ones for integers, small distinct values for the rest. A graph must not depend on them."""
+def examples(stage: Stage) -> tuple[torch.Tensor, ...]:
+    """Return inputs to trace a stage's module with: ones for integers, distinct small values for the rest.
+
+    The traced graph must not depend on their values.
+    """
     generator = torch.Generator().manual_seed(0)
     examples = []
     for tensor in stage.inputs.values():

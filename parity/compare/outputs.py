@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from parity import steps
 from parity.compare.evidence import Comparison
 from parity.declarations import HOST, Arrays, Seam, Stage, System, Tensor, Variant
 from parity.plan.checks import MODULE
-from parity.run.chain import Chain, Golden, decided
+from parity.run import stepping
+from parity.run.chain import Chain, Golden
 from parity.run.stage import cast
 from parity.verdict import Finding
 
@@ -25,9 +25,9 @@ def crossings(
     for stage in system.stages:
         variant, prefix, golden = chosen[stage.name], f"{stage.name}.", run.golden[stage.name]
         yield from (replace(found, output=prefix + found.output) for found in run.findings(stage))
-        if declared := decided(stage):
-            joined = steps.joined(stage, golden) if stage.stepped else declared
-            known = steps.truth(stage, golden) if stage.stepped else golden.inputs
+        if declared := stage.decided:
+            joined = stepping.joined(stage, golden) if stage.stepped else declared
+            known = stepping.truth(stage, golden) if stage.stepped else golden.inputs
             truth = {name: known[name] for name in declared}
             dtypes = {name: str(value.dtype) for name, value in truth.items()}
             shapes = {name: joined[name] for name in declared}
@@ -66,7 +66,7 @@ def compared(
     if not stage.stepped:
         yield comparison(stage, variant, golden, cross(golden.inputs), expected)
         return
-    track = steps.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
+    track = stepping.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
     yield from track.findings()
     yield comparison(stage, variant, golden, track.outputs, expected)
 
@@ -78,7 +78,7 @@ def comparison(
         return Comparison(stage.outputs, variant, actual, golden.outputs, dtypes, prefix)
     chained = bool(prefix)
     names = [*stage.outputs, *([] if chained else stage.derived)]
-    joined, truth = steps.joined(stage, golden), steps.truth(stage, golden)
+    joined, truth = stepping.joined(stage, golden), stepping.truth(stage, golden)
     wanted = {**{name: tensor.dtype for name, tensor in stage.derived.items()}, **dtypes}
     declared = {name: joined[name] for name in names}
     return Comparison(declared, variant, actual, {name: truth[name] for name in names}, wanted, prefix)

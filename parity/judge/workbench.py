@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from milrun import ModelError
-from parity import run, steps
+from parity import run
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.torch_threads import threads
@@ -29,7 +29,7 @@ from parity.judge import package
 from parity.judge.gates import Gates, complete, judge
 from parity.plan.checks import Check, chain_sets, users
 from parity.plan.weights import Weights
-from parity.run import Runtime, RuntimeFailure, Session, chain
+from parity.run import Runtime, RuntimeFailure, Session, chain, stepping
 from parity.run.chain import Chain, Free, Golden, Rehearsal
 from parity.run.stage import Crosser, cast, closing, repeated
 from parity.verdict import Finding, Verdict
@@ -122,7 +122,7 @@ class Workbench:
                     crossings,
                     convert.call,
                     convert.traceable,
-                    steps.Track,
+                    stepping.Track,
                     chain.Rehearsal,
                     chain.Chain,
                     chain.Free,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parity.declarations import HOST, Case, Stage, System, Tensor, Variant
-from parity.run.chain import decided
 from parity.verdict import Finding, Mode, Verdict
 
 CHAIN, MODULE, SHIPS = "chain", "module", "ships"
@@ -85,7 +84,7 @@ def tables(system: System) -> Iterator[tuple[str, str, str]]:
             yield from ((stage.name, variant, output) for output in _gated(stage, (*stage.outputs, *stage.derived)))
     for chosen in chain_sets(system):
         for stage in system.stages:
-            outputs = _gated(stage, (*stage.outputs, *decided(stage)))
+            outputs = _gated(stage, (*stage.outputs, *stage.decided))
             yield from ((CHAIN, chosen, f"{stage.name}.{output}") for output in outputs)
         yield from ((CHAIN, chosen, f"{HOST}.{name}") for name in system.decisions)
         yield from ((CHAIN, chosen, name) for name in users(system))

@@ -1,7 +1,8 @@
-"""What executes an artifact: milrun anywhere, Core ML where there is Core ML, behind one small protocol."""
+"""Runtimes that execute an artifact, milrun anywhere and Core ML on macOS, behind one small protocol."""
 
 from __future__ import annotations
 
-from parity.run.runtime import Runtime, RuntimeFailure, Session, State, runtime
+from parity.run.choose import runtime
+from parity.run.runtime import Runtime, RuntimeFailure, Session, State
 
 __all__ = ["Runtime", "RuntimeFailure", "Session", "State", "runtime"]

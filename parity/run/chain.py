@@ -7,19 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from parity import steps
 from parity.declarations import HOST, Arrays, Seam, Stage, System, Tensor
+from parity.run import stepping
+from parity.steps import Crossing
 from parity.verdict import Finding
 
 
 class Golden(Protocol):
     def __getitem__(self, stage: str) -> Seam: ...
-
-
-def decided(stage: Stage) -> dict[str, Tensor]:
-    """What the host decides at a stage: inputs such as durations, and what is derived of its outputs."""
-    inputs = {name: tensor for name, tensor in stage.inputs.items() if tensor.kind == "durations"}
-    return {**inputs, **stage.derived}
 
 
 class Chain:
@@ -36,7 +31,7 @@ class Chain:
         """`given` casts what the host hands to a stage, and `execute` runs it on that."""
         self.system, self.golden, self.tables, self._execute, self._given = system, golden, tables, execute, given
         self._crossed: dict[str, Seam] = {}
-        self._tracks: dict[str, steps.Track] = {}
+        self._tracks: dict[str, stepping.Track] = {}
         self._decided: dict[str, dict[str, list[np.ndarray]]] = {}
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
@@ -45,7 +40,7 @@ class Chain:
         declared = self.system.stage(stage)
         if declared.stepped:
             if stage not in self._tracks:
-                self._tracks[stage] = steps.Track(declared, self.golden[stage])
+                self._tracks[stage] = stepping.Track(declared, self.golden[stage])
             self._tracks[stage].add(inputs, outputs, {})
         else:
             self._crossed[stage] = Seam(stage, dict(inputs), outputs)
@@ -118,7 +113,7 @@ def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: 
     stage, step = system.stage(name_of_stage), len(made) - 1
     if name not in stage.derived:
         return golden.inputs[name]
-    known = steps.count(stage, golden)
+    known = stepping.count(stage, golden)
     if step >= known:
         raise ValueError(f"{stage.name}: the host decides {name} a {step + 1}th time, upstream did {known} times")
     plain = [output for output in stage.outputs if output not in stage.carries]
@@ -131,7 +126,7 @@ class Rehearsal:
 
     def __init__(self, system: System, golden: Golden, tables: Arrays) -> None:
         self.system, self.golden, self.tables = system, golden, tables
-        self._steps: dict[str, Iterator[steps.Crossing]] = {}
+        self._steps: dict[str, Iterator[Crossing]] = {}
         self._made: dict[str, int] = {}
         self._decided: dict[tuple[str, str], list[np.ndarray]] = {}
         self._faults: dict[tuple[str, str], str] = {}
@@ -162,7 +157,7 @@ class Rehearsal:
             yield Finding(f"{owner}.{name}", "glue", False, message=fault)
         for stage in self.system.stages:
             made = self._made.get(stage.name, 0)
-            wanted = steps.count(stage, self.golden[stage.name]) if stage.stepped else 1
+            wanted = stepping.count(stage, self.golden[stage.name]) if stage.stepped else 1
             count = "" if made == wanted else f"the host runs it {made} times, upstream {wanted} times"
             yield Finding(f"{stage.name}.steps", "glue", not count, message=count or f"run {made} times, as upstream")
             for name in (*stage.inputs, *stage.derived):
@@ -174,14 +169,14 @@ class Rehearsal:
             count = "" if made == wanted else f"the host decides {made} rows, upstream {wanted}"
             yield Finding(f"{HOST}.{name}", "glue", not count, message=count or f"{made} rows decided, as upstream")
 
-    def _next(self, stage: Stage) -> tuple[steps.Crossing, str]:
+    def _next(self, stage: Stage) -> tuple[Crossing, str]:
         made = self._made[stage.name] = self._made.get(stage.name, 0) + 1
         golden = self.golden[stage.name]
         if not stage.stepped:
-            return steps.Crossing(golden.inputs, golden.outputs), ""
+            return Crossing(golden.inputs, golden.outputs), ""
         if stage.name not in self._steps:
-            self._steps[stage.name] = steps.crossings(stage, golden)
-        total = steps.count(stage, golden)
+            self._steps[stage.name] = stepping.crossings(stage, golden)
+        total = stepping.count(stage, golden)
         crossing = next(self._steps[stage.name], None)
         if crossing is None:
             raise ValueError(f"{stage.name}: the host runs a {made}th step, upstream made {total}")

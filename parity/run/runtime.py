@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -99,28 +99,3 @@ def check_target(package: Path, compute_units: str) -> None:
         raise ValueError(f"there are no compute units {compute_units!r}, only {', '.join(get_args(ComputeUnits))}")
     if not package.exists():
         raise ValueError(f"{package}: there is no such package; build it first, or correct the path")
-
-
-def runtime(name: Literal["auto", "coreml", "milrun"], numerics: str = "declared") -> Runtime:
-    """The runtime of that name; "auto" is Core ML where it can predict, and milrun elsewhere.
-
-    Asking for Core ML where there is none is an error: nothing ever stands in for it unasked.
-    """
-    from parity.run.coreml import CoreML, unavailable
-
-    if name == "auto":
-        name = "milrun" if unavailable() else "coreml"
-    if name == "coreml":
-        if why := unavailable():
-            raise ValueError(why)
-        if numerics != "declared":
-            raise ValueError(
-                f"numerics {numerics!r} say how milrun computes, and Core ML computes as the package declares: "
-                "use --runtime milrun, or leave --numerics at declared"
-            )
-        return CoreML()
-    if name == "milrun":
-        from parity.run.milrun import Milrun
-
-        return Milrun(numerics)
-    raise ValueError(f"there is no runtime {name!r}, only auto, coreml and milrun")

@@ -8,9 +8,8 @@ from itertools import islice
 
 import numpy as np
 
-from parity import steps
 from parity.declarations import Arrays, Seam, Stage, Variant
-from parity.run import Session
+from parity.run import Session, stepping
 from parity.run.runtime import State
 from parity.verdict import Finding
 
@@ -71,7 +70,7 @@ def repeated(stage: Stage, golden: Seam, used: Crosser, fresh: Crosser) -> Itera
 def _beginning(stage: Stage, golden: Seam, cross: Crosser) -> list[dict[str, np.ndarray]]:
     made = []
     carried: dict[str, np.ndarray] = {}
-    for crossing in islice(steps.crossings(stage, golden), FEW):
+    for crossing in islice(stepping.crossings(stage, golden), FEW):
         outputs = cross({**crossing.inputs, **carried})
         carried = {source: outputs[name] for name, source in stage.carries.items() if name in outputs}
         made.append(outputs)

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from parity import steps
 from parity.base.cache import Cache
 from parity.declarations import Arrays, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
 from parity.plan.checks import Check
 from parity.record.suite import Suite
-from parity.run import Session
+from parity.run import Session, stepping
 
 
 @dataclass
@@ -53,7 +52,7 @@ class Parrot(Workbench):
 def _again_and_again(stage: Stage, golden: Seam) -> Iterator[Arrays]:
     """A chain may run more than once."""
     while True:
-        yield from (crossing.outputs for crossing in steps.crossings(stage, golden))
+        yield from (crossing.outputs for crossing in stepping.crossings(stage, golden))
 
 
 def parrot(suite: Suite, check: Check, glue: Any, folder: Path) -> Parrot:

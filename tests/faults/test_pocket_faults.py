@@ -23,7 +23,7 @@ from parity.golden.store import Golden
 from parity.judge.workbench import Workbench
 from parity.plan.checks import Check
 from parity.record.suite import Suite
-from parity.run import Session
+from parity.run import Session, stepping
 from parity.run.stage import Crosser, closing
 from parity.verdict import Mode, Verdict
 from tests.faults.parrot import parrot
@@ -62,8 +62,8 @@ class First:
         return Golden(self.bench.system.name, case.name, tuple(seams))
 
     def told(self, stage: Stage, golden: Seam) -> Seam:
-        first = islice(steps.crossings(stage, golden), FIRST)
-        return steps.seam(stage.name, first, stage.carries, steps.slots_of(stage))
+        first = islice(stepping.crossings(stage, golden), FIRST)
+        return steps.seam(stage.name, first, stage.carries, stepping.slots_of(stage))
 
     def identity(self, case: Case) -> str:
         return "the first steps"
@@ -77,7 +77,7 @@ class Unwritten(First):
         return Seam(seam.stage, {**seam.inputs, **dict(self.spoilt(stage, seam))}, seam.outputs)
 
     def spoilt(self, stage: Stage, seam: Seam) -> Any:
-        for name, axis in steps.slots_of(stage).items():
+        for name, axis in stepping.slots_of(stage).items():
             source = stage.carries[name]
             cache, end = seam.inputs[source].copy(), int(seam.inputs[source.replace("cache", "position")].item())
             np.moveaxis(cache, axis, 0)[end:] = np.nan
@@ -201,7 +201,7 @@ def test_memory_stays_flat_over_a_thousand_steps(suite: Suite) -> None:
     stage = bench.system.stage(check.stage)
     variant = stage.variant(check.variant)
     golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
-    first = next(steps.crossings(stage, golden)).inputs
+    first = next(stepping.crossings(stage, golden)).inputs
     resident()
     with closing(bench.session(stage, variant)) as session:
         cross, given, early = Crosser(stage, variant, session), first, 0

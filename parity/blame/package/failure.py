@@ -17,7 +17,7 @@ from parity.blame.distance import relative_l2
 from parity.blame.package.names import matching
 from parity.blame.package.program import Program
 from parity.blame.package.tracing import Node, TracedGraph
-from parity.build.convert import _examples, call
+from parity.build.convert import call, examples
 from parity.declarations import Arrays, Stage, Variant
 
 
@@ -109,7 +109,7 @@ class Failure:
     @cached_property
     def graph(self) -> TracedGraph:
         """As the converter saw it: traced on the same examples."""
-        return TracedGraph(self.module, _examples(self.stage))
+        return TracedGraph(self.module, examples(self.stage))
 
     @cached_property
     def result(self) -> str:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import milrun
 from parity.base.cache import Cache
 from parity.build.artifacts import ArtifactError, Built, Given, pieces, told_by
-from parity.build.convert import ConversionError, join
+from parity.build.convert import ConversionError
+from parity.build.pipeline import join
 from parity.declarations import Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, real
 from parity.judge.gates import Gates
 from parity.judge.package import findings

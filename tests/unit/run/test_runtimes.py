@@ -212,7 +212,7 @@ def test_core_ml_is_never_replaced_unasked(packages: Path) -> None:
 def test_auto_takes_core_ml_where_it_can_predict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("parity.run.coreml.unavailable", lambda: None)
     assert runtime("auto").name == "coreml"
-    with pytest.raises(ValueError, match=r"numerics 'fp32' say how milrun computes.*--runtime milrun"):
+    with pytest.raises(ValueError, match=r"numerics .fp32. are for milrun.*--runtime milrun"):
         runtime("auto", "fp32")
 
 

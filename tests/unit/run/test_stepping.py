@@ -23,7 +23,7 @@ from parity.judge.calibrate import propose
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan, tables
 from parity.plan.weights import choose
-from parity.run import runtime
+from parity.run import runtime, stepping
 from parity.verdict import Mode, Verdict
 from tests.support import stepping_system as small
 
@@ -60,14 +60,14 @@ def test_a_recording_gives_back_every_step_whole() -> None:
     assert seam.outputs["cache0_out"].shape == (1, small.STEPS, small.WIDTH)
     stage, position = small.stage(), 0
     cache = np.zeros((1, small.SLOTS, small.WIDTH), np.float32)
-    for crossing in steps.crossings(stage, seam):
+    for crossing in stepping.crossings(stage, seam):
         np.testing.assert_array_equal(crossing.inputs["cache0"], cache)
         cache = crossing.outputs["cache0_out"]
         assert cache[0, position].any()
         assert not cache[0, position + 1 :].any()
         position += 1
         assert crossing.outputs["position_out"] == position
-    assert position == steps.count(stage, seam) == small.STEPS
+    assert position == stepping.count(stage, seam) == small.STEPS
 
 
 def test_steps_may_write_different_numbers_of_slots() -> None:
@@ -85,7 +85,7 @@ def test_steps_may_write_different_numbers_of_slots() -> None:
         small.stage(), inputs={"x": small.f32(1), "cache": declared}, outputs={"cache_out": declared}, derived={}
     )
     stage = replace(stage, carries={"cache_out": "cache"})
-    for made, known in zip(steps.crossings(stage, seam), crossings, strict=True):
+    for made, known in zip(stepping.crossings(stage, seam), crossings, strict=True):
         np.testing.assert_array_equal(made.inputs["cache"], known.inputs["cache"])
         np.testing.assert_array_equal(made.outputs["cache_out"], known.outputs["cache_out"])
 
@@ -228,7 +228,7 @@ def test_sparing_what_there_is_not_is_an_error(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     stage = small.stage(variants=(Variant("int8", "float16", quantize=True, spared=("eos",), ships=True),))
     built = Built(small.system(), choose(small.REFERENCE, "seeded", cache), cache)
-    with pytest.raises(ConversionError, match="no weight is named after eos"):
+    with pytest.raises(ConversionError, match="no weight's name begins with eos"):
         built.get(stage, stage.shipping)
 
 
@@ -240,7 +240,7 @@ def nearly_zero_at(step: int) -> tuple[Stage, Seam]:
 
 def offset(stage: Stage, golden: Seam, by: Callable[[int], dict[str, np.ndarray]]) -> Callable[[Arrays], Any]:
     """A graph that is off by something at each step."""
-    made = {crossing.inputs["position"].item(): crossing.outputs for crossing in steps.crossings(stage, golden)}
+    made = {crossing.inputs["position"].item(): crossing.outputs for crossing in stepping.crossings(stage, golden)}
     return lambda inputs: {
         name: value + by(inputs["position"].item()).get(name, np.zeros((), value.dtype))
         for name, value in made[inputs["position"].item()].items()
