@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from parity.declarations import Arrays, Case, Reference
+from parity.declarations import Arrays, Case, Reference, Seam
 from parity.golden.errors import DamagedGolden, UnusableRecording
 from parity.golden.names import key
 from parity.golden.sketch import DTYPES, sha256
@@ -31,6 +31,10 @@ class HeldSeam:
     stage: str
     inputs: Mapping[str, Held]
     outputs: Mapping[str, Held]
+
+    def plain(self) -> Seam:
+        inputs = {name: held.array for name, held in self.inputs.items()}
+        return Seam(self.stage, inputs, {name: held.array for name, held in self.outputs.items()})
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ _ULPS = 4
 
 def spread(case: Case, recorded: Recording, record: Callable[[Case], Recording]) -> dict[str, float]:
     """For each tensor, by its sha256, the relative L2 to what other kernels make of inputs that are a few ulp off."""
-    with _other_kernels():
-        other = record(replace(case, inputs=_nudged(case.inputs)))
+    other = rerecorded(case, record)
     before, after = dict(recorded.places()), dict(other.places())
     found: dict[str, float] = {}
     for place in [*before, *after]:
@@ -39,6 +38,12 @@ def spread(case: Case, recorded: Recording, record: Callable[[Case], Recording])
         digest, apart = before[place].sha256, distance(before[place].array, after[place].array).relative_l2
         found[digest] = max(found.get(digest, 0.0), apart)
     return found
+
+
+def rerecorded(case: Case, record: Callable[[Case], Recording]) -> Recording:
+    """Record a case with other kernels and with inputs a few ulp off: the same truth, rounded otherwise."""
+    with _other_kernels():
+        return record(replace(case, inputs=_nudged(case.inputs)))
 
 
 @contextmanager

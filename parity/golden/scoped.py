@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parity.declarations import Case, Seam
+from parity.golden.store import GoldenStore
 from parity.judge.workbench import Goldens
 from parity.run.chain import Golden
 
@@ -17,11 +18,19 @@ class Scoped:
     scope: str
 
     def load(self, case: Case) -> Golden:
-        golden = self.goldens.load(case)
-        return _Scope(golden, self.scope) if self.scope else golden
+        return self._scoped(self.goldens.load(case))
+
+    def rerecorded(self, case: Case) -> Golden:
+        """Record a case again with other rounding, where the goldens come from a store that can record."""
+        if not isinstance(self.goldens, GoldenStore):
+            raise TypeError(f"{type(self.goldens).__name__} can't record {case.name} again: only a GoldenStore can")
+        return self._scoped(self.goldens.rerecorded(case))
 
     def identity(self, case: Case) -> str:
         return self.goldens.identity(case)
+
+    def _scoped(self, golden: Golden) -> Golden:
+        return _Scope(golden, self.scope) if self.scope else golden
 
 
 @dataclass(frozen=True)

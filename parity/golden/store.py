@@ -15,7 +15,7 @@ from parity.base.cache import Cache
 from parity.base.paths import ROOM, ROOT
 from parity.base.torch_threads import threads
 from parity.declarations import Case, Reference, Seam
-from parity.golden import case_file, lock, provenance, recording
+from parity.golden import case_file, lock, provenance, recording, rounding
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
 from parity.golden.journal import Journal
 from parity.golden.names import distinct, file_name
@@ -124,6 +124,11 @@ class GoldenStore:
         # How a sum is split among several threads changes its last digits.
         with threads(1):
             return recording.record(self.reference, self.model, case)
+
+    def rerecorded(self, case: Case) -> Golden:
+        """Record a case again with other rounding, see `rounding.rerecorded`; nothing of it is kept."""
+        made = rounding.rerecorded(case, self.record)
+        return Golden(self.reference.name, case.name, tuple(seam.plain() for seam in made.seams))
 
     def keep(self, entry: CaseEntry, make: Callable[[Path], None]) -> Path:
         """The folder of the complete recording, under the identity of the truth that it is."""

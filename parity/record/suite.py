@@ -114,7 +114,7 @@ class Suite:
         return Workbench(
             system,
             weights,
-            Scoped(self._goldens(system.reference, weights), system.scope),
+            self.goldens(system),
             Given(system, weights, folder) if folder else Built(system, weights, self.cache),
             chosen,
             self.gates(system),
@@ -122,12 +122,13 @@ class Suite:
             self.options.compute_units,
         )
 
-    def _goldens(self, reference: Reference, weights: Weights) -> Goldens:
-        """Opened once for all systems that share them."""
-        key = digest({"reference": reference.name, "weights": dict(weights.identity)})
+    def goldens(self, system: System) -> Scoped:
+        """Return the truth of a system under the chosen weights. Systems that share a reference share the store."""
+        weights = self.weights(system)
+        key = digest({"reference": system.reference.name, "weights": dict(weights.identity)})
         if key not in self._stores:
-            self._stores[key] = self.open_goldens(reference, self.cache, weights)
-        return self._stores[key]
+            self._stores[key] = self.open_goldens(system.reference, self.cache, weights)
+        return Scoped(self._stores[key], system.scope)
 
     def gates(self, system: System) -> gates.Gates:
         """The gates of a system; a new system has none yet, and then every output fails as ungated."""

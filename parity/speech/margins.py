@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from parity.speech.sound import SpeechError
 
+NAME = "speech.toml"
 Named = Literal["words", "voice"]
 WEIGHTS = ("seeded", "hub", "path")
 KEYS = ("margin", "derived_from", "reason")

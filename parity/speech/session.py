@@ -8,9 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from parity.base.cache import Cache
+from parity.base.paths import ROOM
 from parity.compare.evidence import folder_of
 from parity.declarations import AUDIBLE, Case, System
-from parity.judge.workbench import Workbench
+from parity.golden.scoped import Scoped
 from parity.plan.checks import Check, chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
@@ -20,12 +22,11 @@ from parity.speech.floor import Ruling
 from parity.speech.margins import DEFAULTS
 from parity.speech.passages import Passage, voice, words
 from parity.speech.recognizer import Recognizer
+from parity.speech.renderings import render
 from parity.speech.sound import SpeechError, sound
 from parity.speech.speaker import SpeakerEncoder
 
-Renderings = Callable[[Workbench, Case, str], Sequence[np.ndarray]]
-"""The passage, rendered again in PyTorch by the same upstream model with other rounding: an output, such as
-`tail.audio`, once for each rendering."""
+Render = Callable[[Scoped, Cache, Case, str], Sequence[np.ndarray]]
 NO_LANGUAGE = "seeded weights speak no language: no word error rate, and the voice is compared as a recording"
 
 
@@ -60,10 +61,12 @@ class Heard:
 
 
 class Speech:
-    """The speech metrics of one run. The plug-ins are made when they are first wanted."""
+    """The speech metrics of one run. The recognizer and the encoder are made when they are first needed."""
 
-    def __init__(self, suite: Suite, recognizer: str = choose.AUTO, encoder: str = choose.AUTO) -> None:
-        self.suite, self._names = suite, (recognizer, encoder)
+    def __init__(
+        self, suite: Suite, recognizer: str = choose.AUTO, encoder: str = choose.AUTO, render: Render = render
+    ) -> None:
+        self.suite, self._names, self._render = suite, (recognizer, encoder), render
         self.heard: dict[str, Heard] = {}
 
     def plan(self) -> list[Speaker]:
@@ -82,12 +85,12 @@ class Speech:
     def encoder(self) -> SpeakerEncoder:
         return choose.encoder(self._names[1], self.suite.options.weights)
 
-    def judge(self, speaker: Speaker, render: Renderings) -> Heard:
-        """Words only where the weights may speak a language; what is left out is said."""
-        passages = [passage for check in speaker.checks for passage in self._passages(check, render)]
+    def judge(self, speaker: Speaker) -> Heard:
+        """Judge the voice, and the words too unless the weights are seeded; the remarks say what is left out."""
+        passages = [passage for check in speaker.checks for passage in self._passages(check)]
         bench = self.suite.workbench(speaker.checks[0])
         source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
-        path = self.suite.root / "golden" / speaker.system / "speech.toml"
+        path = self.suite.root / ROOM / speaker.system / margins.NAME
         own = margins.load(path, list(chain_sets(bench.system)))
         kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in DEFAULTS.items()}
         rulings = [voice(f"{who}, {one.name}", one, self.encoder, kept["voice"].value) for one in passages]
@@ -102,7 +105,7 @@ class Speech:
         found = self.heard[speaker.name] = Heard(speaker, tuple(rulings), tuple(remarks))
         return found
 
-    def _passages(self, check: Check, render: Renderings) -> Iterator[Passage]:
+    def _passages(self, check: Check) -> Iterator[Passage]:
         bench = self.suite.workbench(check)
         case = bench.system.reference.case(check.case)
         verdict = bench.run(check)
@@ -111,15 +114,15 @@ class Speech:
         if not pairs:
             faults = "; ".join(finding.line() for finding in verdict.failures[:2]) or "its evidence is gone"
             raise SpeechError(f"{check.id} left no audio to listen to: {faults}. Run pytest -m parity -k {check.id}")
+        goldens = self.suite.goldens(bench.system)
         for pair in pairs:
             where = f"{case.name} {pair.output}"
+            again = self._render(goldens, bench.cache, case, pair.output)
             yield Passage(
                 where,
                 case.about,
                 sound(pair.reference, pair.rate, f"{where}, the reference"),
-                tuple(
-                    sound(other, pair.rate, f"{where}, rendered again") for other in render(bench, case, pair.output)
-                ),
+                tuple(sound(other, pair.rate, f"{where}, rendered again") for other in again),
                 sound(pair.candidate, pair.rate, f"{where}, the candidate"),
             )
 

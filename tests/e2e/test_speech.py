@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,21 +72,24 @@ def run(
         weights=SimpleNamespace(source=source),
         run=lambda check: SimpleNamespace(evidence=KEY, failures=()),
     )
+    bench.cache = cache
     suite: Any = SimpleNamespace(
         root=tmp_path,
         cache=cache,
+        goldens=lambda system: None,
         options=SimpleNamespace(weights=source),
         plan=lambda: [forced, check],
         workbench=lambda check: bench,
     )
     patch.setattr(session, "systems", lambda: {"duo": ported})
-    return Speech(suite, f"{__name__}:Ears", f"{__name__}:Ears")
+    ears = f"{__name__}:Ears"
+    return Speech(suite, ears, ears, lambda goldens, cache, case, output: [TONE * np.float32(0.999)])
 
 
 def judged(speech: Speech) -> Heard:
     (speaker,) = speech.plan()
     assert speaker.name == "duo-ships-milrun-declared"
-    return speech.judge(speaker, lambda bench, case, output: [TONE * np.float32(0.999)])
+    return speech.judge(speaker)
 
 
 def test_published_weights_are_judged_by_words_and_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,13 +131,112 @@ def test_a_chain_that_could_not_run_left_nothing_to_hear(tmp_path: Path, monkeyp
     broken = SimpleNamespace(evidence="", failures=(Finding("voice", "runs", False, message="no such op"),))
     speech.suite.workbench(speaker.checks[0]).run = lambda check: broken  # type: ignore[method-assign]
     with pytest.raises(SpeechError, match=r"duo-chain-ships-hi.* left no audio.*no such op"):
-        speech.judge(speaker, lambda bench, case, output: [TONE])
+        speech.judge(speaker)
+
+
+PLUGIN = dedent("""\
+    import numpy as np
+
+
+    class Ear:
+        name, about = "ear", "compares the samples"
+
+        def embed(self, audio, rate):
+            return audio[:800]
+    """)
+REFERENCE = dedent("""\
+    import numpy as np
+    import torch
+
+    from parity.declarations import Case, Hub, Reference, Seam
+
+
+    def seed(checkpoint):
+        torch.save(torch.nn.Conv1d(4, 1, 3, padding=1).state_dict(), checkpoint)
+
+
+    def build(checkpoint):
+        model = torch.nn.Conv1d(4, 1, 3, padding=1)
+        model.load_state_dict(torch.load(checkpoint, weights_only=True))
+        return model
+
+
+    def record(model, case):
+        x = torch.from_numpy(case.inputs["x"])
+        with torch.no_grad():
+            for scope, gain in (("near", 0.5), ("far", -0.5)):
+                audio = torch.sin(model(gain * x)[0, 0])
+                yield Seam(f"{scope}.voice", {"x": gain * case.inputs["x"]}, {"audio": audio.numpy()})
+
+
+    REFERENCE = Reference(
+        name="duo",
+        sample_rate=8_000,
+        cases=(Case("hello", {"x": np.sin(np.arange(16_000, dtype=np.float32)).reshape(1, 4, 4_000)}, short=True),),
+        packages=("torch",),
+        checkpoint=Hub("nobody/duo", "duo.pth", "0" * 40, "0" * 64),
+        seed=seed,
+        build=build,
+        record=record,
+    )
+    """)
+CONVERTER = dedent("""\
+    import torch
+
+    from parity.declarations import Stage, System, Variant, f32
+    from references.duo import REFERENCE
+
+
+    class Voice(torch.nn.Module):
+        def __init__(self, upstream):
+            super().__init__()
+            self.conv = upstream
+
+        def forward(self, x):
+            return torch.sin(self.conv(x)[0, 0])
+
+
+    VOICE = Stage("voice", Voice, {"x": f32(1, 4, 4_000)}, {"audio": f32(4_000, kind="audio")}, VARIANTS)
+
+
+    def system(name, gain):
+        def chain(run, case):
+            run("voice", {"x": gain * case.inputs["x"]})
+
+        return System(REFERENCE, (VOICE,), chain, title=name, scope=name)
+
+
+    SYSTEMS = [system("near", 0.5), system("far", -0.5)]
+    """).replace("VARIANTS", '(Variant("fp32", "float32", ships=True),)')
+
+
+@pytest.fixture
+def speaking(warm_python: Path, tmp_path: Path) -> Project:
+    """Two systems that share a reference, and speak; their goldens are recorded."""
+    system = {"references/duo.py": REFERENCE, "converters/duo.py": CONVERTER, "ear.py": PLUGIN}
+    project = with_speech(Project.bare(tmp_path / "project", warm_python, system))
+    project.done("golden", "refresh", "duo", "--reason", "first recording")
+    return project
+
+
+def with_speech(project: Project) -> Project:
+    for path in (HERE / "tests" / "speech").glob("*.py"):
+        project.write(f"tests/speech/{path.name}", path.read_text(encoding="utf-8"))
+    return project
+
+
+def test_systems_that_share_a_reference_are_heard_each_by_its_own_truth(speaking: Project) -> None:
+    finished = speaking.run("pytest", "-m", "speech", "tests/speech", "--speaker", "ear:Ear")
+    assert finished.code == 0, finished.said
+    assert "speech passed  ✓ 2" in finished.said
+    speaking.edit("converters/duo.py", "torch.sin(", "torch.cos(")
+    finished = speaking.run("pytest", "-m", "speech", "tests/speech", "--speaker", "ear:Ear")
+    assert finished.code == 1, finished.said
+    assert "speech FAILED  ✓ 0  ✗ 2" in finished.said
 
 
 def test_a_run_in_which_no_system_speaks_fails(warm_python: Path, tmp_path: Path) -> None:
-    project = Project.bare(tmp_path / "project", warm_python)
-    for path in (HERE / "tests" / "speech").glob("*.py"):
-        project.write(f"tests/speech/{path.name}", path.read_text(encoding="utf-8"))
+    project = with_speech(Project.bare(tmp_path / "project", warm_python))
     finished = project.run("pytest", "-m", "speech", "tests/speech")
     assert finished.code == 1, finished.said
     assert "was skipped, and so nothing was listened to" in finished.said

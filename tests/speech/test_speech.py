@@ -3,11 +3,10 @@
 import pytest
 
 from parity.speech.session import Speaker, Speech
-from tests.speech.renderings import render
 
 pytestmark = pytest.mark.speech
 
 
 def test_what_is_said_is_upstreams(speaker: Speaker, speech: Speech) -> None:
-    heard = speech.judge(speaker, render)
+    heard = speech.judge(speaker)
     assert heard.passed, heard.explain()
