@@ -10,17 +10,15 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parity.declarations import Arrays, ComputeUnits
-from parity.run.child import Service
-from parity.run.pipe import Message
+from parity.run.child import Child, Ending, Limits, Message, Service
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs
-from parity.run.watchdog import Ending, Limits, Watched
 
 MENDS: Mapping[Ending, str] = {
     "hung": "compiling for the Neural Engine can hang: try --compute-units CPU_AND_GPU, or split the stage; "
@@ -42,11 +40,11 @@ class CoreML:
         *,
         limits: Limits | None = None,
         stand_in: bool = False,
-        loader: str = "parity.run.coreml:open_model",
+        loader: Callable[..., Service] | None = None,
     ) -> None:
         self.name = "coreml-stand-in" if stand_in else "coreml"
         self.proves = "stand-in for Core ML (milrun)" if stand_in else "device pass (Core ML)"
-        self._limits, self._stand_in, self._loader = limits or Limits(), stand_in, loader
+        self._limits, self._stand_in, self._loader = limits or Limits(), stand_in, loader or open_model
 
     def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> CoreMLSession:
         check_target(package, compute_units)
@@ -57,12 +55,12 @@ class CoreML:
             "stand_in": self._stand_in,
         }
         subject = f"{package}, compute units {compute_units}"
-        child = Watched(self._loader, arguments, subject=subject, mends=MENDS, limits=self._limits)
+        child = Child(self._loader, arguments, subject=subject, mends=MENDS, limits=self._limits)
         return CoreMLSession(package, child)
 
 
 class CoreMLSession:
-    def __init__(self, package: Path, child: Watched) -> None:
+    def __init__(self, package: Path, child: Child) -> None:
         self.load_seconds = float(child.about["load_seconds"])
         self.run_seconds = float("nan")
         self._package, self._child = package, child
@@ -70,7 +68,7 @@ class CoreMLSession:
         self._dropped: list[int] = []
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
         return self._child.pid
 
     def run(self, inputs: Arrays, state: State | None = None) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Services for the child process of the runtimes: well behaved, and otherwise."""
+"""Services for the child process of the runtimes, some of which misbehave."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from parity.declarations import Arrays
-from parity.run.pipe import Message
+from parity.run.child import Message
 
 
 class Echo:
-    """Gives back what it gets, or does as it is told."""
+    """A service that returns what it gets, or misbehaves as told."""
 
     def about(self) -> dict[str, Any]:
         return {"temporary": tempfile.gettempdir()}
@@ -63,13 +63,13 @@ def load(how: str, **_: Any) -> Echo:
 
 
 def mark(alive: str, **_: Any) -> Echo:
-    """Holds a named pipe open for as long as the process lives."""
+    """Hold a named pipe open for as long as the process lives."""
     os.set_inheritable(os.open(alive, os.O_WRONLY), True)
     return Echo()
 
 
 class _LikeCoreML:
-    """Hands results out as coremltools does on a Mac: fp16 as float32, strided, in an order of its own."""
+    """A model with results as coremltools returns them on a Mac: fp16 as float32, strided, in another order."""
 
     def __init__(self, spec: Any) -> None:
         self._spec, self.function_name = spec, None
@@ -112,8 +112,7 @@ def text_output(**_: Any) -> Any:
 
 
 def placed(package: str, compute_units: Any, **_: Any) -> Any:
-    from parity.run.placement import Counted, Fallback, Placement
+    from parity.run.placement import Counted, Placement
 
     assert Path(package).is_absolute()
-    fallbacks = (Fallback("y", "atan", "cpu", ("cpu", "gpu")),)
-    return Counted(Placement(compute_units, 3, 0, 1, 0, {"neural_engine": 0.75, "cpu": 0.25}, 0, fallbacks))
+    return Counted(Placement({"neural_engine": 3, "cpu": 1}, {"neural_engine": 0.75, "cpu": 0.25}))

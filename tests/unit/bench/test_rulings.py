@@ -211,7 +211,7 @@ def on_device(world: World) -> Bench:
     return bench
 
 
-PLAN = Placement("ALL", 90, 0, 10, 0, {"neural_engine": 0.8, "gpu": 0.0, "cpu": 0.2}, 0, ())
+PLAN = Placement({"neural_engine": 90, "cpu": 10}, {"neural_engine": 0.8, "gpu": 0.0, "cpu": 0.2})
 
 
 def test_on_a_device_absolute_times_and_rtfx_are_bounded(world: World) -> None:

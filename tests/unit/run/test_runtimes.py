@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from parity.run import RuntimeFailure, Session, runtime
+from parity.run.child import Service
 from parity.run.coreml import CoreML, CoreMLSession, as_declared, unavailable
 from parity.run.milrun import Milrun
 from parity.run.runtime import Declared
 from tests.milrun import zoo
+from tests.support import child_services
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="macOS has Core ML itself, and nothing stands in")
 
@@ -55,8 +57,8 @@ def session(request: pytest.FixtureRequest, packages: Path) -> Session:
     return loaded
 
 
-def fake(loader: str) -> CoreMLSession:
-    return CoreML(stand_in=True, loader=f"tests.support.child_services:{loader}").load(Path(__file__))
+def fake(loader: Callable[..., Service]) -> CoreMLSession:
+    return CoreML(stand_in=True, loader=loader).load(Path(__file__))
 
 
 def test_both_runtimes_compute_the_same(coreml: CoreMLSession, packages: Path) -> None:
@@ -133,7 +135,7 @@ def test_a_function_is_chosen_by_name(packages: Path, chosen: Any) -> None:
 
 def test_results_come_in_the_types_and_the_order_of_the_package_as_core_ml_gives_them() -> None:
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
-    session = fake("like_core_ml")
+    session = fake(child_services.like_core_ml)
     outputs = session.run({"x": x})
     session.close()
     assert list(outputs) == ["full", "wide", "half", "label_count", "extra"]
@@ -146,7 +148,7 @@ def test_results_come_in_the_types_and_the_order_of_the_package_as_core_ml_gives
 
 
 def test_a_result_that_is_no_array_is_an_error() -> None:
-    session = fake("text_output")
+    session = fake(child_services.text_output)
     with pytest.raises(RuntimeFailure, match="output 'half' is a str, no array to compare"):
         session.run({"x": np.zeros((1, 1), np.float32)})
     session.close()
@@ -183,7 +185,7 @@ def test_a_missing_package_and_unknown_compute_units_are_refused(packages: Path,
 
 
 def test_a_closed_session_refuses_to_run_and_closing_twice_is_fine(packages: Path) -> None:
-    for session in (Milrun().load(packages / "conv.mlpackage"), fake("like_core_ml")):
+    for session in (Milrun().load(packages / "conv.mlpackage"), fake(child_services.like_core_ml)):
         session.close()
         session.close()
         with pytest.raises(ValueError, match="the session is closed"):
