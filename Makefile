@@ -51,10 +51,10 @@ speech: $(VENV)/.ready  ## words and voice of what the systems say
 	$(PY) -m pytest -m speech tests/speech
 
 lock: $(VENV)/.ready  ## write down what is installed
-	$(PY) -m parity.base.lockfile write
+	$(PY) -m pip freeze --exclude-editable | sed "s/+cpu$$//" | grep -vxFf requirements-sortformer.lock > requirements.lock
 
 extra-%: $(VENV)/.ready  ## what only recording some truth again wants: extra-sortformer is NeMo
-	$(PY) -m parity.base.lockfile install $*
+	$(PY) -m pip install --quiet --no-deps --requirement requirements-$*.lock
 
 clean:
 	rm -rf $(VENV)

@@ -6,11 +6,10 @@ import argparse
 import sys
 import webbrowser
 from contextlib import redirect_stdout
-from pathlib import Path
 
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
-from parity.base.paths import GATES, ROOM, ROOT, STATE
+from parity.base.paths import GATES, project
 from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError
@@ -52,15 +51,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    written = report.Written.below(ROOT)
-    with merge.alone(ROOT, _say):
+    written = report.Written.below(project().root)
+    with merge.alone(project().root, _say):
         written.remove()
-        outcome = merge.gate(ROOT, options.base, _say)
-        report.write(outcome, ROOT)
+        outcome = merge.gate(project().root, options.base, _say)
+        report.write(outcome, project().root)
     for problem in outcome.problems:
         _say(f"problem: {problem.line()}")
     _say(f"gate {report.headline(outcome)}")
-    _say(f"report: {written.markdown.relative_to(ROOT)}, and beside it {written.page.name}")
+    _say(f"report: {written.markdown.relative_to(project().root)}, and beside it {written.page.name}")
     return 0 if outcome.passed else 1
 
 
@@ -79,8 +78,8 @@ def _fingerprints(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     record = _latest()
-    page = run.folder_of(ROOT / STATE, record.id) / "report.html"
-    print(page.relative_to(ROOT))
+    page = run.folder_of(project().state_folder, record.id) / "report.html"
+    print(page.relative_to(project().root))
     webbrowser.open(page.as_uri())
     return 0 if record.passed else 1
 
@@ -98,20 +97,20 @@ def _calibrate(options: argparse.Namespace) -> int:
         )
     found = [
         measured
-        for measured in measurements(record.verdicts, system, Cache(ROOT / STATE))
+        for measured in measurements(record.verdicts, system, Cache(project().state_folder))
         if not options.stages or measured.stage in options.stages
     ]
-    weights = choose(system.reference, record.weights, Cache(ROOT / STATE))
-    path = ROOT / ROOM / options.system / weights.folder / GATES
+    weights = choose(system.reference, record.weights, Cache(project().state_folder))
+    path = project().golden_folder / options.system / weights.folder / GATES
     for line in calibrate(found, path, options.reason):
         print(line)
     return 0
 
 
 def _latest() -> RunRecord:
-    record = run.latest(ROOT / STATE)
+    record = run.latest(project().state_folder)
     if record is None:
-        raise SessionError(f"{Path(STATE)} has no complete run yet: `pytest -m parity` makes one")
+        raise SessionError(f"{project().state_folder} has no complete run yet: `pytest -m parity` makes one")
     return record
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parity.base.paths import BUDGETS, ROOM
+from parity.base.paths import BUDGETS
 from parity.bench import baseline, machine, rulings
 from parity.bench.baseline import Entry
 from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, Judged, Rival, StepTimes, SystemBench
@@ -95,14 +95,14 @@ class Bench:
                 profile,
                 baseline.find(folder, this),
                 baseline.others(folder, this),
-                str(path.relative_to(self.suite.root)),
+                str(path.relative_to(self.suite.project.root)),
                 self.recording,
             )
         return self._bounds[system]
 
     def folder(self, system: str) -> Path:
         """Where the baselines of the chosen weights lie."""
-        return self.suite.root / ROOM / system / self.suite.weights(self.suite.systems()[system]).folder
+        return self.suite.project.golden_folder / system / self.suite.weights(self.suite.systems()[system]).folder
 
     @cached_property
     def machine(self) -> machine.Machine:

@@ -7,9 +7,8 @@ import linecache
 import re
 from pathlib import Path
 
-import parity
+from parity.base.paths import project
 
-ROOT = Path(parity.__file__).resolve().parents[1]
 _FRAME = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?P<function>.+)$")
 _LONGEST = 100
 
@@ -65,8 +64,8 @@ def _relative(file: str) -> str:
     parts = path.parts
     if "site-packages" in parts:
         return Path(*parts[parts.index("site-packages") + 1 :]).as_posix()
-    resolved = path.resolve()
-    return resolved.relative_to(ROOT).as_posix() if resolved.is_relative_to(ROOT) else path.name
+    resolved, root = path.resolve(), project().root.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else path.name
 
 
 def _is_own(file: str) -> bool:

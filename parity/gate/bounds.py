@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from parity.base.paths import BUDGETS, GATES, ROOM
+from parity.base.paths import BUDGETS, GATES, at
 from parity.gate import git, retired
 from parity.gate.loosening import Loosening, loosened, loosened_budgets
 from parity.judge import budgets, gates
@@ -25,13 +25,15 @@ class Bounds:
 
 
 def of_commit(root: Path, commit: str) -> Bounds:
-    paths = [path for path in git.files(root, commit, ROOM) if path.endswith(".toml")]
-    return _parsed({path: git.text(root, commit, path) for path in paths}, commit[:12])
+    golden = at(root).golden
+    paths = [path for path in git.files(root, commit, golden) if path.endswith(".toml")]
+    return _parsed({path: git.text(root, commit, path) for path in paths}, golden, commit[:12])
 
 
 def of_tree(root: Path) -> Bounds:
-    paths = root.glob(f"{ROOM}/**/*.toml")
-    return _parsed({path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}, "")
+    golden = at(root).golden
+    paths = root.glob(f"{golden}/**/*.toml")
+    return _parsed({path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}, golden)
 
 
 def loosenings(before: Bounds, now: Bounds) -> list[Loosening]:
@@ -50,19 +52,19 @@ def _named(system: str, found: list[Loosening]) -> list[Loosening]:
     return [replace(one, name=f"{system}.{one.name}") for one in found]
 
 
-def _parsed(texts: Mapping[str, str], commit: str) -> Bounds:
+def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
     found_gates: dict[str, Gates] = {}
     found_budgets: dict[str, Budgets] = {}
     reasons: dict[str, str] = {}
     for path, text in sorted(texts.items()):
         place = f"{commit}:{path}" if commit else path
-        match PurePosixPath(path).parts:
-            case (_, *room, name) if name == GATES:
+        match PurePosixPath(path).relative_to(golden).parts:
+            case (*room, name) if name == GATES:
                 system = "/".join(room)
                 found_gates[system] = gates.parse(text, place)
                 reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
-            case (_, *room, name) if name == BUDGETS:
+            case (*room, name) if name == BUDGETS:
                 found_budgets["/".join(room)] = budgets.parse(text, place)
-            case (_, name) if name == retired.FILE:
+            case (name,) if name == retired.FILE:
                 reasons |= retired.parse(text, place)
     return Bounds(found_gates, found_budgets, reasons)

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
-from parity.base.paths import STATE
+from parity.base.paths import at
 from parity.gate import affected, bounds, coverage, git, retired, survey
 from parity.gate.affected import Affected
 from parity.gate.coverage import Problem
@@ -114,8 +114,8 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
 @contextmanager
 def alone(root: Path, say: Say = print) -> Iterator[None]:
     """One gate at a time for a working tree. A polite kill ends what was started and removes what is temporary."""
-    lock = FileLock(root / STATE / "gate.lock")
-    (root / STATE).mkdir(exist_ok=True)
+    lock = FileLock(at(root).state_folder / "gate.lock")
+    (at(root).state_folder).mkdir(exist_ok=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -151,11 +151,13 @@ def _surveyed(root: Path, commit: str) -> tuple[Survey | None, str]:
     }
 
     def make(folder: Path) -> None:
-        with git.checked_out(root, commit, root / STATE / "base") as there:
+        with git.checked_out(root, commit, at(root).state_folder / "base") as there:
             (folder / _FILE).write_text(survey.encode(survey.ask(there)))
 
     try:
-        return survey.decode((Cache(root / STATE).get(KIND, digest(made_by), make, made_by) / _FILE).read_text()), ""
+        return survey.decode(
+            (Cache(at(root).state_folder).get(KIND, digest(made_by), make, made_by) / _FILE).read_text()
+        ), ""
     except SurveyError as error:
         return None, str(error)
 
@@ -182,9 +184,9 @@ def _run(root: Path) -> tuple[RunRecord | None, list[Problem]]:
     code = subprocess.run(command, cwd=root, env=environment).returncode
     ended = f"pytest ended with {code}: {_ENDED.get(code, 'killed' if code < 0 else 'unknown')}"
     try:
-        record = run.load(run.folder_of(root / STATE, id))
+        record = run.load(run.folder_of(at(root).state_folder, id))
     except SessionError as error:
-        why = "no record came" if not (run.folder_of(root / STATE, id) / run.RECORD).exists() else str(error)
+        why = "no record came" if not (run.folder_of(at(root).state_folder, id) / run.RECORD).exists() else str(error)
         return None, [Problem("the run", f"{why}; {ended}")]
     problems = []
     if record.id != id:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.base.cache import Cache
 from parity.base.files import write_atomically
-from parity.base.paths import STATE
+from parity.base.paths import at
 from parity.compare.evidence import KIND
 from parity.gate.affected import Affected, count
 from parity.gate.gate import Outcome
@@ -36,7 +36,7 @@ class Written:
 
     @staticmethod
     def below(root: Path) -> Written:
-        folder = root / STATE / "gate"
+        folder = at(root).state_folder / "gate"
         return Written(*(folder / name for name in ("gate.md", "junit.xml", "gate.json", "report.html")))
 
     def remove(self) -> None:
@@ -48,7 +48,7 @@ class Written:
 def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Written:
     """Below `root`; `evidence` gives the folder of an evidence key, that of the cache if nothing else is said."""
     written, judged = Written.below(root), _with_problems(outcome)
-    page = html.render(judged, evidence or _kept(root), run.history(root / STATE))
+    page = html.render(judged, evidence or _kept(root), run.history(at(root).state_folder))
     write_atomically(written.page, page.encode())
     write_atomically(written.junit, junit.render(judged).encode())
     write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
@@ -57,7 +57,7 @@ def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Wri
 
 
 def _kept(root: Path) -> Evidence:
-    cache = Cache(root / STATE)
+    cache = Cache(at(root).state_folder)
     return lambda key: cache.find(KIND, key)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.base.cache import Cache
-from parity.base.paths import ROOM, ROOT, STATE
+from parity.base.paths import project
 from parity.declarations import Case, Reference
 from parity.golden.change_report import Report
 from parity.golden.errors import GoldenError
@@ -20,7 +20,6 @@ from parity.plan import systems
 from parity.plan.weights import Weights, WeightsError, dressed
 from parity.plan.weights import choose as chosen
 
-GOLDEN = ROOT / ROOM
 _TOLD = (GoldenError, WeightsError, ValueError, OSError)
 Choose = Callable[[Reference, str, Cache], Weights]
 
@@ -29,21 +28,21 @@ def main(
     arguments: list[str] | None = None,
     references: Mapping[str, Reference] | None = None,
     choose: Choose = chosen,
-    root: Path = GOLDEN,
+    root: Path | None = None,
     cache: Cache | None = None,
 ) -> int:
     """Exit code 0: all well; 1: something moved, differs or is not fresh; 2: it could not be told or done."""
     options = _parser().parse_args(arguments)
     try:
         known = systems.references() if references is None else references
-        kept = Cache(ROOT / STATE) if cache is None else cache
+        kept = Cache(project().state_folder) if cache is None else cache
         stores = []
         for name in _named(options.systems, known):
             # What was published more than once is one truth with seeded weights, and several with those from the hub.
             published = systems.checkpoints(name) if options.weights == "hub" and references is None else []
             for reference in [replace(known[name], checkpoint=hub) for hub in published] or [known[name]]:
                 weights = choose(reference, options.weights, kept)
-                stores.append(GoldenStore(dressed(reference, weights), root, kept, weights))
+                stores.append(GoldenStore(dressed(reference, weights), root or project().golden_folder, kept, weights))
     except _TOLD as error:
         return _failed(error)
     return max([_done(store, options) for store in stores])

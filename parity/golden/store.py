@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.base import fingerprint, lockfile
 from parity.base.cache import Cache
-from parity.base.paths import ROOM, ROOT
+from parity.base.paths import project
 from parity.base.torch_threads import threads
 from parity.declarations import Case, Reference, Seam
 from parity.golden import case_file, lock, provenance, recording, rounding
@@ -219,4 +219,4 @@ class GoldenStore:
 
 def open_store(reference: Reference, cache: Cache, weights: Weights) -> GoldenStore:
     """The goldens in git."""
-    return GoldenStore(reference, ROOT / ROOM, cache, weights)
+    return GoldenStore(reference, project().golden_folder, cache, weights)

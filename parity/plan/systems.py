@@ -1,40 +1,72 @@
-"""Finds every system there is: each module of `converters/` declares a SYSTEM, or several as SYSTEMS."""
+"""The systems of the project: every module that `[tool.parity]` names declares a SYSTEM, or several as SYSTEMS."""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import importlib.util
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from types import ModuleType
+from pathlib import Path
 
 from parity.base.fingerprint import code
+from parity.base.paths import Project, ProjectError, project
 from parity.declarations import Hub, Reference, System
 
-ROOM = "converters"
+
+def systems() -> dict[str, System]:
+    """Return the systems of the project in use, by name."""
+    return _systems(project())
 
 
 @cache
-def systems() -> dict[str, System]:
+def _systems(project: Project) -> dict[str, System]:
     found: dict[str, System] = {}
-    for module in pkgutil.iter_modules(importlib.import_module(ROOM).__path__, f"{ROOM}."):
-        for system in _declared(importlib.import_module(module.name)):
+    for name in modules(project):
+        for system in declared(name):
             if system.name in found:
-                raise ValueError(f"{module.name} declares {system.name!r} a second time")
+                raise ValueError(f"{name} declares {system.name!r} a second time")
             found[system.name] = system
     return found
 
 
+def modules(project: Project) -> dict[str, Path]:
+    """Return the modules that declare systems, each with its file, in the order of `[tool.parity]`.
+
+    None of them is imported; the project's root becomes importable.
+    """
+    if str(project.root) not in sys.path:
+        sys.path.insert(0, str(project.root))
+    return {name: path for entry in project.systems for name, path in _named(project, entry)}
+
+
+def declared(name: str) -> tuple[System, ...]:
+    """Return the systems that a module declares."""
+    module = importlib.import_module(name)
+    one, several = getattr(module, "SYSTEM", None), getattr(module, "SYSTEMS", ())
+    found = tuple(several) if one is None else (one, *several)
+    if not found or not all(isinstance(system, System) for system in found):
+        raise TypeError(
+            f"{name} declares no SYSTEM and no SYSTEMS; every module that [tool.parity] names in `systems` has to"
+        )
+    return found
+
+
 def system(name: str) -> System:
+    """Return one system of the project by its name."""
     known = systems()
     if name not in known:
-        raise ValueError(f"there is no system {name!r}; {ROOM}/ declares {', '.join(sorted(known)) or 'none'}")
+        raise ValueError(f"there is no system {name!r}; the project declares {', '.join(sorted(known)) or 'none'}")
     return known[name]
 
 
 def references() -> dict[str, Reference]:
-    """Each once, however many systems share it. Of one name are only those that are one but for what was published:
-    with seeded weights they have one truth."""
+    """Return every distinct reference by its name.
+
+    Two systems may share a name only if their references differ in nothing but the published checkpoint: with seeded
+    weights they have one truth.
+    """
     found: dict[str, Reference] = {}
     for system in systems().values():
         reference = system.reference
@@ -45,14 +77,41 @@ def references() -> dict[str, Reference]:
 
 
 def checkpoints(reference: str) -> list[Hub]:
-    """What was published of a reference, each once."""
+    """Return the distinct published checkpoints of a reference."""
     found = (system.reference.checkpoint for system in systems().values() if system.reference.name == reference)
     return list(dict.fromkeys(found))
 
 
-def _declared(module: ModuleType) -> tuple[System, ...]:
-    one, several = getattr(module, "SYSTEM", None), getattr(module, "SYSTEMS", ())
-    declared = tuple(several) if one is None else (one, *several)
-    if not declared or not all(isinstance(system, System) for system in declared):
-        raise TypeError(f"{module.__name__} declares no SYSTEM and no SYSTEMS; every module of {ROOM}/ ports some")
-    return declared
+def _named(project: Project, entry: str) -> Iterator[tuple[str, Path]]:
+    """Yield the modules of one entry: a file, each module of a package folder, or a module by its dotted name."""
+    path = project.root / entry
+    if path.is_dir():
+        for found in sorted(path.iterdir()):
+            inner = found / "__init__.py" if found.is_dir() else found
+            if found.name != "__init__.py" and inner.suffix == ".py" and inner.is_file():
+                yield _dotted(project.root, found), inner
+    elif path.is_file():
+        yield _dotted(project.root, path), path
+    else:
+        try:
+            spec = importlib.util.find_spec(entry)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or not spec.origin:
+            raise ProjectError(
+                f"[tool.parity] names {entry!r} in `systems`, which is neither a file or folder of {project.root} nor "
+                "an importable module"
+            )
+        yield entry, Path(spec.origin)
+
+
+def _dotted(root: Path, path: Path) -> str:
+    """Return the name that a file or package is imported by, and make the folder importable that it starts from."""
+    base = path.parent
+    while (base / "__init__.py").is_file() and base != root:
+        base = base.parent
+    if base == path.parent:
+        base = root  # a folder without __init__.py is a namespace of the project
+    elif str(base) not in sys.path:
+        sys.path.insert(0, str(base))
+    return ".".join(path.relative_to(base).with_suffix("").parts)

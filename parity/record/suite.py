@@ -16,7 +16,7 @@ from typing import Literal
 from parity import report
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest, libraries
-from parity.base.paths import GATES, ROOM, ROOT, STATE
+from parity.base.paths import GATES, Project, project
 from parity.build.artifacts import Built, Given, composed
 from parity.compare.evidence import folder_of
 from parity.declarations import Case, ComputeUnits, Reference, System
@@ -51,13 +51,14 @@ class Options:
 class Suite:
     """Everything that the tests of one process share. `open_goldens` says where recorded truth comes from."""
 
-    def __init__(self, options: Options, open_goldens: OpenGoldens, run_id: str, root: Path = ROOT) -> None:
+    def __init__(self, options: Options, open_goldens: OpenGoldens, run_id: str, at: Project | None = None) -> None:
         self.options = options
         self.open_goldens = open_goldens
-        self.root = root
-        self.cache = Cache(root / STATE)
+        self.project = at or project()
+        self.root = self.project.root
+        self.cache = Cache(self.project.state_folder)
         self.run_id = run_id
-        self.folder = run.folder_of(root / STATE, run_id)
+        self.folder = run.folder_of(self.project.state_folder, run_id)
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._benches: dict[tuple[str, str], Workbench] = {}
@@ -82,8 +83,8 @@ class Suite:
 
     def begin(self) -> None:
         """Says that this run is under way, and clears up after those that were killed."""
-        self._claim = unfinished.claim(self.root / STATE, self.run_id)
-        unfinished.sweep(self.root / STATE)
+        self._claim = unfinished.claim(self.project.state_folder, self.run_id)
+        unfinished.sweep(self.project.state_folder)
 
     def end(self) -> None:
         unfinished.let_go(self._claim)
@@ -142,7 +143,7 @@ class Suite:
 
     def bounds(self, system: System, name: str) -> Path:
         """Where the bounds lie that hold under the chosen weights: their own, or else those of the seeded ones."""
-        room = self.root / ROOM / system.name
+        room = self.project.golden_folder / system.name
         own = room / self.weights(system).folder / name
         return own if own.exists() else room / name
 
@@ -184,8 +185,8 @@ class Suite:
             id=self.run_id,
             started=self.started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - self._clock, 1),
-            commit=_git("rev-parse", "HEAD"),
-            dirty=bool(_git("status", "--porcelain")),
+            commit=_git(self.root, "rev-parse", "HEAD"),
+            dirty=bool(_git(self.root, "status", "--porcelain")),
             command=("pytest", *sys.argv[1:]),
             runtime=self.runtimes[0].name,
             numerics=tuple(known.numerics for known in self.runtimes),
@@ -213,7 +214,7 @@ class Suite:
         return lines
 
     def write(self, record: RunRecord) -> report.Written:
-        history = run.history(self.root / STATE)
+        history = run.history(self.project.state_folder)
         return report.write(record, self.folder, lambda key: folder_of(self.cache, key), history)
 
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
@@ -237,10 +238,10 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def _git(*arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     """What git says, or nothing where there is no git or no repository."""
     try:
-        found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+        found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from parity.base.cache import Cache
-from parity.base.paths import ROOM
 from parity.compare.evidence import folder_of
 from parity.declarations import AUDIBLE, Case, System
 from parity.golden.scoped import Scoped
@@ -90,7 +89,7 @@ class Speech:
         passages = [passage for check in speaker.checks for passage in self._passages(check)]
         bench = self.suite.workbench(speaker.checks[0])
         source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
-        path = self.suite.root / ROOM / speaker.system / margins.NAME
+        path = self.suite.project.golden_folder / speaker.system / margins.NAME
         own = margins.load(path, list(chain_sets(bench.system)))
         kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in DEFAULTS.items()}
         rulings = [voice(f"{who}, {one.name}", one, self.encoder, kept["voice"].value) for one in passages]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from parity.base.paths import Project
 from parity.bench.session import Bench
 from parity.build.artifacts import Artifact
 from parity.declarations import Arrays, Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, f32, real
@@ -214,7 +215,7 @@ class FakeSuite:
     """As much of a suite as the bench asks for."""
 
     def __init__(self, world: World, options: Options) -> None:
-        self.world, self.options, self.root = world, options, world.folder
+        self.world, self.options, self.project = world, options, Project(world.folder)
         self.run_id = "20261120T185503-1a2b3c"
         self.folder = world.folder / ".parity/runs" / self.run_id
         self.runtimes = [FakeRuntime(world) for _ in options.numerics]
@@ -232,7 +233,7 @@ class FakeSuite:
         return self.world.workbench().weights
 
     def bounds(self, system: System, name: str) -> Path:
-        return self.root / "golden" / system.name / name
+        return self.project.golden_folder / system.name / name
 
     def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
         return []

@@ -18,7 +18,7 @@ from textwrap import dedent
 HERE = Path(__file__).parents[2]
 PACKAGES = ("milrun", "parity")
 FILES = (
-    *("conftest.py", "pytest.ini", "requirements.lock", ".gitignore", "golden/*.py", "golden/.gitignore"),
+    *("conftest.py", "pytest.ini", ".gitignore", "golden/*.py", "golden/.gitignore"),
     *("tests/__init__.py", "tests/parity/*.py", "references/__init__.py", "converters/__init__.py"),
 )
 
@@ -244,6 +244,7 @@ class Project:
                 (folder / path.relative_to(HERE)).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, folder / path.relative_to(HERE))
         project = Project(folder, python)
+        project.write("pyproject.toml", '[tool.parity]\nsystems = ["converters"]\n')
         for name, text in system.items():
             project.write(name, text)
         return project

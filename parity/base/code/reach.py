@@ -14,21 +14,22 @@ from typing import Any
 from parity.base.code import classes, source
 from parity.base.code.names import Constant, Resolver, Scope
 from parity.base.code.values import Encoder
+from parity.base.paths import project
 
-ROOT = Path(__file__).resolve().parents[3]
 _PACKAGES = {"site-packages", "dist-packages"}
 _DIGITS = 16
 
 
-def code(*things: Any, root: Path = ROOT) -> dict[str, str]:
+def code(*things: Any, root: Path | None = None) -> dict[str, str]:
     """The fingerprint of each function, class and constant of ours that the things can reach, themselves included.
 
-    Ours is what lies below `root` and is not installed; what comes from elsewhere is told by its distribution's version
-    (`libraries`). Comments, layout, docstrings and the order of the things make no difference. Followed are names, with
+    Ours is what lies below `root`, that of the project in use, and is not installed; what comes from elsewhere is told
+    by its distribution's version (`libraries`).
+    Comments, layout, docstrings and the order of the things make no difference. Followed are names, with
     attributes of our modules; closures, defaults, decorators, bases and members. Not followed is what only a run
     can tell: names made from strings, files that are read, attributes of arguments.
     """
-    return _Walk(root.resolve()).run(things)
+    return _Walk((root or project().root).resolve()).run(things)
 
 
 class _Walk:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from parity.base.cache import Cache
+from parity.base.paths import project
 from parity.golden.store import Golden, open_store
 from parity.plan.weights import WeightsError, choose, dressed
-from parity.record.suite import ROOT, STATE
 from references import kokoro, seeding
 from references.kokoro import REFERENCE
 
@@ -24,7 +24,7 @@ SHORT = [case for case in REFERENCE.cases if case.short]
 
 @pytest.fixture(scope="module")
 def goldens() -> list[Golden]:
-    cache = Cache(ROOT / STATE)
+    cache = Cache(project().state_folder)
     store = open_store(REFERENCE, cache, choose(REFERENCE, "seeded", cache))
     return [store.load(case) for case in SHORT]
 

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from parity.base.cache import Cache
+from parity.base.paths import project
 from parity.base.torch_threads import threads
 from parity.declarations import Seam
 from parity.plan.weights import WeightsError, choose, dressed
-from parity.record.suite import ROOT
 from references.pocket_tts import POCKET_TTS, POCKET_TTS_2M, upstream, words
 from references.pocket_tts.passages import VOCABULARY
 from references.pocket_tts.record import generated, record
@@ -123,7 +123,7 @@ def test_importing_upstream_leaves_the_threads_as_they_were() -> None:
         "from references.pocket_tts import upstream\n"
         "upstream.module(); assert torch.get_num_threads() == 2, torch.get_num_threads()"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], cwd=project().root, check=True, timeout=120)
 
 
 def test_eos_fires_where_the_cases_promise_it_and_not_by_a_hair(runs: dict[str, tuple[Taps, np.ndarray]]) -> None:

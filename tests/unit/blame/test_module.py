@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from parity.base.paths import project
 from parity.blame import blame_module
 from parity.blame.module.search import blame_unheard
-from parity.blame.source import ROOT
 from parity.build.convert import call, traceable
 from parity.verdict import Blame
 from tests.support import small_stages as small
@@ -31,7 +31,7 @@ def of_module(cut: Modules) -> Blame:
         stage, module, cut_from, upstream, lambda: upstream(tensor), given, reference, candidate, ["y"]
     )
     assert (found.fault, found.output) == ("module", "y"), found.detail
-    assert str(ROOT) not in str(found)
+    assert str(project().root) not in str(found)
     return found
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import milrun
+from parity.base.paths import project
 from parity.blame import blame_artifact
-from parity.blame.source import ROOT
 from parity.build.convert import call, convert, palettize, traceable
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
@@ -55,7 +55,7 @@ def blame(
     found = blame_artifact(stage, variant, package, module, inputs, reference, candidate, [output], numerics)
     assert not found.detail.startswith("blame failed"), found.detail
     assert found.stage == "small"
-    assert str(ROOT) not in str(found), "a path of this machine tells nobody else anything"
+    assert str(project().root) not in str(found), "a path of this machine tells nobody else anything"
     return found
 
 

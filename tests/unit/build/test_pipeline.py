@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import milrun
 from parity.base.cache import Cache
+from parity.base.paths import Project
 from parity.build.artifacts import ArtifactError, Built, Given, pieces, told_by
 from parity.build.convert import ConversionError
 from parity.build.pipeline import join
@@ -427,7 +428,7 @@ def test_given_packages_are_known_by_what_they_are_declared_as(cache: Cache, tmp
 
 def test_the_parts_of_a_pipeline_are_wanted_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "systems", lambda: {"joined": system()})
-    run = Suite(Options(runtime="milrun"), lambda *_: None, "run", tmp_path)  # type: ignore[arg-type, return-value]
+    run = Suite(Options(runtime="milrun"), lambda *_: None, "run", Project(tmp_path))  # type: ignore[arg-type, return-value]
     check = Check("joined", "whole", "fp16-pal6", "one", "forced", "milrun", "declared")
     assert run.wanted([check]) == [
         ("joined", "head", "fp16-pal6"),

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from parity.base import lockfile
 from parity.base.cache import Cache
+from parity.base.paths import Project
 from parity.golden import case_file, provenance
 from parity.golden.cli import main
 from parity.golden.errors import ExtraWanted, GoldenError, MissingGolden, StaleGolden
@@ -28,10 +29,10 @@ Pinned = Callable[[str], None]
 @pytest.fixture
 def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pinned:
     """The lock with this version for the extra's library."""
-    monkeypatch.setattr(lockfile, "LOCK", tmp_path / "requirements.lock")
+    monkeypatch.setattr(lockfile, "project", lambda: Project(tmp_path))
 
     def pin(version: str) -> None:
-        lockfile.LOCK.write_text(f'{NEVER}=={version}; extra == "heavy"\n')
+        (tmp_path / "requirements-heavy.lock").write_text(f"{NEVER}=={version}\n")
 
     pin("1.0")
     return pin
@@ -110,7 +111,7 @@ def test_one_system_without_its_extra_hides_no_other(
 
 
 def test_a_reference_without_an_extra_wants_all_of_its_packages(tmp_path: Path, pinned: Pinned) -> None:
-    lockfile.LOCK.write_text(f"{NEVER}==1.0\n")
+    (tmp_path / "requirements-heavy.lock").rename(tmp_path / "requirements.lock")
     with pytest.raises(ValueError, match=f"{NEVER} is not installed"):
         provenance.current(replace(EXTRA, extra=""), weights(tmp_path))
 

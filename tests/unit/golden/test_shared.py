@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from parity.base.cache import Cache
+from parity.base.paths import Project
 from parity.golden.cli import main
 from parity.plan import systems
 from parity.plan.weights import choose
@@ -28,21 +29,19 @@ OTHER = replace(ONE, title="other", scope="other")
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Modules of a room of its own, which is looked into instead of converters/."""
+    """Write a module into the folder of systems of a project of its own."""
     room = tmp_path / "some_converters"
     room.mkdir()
     (room / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(systems, "ROOM", room.name)
+    monkeypatch.setattr(systems, "project", lambda: Project(tmp_path, systems=(room.name,)))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    systems.systems.cache_clear()
 
     def write(name: str, text: str) -> None:
         (room / f"{name}.py").write_text(HEADER + text)
         importlib.invalidate_caches()
 
     yield write
-    systems.systems.cache_clear()
     for loaded in [name for name in sys.modules if name.partition(".")[0] == room.name]:
         del sys.modules[loaded]
 
