@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED := 1
 # The converter's progress bars.
 export TQDM_DISABLE := 1
 
-.PHONY: parity test lint unit golden example conformance conformance-sample fuzz bench speech lock clean
+.PHONY: parity test lint unit golden example conformance conformance-sample fuzz bench speech lock wheels clean
 
 $(VENV)/.ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -20,7 +20,8 @@ parity: $(VENV)/.ready  ## convert what is missing, check it all, print the verd
 example: $(VENV)/.ready  ## convert a small vocoder and take it through every verb of milrun
 	$(PY) -m tests.example
 
-test: lint parity unit conformance-sample  ## everything that CI runs
+test:  ## everything that CI runs
+	.ci/run
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
@@ -42,9 +43,9 @@ conformance: $(VENV)/.ready  ## all of coremltools' own tests for ML programs; r
 fuzz: $(VENV)/.ready  ## damaged packages, thousands of them
 	MILRUN_FUZZ_EXAMPLES=5000 $(PY) -m pytest tests/milrun/test_damaged_packages.py
 
-bench: $(VENV)/.ready  ## artifacts against budgets and baseline; then milrun against eager PyTorch
-	$(PY) -m pytest -m bench tests/bench
-	$(PY) -m tests.bench.milrun_speed
+bench: $(VENV)/.ready  ## artifacts against budgets and baseline; then milrun against eager PyTorch; QUICK=--quick: few rounds
+	$(PY) -m pytest -m bench $(QUICK) tests/bench
+	$(PY) -m tests.bench.milrun_speed $(if $(QUICK),--rounds 5)
 	$(PY) -m tests.bench.milrun_load
 
 speech: $(VENV)/.ready  ## words and voice of what the systems say
@@ -55,6 +56,9 @@ lock: $(VENV)/.ready  ## write down what is installed
 
 extra-%: $(VENV)/.ready  ## what only recording some truth again wants: extra-sortformer is NeMo
 	$(PY) -m pip install --quiet --no-deps --requirement requirements-$*.lock
+
+wheels: $(VENV)/.ready  ## what a release publishes, in dist/
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV)

@@ -1,4 +1,4 @@
-"""``make example``: a small vocoder converted to fp16, and every verb of milrun tried on it."""
+"""Example of milrun: a small vocoder converted to fp16, and every verb run on it. `make example` calls it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ def main() -> None:
         package = str(convert(workload, workload.module(), True, folder))
         inputs, outputs = str(folder / "in.npz"), str(folder / "out.npz")
         np.savez(inputs, **{key: tensor.numpy() for key, tensor in workload.example().items()})
-        for arguments in (
-            ["inspect", package],
-            ["run", package, inputs, outputs],
-            ["bench", package, inputs],
-            ["diff", package, package, inputs, "--numerics", "fp32", "--other-numerics", "declared"],
-            ["sensitivity", package, inputs],
-        ):
+        for arguments in commands(package, inputs, outputs):
             print(f"\n$ python -m milrun {' '.join(a.replace(name + '/', '') for a in arguments)}", flush=True)
             milrun(arguments)
+
+
+def commands(package: str, inputs: str, outputs: str) -> list[list[str]]:
+    """Return the arguments of every verb of milrun for a package and its inputs."""
+    return [
+        ["inspect", package],
+        ["run", package, inputs, outputs],
+        ["bench", package, inputs],
+        ["diff", package, package, inputs, "--numerics", "fp32", "--other-numerics", "declared"],
+        ["sensitivity", package, inputs],
+    ]
 
 
 if __name__ == "__main__":

@@ -41,20 +41,21 @@ CIRCLES: list[list[str]] = [
 ]
 """Files that import each other and are still to be mended. Delete a line when you mend it."""
 
-LAZY: set[tuple[str, str]] = {
-    ("parity.__main__", "parity.gate.survey"),
-    ("parity.__main__", "parity.gate.take_survey"),
-    ("parity.blame.explain", "parity.plan.checks"),
-    ("parity.judge.workbench", "milrun"),
-    ("parity.run.coreml", "milrun"),
-    ("parity.run.choose", "parity.run.milrun"),
-    ("references.sortformer.checkpoint", "references.sortformer.upstream"),
+LAZY = {
+    ("parity.run.choose", "parity.run.milrun"): "imports torch, which the child processes of Core ML do without",
+    ("parity.__main__", "parity.gate.survey"): "to be mended",
+    ("parity.__main__", "parity.gate.take_survey"): "to be mended",
+    ("parity.blame.explain", "parity.plan.checks"): "to be mended",
+    ("parity.judge.workbench", "milrun"): "to be mended",
+    ("parity.run.coreml", "milrun"): "to be mended",
+    ("references.sortformer.checkpoint", "references.sortformer.upstream"): "needs NeMo, which is an extra",
 }
-"""Imports of our own inside a function."""
+"""Imports of our own inside a function, and why."""
 
 NOUNS = set(
-    "embedding feed findings learning listening loading loosening meeting meetings recording renderings rounding rulings sampling "
-    "seed seeding settings slicing sorting speaking stepping timing tracing used voicing widening wording importing".split()
+    "embedding feed findings learning listening loading loosening meeting meetings recording renderings rounding "
+    "rulings sampling seed seeding settings slicing sorting speaking stepping timing tracing used voicing widening "
+    "wording importing".split()
 )
 """Words that end like a participle and name a thing or an activity."""
 
@@ -103,7 +104,7 @@ def test_packages_import_only_what_they_may(package: str) -> None:
 
 
 def test_our_own_modules_are_imported_at_the_top_of_a_file() -> None:
-    assert {described(arrow) for arrow in TREE.arrows if arrow.lazy} - LAZY == set()
+    assert {described(arrow) for arrow in TREE.arrows if arrow.lazy} - set(LAZY) == set()
 
 
 def test_the_harness_is_no_deeper_than_nine_rooms() -> None:
