@@ -1,4 +1,7 @@
-"""What a system declares: its cases, its reference, its stages and the variants that ship. Plain data."""
+"""Declarations of a system: its cases, its reference, its stages and their variants. Plain data.
+
+A reference declares the truth, a system declares the port. `docs/add-a-system.md` is a tutorial.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 Arrays = Mapping[str, np.ndarray]
+"""Tensors by name."""
+
 Precision = Literal["float32", "float16"]
 Kind = Literal[
     "features",
@@ -27,14 +32,34 @@ Kind = Literal[
     "diarization",
     "kept",
 ]
+"""Meaning of a tensor's numbers, which decides its metrics (see `docs/gates.md`).
+
+`stream` is audio that a stepped stage gives frame by frame. `cache` and `counter` are carried from step to step.
+`margin` is the distance of a value from the threshold of a decision. `speakers` are probabilities, a column for each
+speaker; `diarization` are those of a whole meeting. `kept` are the frames that a cache keeps.
+"""
+
 HOST = "host"
+"""The name under which the host code's own decisions are recorded, in place of a stage."""
+
 AUDIBLE: tuple[Kind, ...] = ("audio", "stream")
 ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 
 
 @dataclass(frozen=True)
 class Dim:
-    """A dynamic size, `scale * name + offset`, where `name` runs from `low` to `high`."""
+    """Dynamic size of a tensor: `scale * name + offset`.
+
+    Attributes:
+        name: Name of the dimension; tensors of a stage that use the same name have related sizes.
+        low: Smallest value of `name`.
+        high: Largest value of `name`.
+        scale: Factor of `name`.
+        offset: Addend.
+
+    Example:
+        `600 * Dim("frames", 1, 2000) + 1` is the size of a waveform of 600 samples for each frame, and one more.
+    """
 
     name: str
     low: int
@@ -49,6 +74,7 @@ class Dim:
         return Dim(self.name, self.low, self.high, self.scale, self.offset + offset)
 
     def at(self, value: int) -> int:
+        """Return the size for a value of the dimension."""
         return self.scale * value + self.offset
 
     def __str__(self) -> str:
@@ -58,9 +84,18 @@ class Dim:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output. `dtype` "real" means the precision that the variant computes in; `kind` says what the
-    numbers mean, and so which metrics compare them. A cache that a step writes only a few slots of says along which
-    axis these lie. `rate` says how many rows make a second, where that is not the system's sample rate."""
+    """Input or output of a stage.
+
+    Attributes:
+        dtype: Type of the values; "real" is the precision of the variant.
+        shape: Size of each axis, fixed or dynamic.
+        kind: Meaning of the numbers, which decides the metrics.
+        slots: Axis of a cache along which each step writes a few slots; None if it is not such a cache.
+        rate: Rows per second, if this is not the system's sample rate.
+
+    Example:
+        `Tensor("real", (1, 128, Dim("frames", 1, 2000)))`, or shorter `real(1, 128, FRAMES)`.
+    """
 
     dtype: Literal["real", "float16", "float32", "int32"]
     shape: tuple[int | Dim, ...]
@@ -69,14 +104,23 @@ class Tensor:
     rate: float | None = None
 
     def dtype_in(self, variant: Variant) -> str:
+        """Return the type of the values in a variant."""
         return variant.precision if self.dtype == "real" else self.dtype
 
     def sizes(self, bindings: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape where each dimension has the size that `bindings` gives its name."""
+        """Return the shape for these values of the dimensions."""
         return tuple(size.at(bindings[size.name]) if isinstance(size, Dim) else size for size in self.shape)
 
     def bind(self, shape: tuple[int, ...], bindings: dict[str, int]) -> str | None:
-        """Reads dimension sizes off an actual shape into `bindings`; says what does not fit, or None."""
+        """Read the values of the dimensions off an actual shape.
+
+        Args:
+            shape: The actual shape.
+            bindings: Values by name of the dimension; new ones are added.
+
+        Returns:
+            A sentence about the first axis that does not fit, or None.
+        """
         if len(shape) != len(self.shape):
             return f"rank {len(shape)} where {len(self.shape)} is declared"
         for axis, (declared, actual) in enumerate(zip(self.shape, shape, strict=True)):
@@ -94,14 +138,17 @@ class Tensor:
 
 
 def real(*shape: int | Dim, kind: Kind = "features", slots: int | None = None) -> Tensor:
+    """Return a tensor in the precision of the variant."""
     return Tensor("real", shape, kind, slots)
 
 
 def f32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
+    """Return a tensor of float32 in every variant."""
     return Tensor("float32", shape, kind)
 
 
 def i32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
+    """Return a tensor of int32."""
     return Tensor("int32", shape, kind)
 
 
@@ -109,9 +156,18 @@ def i32(*shape: int | Dim, kind: Kind = "features") -> Tensor:
 class Variant:
     """One way to ship a stage. Exactly one variant of a stage ships.
 
-    `quantize` keeps weights as int8, but for those of the submodules that `spared` names. One that `holds` keeps what
-    the stage carries, as far as it is floating point, in Core ML states instead of handing it in and out. One that
-    can't run where its stage runs names its own `compute_units`.
+    Attributes:
+        name: Name of the variant, such as "fp16-pal8".
+        precision: Precision in which the artifact computes.
+        palettize: Bits of each palettized weight; None for weights that are not palettized.
+        ships: True for the variant that the app ships.
+        quantize: True to keep weights as int8.
+        spared: Submodules whose weights `quantize` leaves alone.
+        holds: True to keep carried floating-point values in Core ML states instead of inputs and outputs.
+        compute_units: Compute units, if the variant cannot run on those of its stage.
+
+    Example:
+        `Variant("fp16-pal8", "float16", palettize=8, ships=True)`
     """
 
     name: str
@@ -128,18 +184,27 @@ class Variant:
 class Stage:
     """One deployable graph.
 
-    `module` makes the traceable module from the upstream model; its forward takes the inputs in their order and
-    returns the outputs in theirs. `trace_at` gives the sizes of the dynamic dimensions while tracing.
+    Attributes:
+        name: Name of the stage, unique in its system.
+        module: Makes the traceable module from the built reference. Its forward takes the inputs in their order and
+            returns the outputs in theirs.
+        inputs: Declared inputs by name.
+        outputs: Declared outputs by name.
+        variants: The ways to ship it.
+        trace_at: Values of the dynamic dimensions for tracing.
+        compute_units: Compute units on which it runs as deployed.
+        target: Minimum deployment target.
+        parts: Stages whose artifacts this stage joins into a Core ML pipeline; its `module` is then only compared with
+            the reference.
+        aside: True for a stage that computes the same as others on the path. The chain runs it for comparison, and its
+            time does not count.
+        stepped: True for a stage that runs step by step; its golden holds every step (see `parity.steps`).
+        carries: Outputs that are inputs of the next step, such as a cache or a position: output → input.
+        derived: Values that decisions depend on, such as the distance of a logit from its threshold.
+        derive: Computes the `derived` values from the outputs of one step.
 
-    A stage that runs step by step says so: its golden holds every step (see `parity.steps`). `carries` names each
-    output that is an input of the next step, such as a cache or a position: output → input. `derive` makes, of the
-    outputs of one step, the `derived` values that decisions hang on, such as how far a logit is from its threshold.
-
-    A stage with `parts` is a Core ML pipeline of the artifacts of these stages, one after another; its `module` is only
-    compared with upstream.
-
-    A stage that is `aside` is another way to what stages on the path give: the chain runs it for comparison, and its
-    time is not the chain's.
+    Example:
+        `Stage("encoder", Encoder, {"mel": MEL}, {"hidden": HIDDEN}, VARIANTS, trace_at={"frames": 32})`
     """
 
     name: str
@@ -158,6 +223,7 @@ class Stage:
     derive: Callable[[Arrays], Arrays] = lambda outputs: {}
 
     def variant(self, name: str) -> Variant:
+        """Return the variant of a name, or raise a ValueError that lists the known ones."""
         for variant in self.variants:
             if variant.name == name:
                 return variant
@@ -165,32 +231,46 @@ class Stage:
         raise ValueError(f"stage {self.name} has no variant {name!r}; it has {known}")
 
     def held(self, variant: Variant) -> dict[str, str]:
-        """What a variant keeps in Core ML states, output → input; these hold no integers."""
+        """Return the values that a variant keeps in Core ML states, output → input. States cannot hold integers."""
         carried = {name: source for name, source in self.carries.items() if self.inputs[source].dtype != "int32"}
         return carried if variant.holds else {}
 
     def family(self, output: str) -> str:
-        """Under which name an output is gated: what is carried for layer after layer has one set of gates."""
+        """Return the gate name for an output.
+
+        Carried outputs of several layers (`cache0_out`, `cache1_out`, …) share one name, `cache*`.
+        """
         return f"{output.removesuffix('_out').rstrip('0123456789')}*" if output in self.carries else output
 
     def units(self, variant: Variant) -> ComputeUnits:
-        """Where a variant is to run."""
+        """Return the compute units of a variant."""
         return variant.compute_units or self.compute_units
 
     @property
     def decided(self) -> dict[str, Tensor]:
-        """The values that the host decides at this stage: its inputs of the kind `durations`, and what is `derived`."""
+        """Values that the host code decides at this stage: inputs of the kind `durations`, and `derived` values."""
         inputs = {name: tensor for name, tensor in self.inputs.items() if tensor.kind == "durations"}
         return {**inputs, **self.derived}
 
     @property
     def shipping(self) -> Variant:
+        """The variant that ships."""
         return next(variant for variant in self.variants if variant.ships)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One named input to a whole system. Its inputs are all that a run of it depends on, noise included."""
+    """One named input to a whole system.
+
+    Attributes:
+        name: Name of the case, unique in its reference.
+        inputs: Everything that a run depends on, noise included.
+        short: True for a case that runs by default; the others run with `--cases all`.
+        about: A few words for reports.
+
+    Example:
+        `Case("hello", {"ids": ids, "noise": noise}, short=True)`
+    """
 
     name: str
     inputs: Arrays
@@ -200,7 +280,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Hub:
-    """A published checkpoint, pinned: nothing else is ever taken for it."""
+    """Published checkpoint, pinned. A file with another hash is refused.
+
+    Attributes:
+        repository: Repository on the model hub.
+        filename: File in it.
+        revision: Commit of the repository.
+        sha256: Hash of the file.
+
+    Example:
+        `Hub("example/hum", "hum.pth", revision="0" * 40, sha256="0" * 64)`
+    """
 
     repository: str
     filename: str
@@ -210,7 +300,16 @@ class Hub:
 
 @dataclass(frozen=True)
 class Seam:
-    """What crossed one stage of the upstream model: a golden is a list of these."""
+    """Inputs and outputs that crossed one stage boundary of the reference. A golden is a list of seams.
+
+    Attributes:
+        stage: Name of the stage.
+        inputs: Tensors that went into it.
+        outputs: Tensors that came out.
+
+    Example:
+        `Seam("encoder", {"mel": mel}, {"hidden": hidden})`
+    """
 
     stage: str
     inputs: Arrays
@@ -221,13 +320,24 @@ class Seam:
 class Reference:
     """The authors' own model, unpatched, in fp32.
 
-    `seed` writes the seeded checkpoint in the upstream's own format; `build` has the upstream load a checkpoint;
-    `record` runs a case and yields each seam in the order of the data. `packages` are the distributions whose versions
-    decide what is computed. Where the published weights belong with other published files, such as voices, `published`
-    names those, and `dress` gives the case that they make of a seeded one. A `heavy` reference has no short case: it is
-    left to `--cases all`, and every other run says so. One whose packages are an `extra` of the lock is recorded only
-    where that is installed: git keeps its goldens whole, and `build` has to do without them. `layers` gives, of what
-    `build` gave, the torch module whose calls a recording makes.
+    Attributes:
+        name: Name of the reference, and of its folder of goldens.
+        sample_rate: Samples per second of its audio.
+        cases: Inputs for which goldens are recorded.
+        packages: Distributions whose versions decide what is computed.
+        checkpoint: The published checkpoint.
+        seed: Writes the seeded checkpoint to a path, in upstream's own format.
+        build: Makes the upstream model from a checkpoint.
+        record: Runs a case, and yields each seam in the order of the data.
+        published: Other published files that belong to the published checkpoint, such as voices.
+        dress: Replaces inputs of a seeded case by those from the `published` files.
+        heavy: True for a reference without a short case; only `--cases all` runs it.
+        extra: Extra of the lock that installs `packages`, if the base lock does not. Git then keeps the goldens whole,
+            and `build` must work without the extra.
+        layers: Returns the torch module whose calls a recording makes, from what `build` returned.
+
+    Example:
+        `Reference("hum", 8_000, CASES, ("torch",), HUB, seed=seed, build=build, record=record)`
     """
 
     name: str
@@ -245,6 +355,7 @@ class Reference:
     layers: Callable[[Any], torch.nn.Module] = lambda built: built
 
     def case(self, name: str) -> Case:
+        """Return the case of a name, or raise a ValueError that lists the known ones."""
         for case in self.cases:
             if case.name == name:
                 return case
@@ -252,36 +363,58 @@ class Reference:
 
 
 class Run(Protocol):
-    """What the host glue is given: the stages, the system's tables, and a place to state its decisions."""
+    """Argument of the host code: runs stages and takes its decisions.
+
+    Attributes:
+        tables: The system's tables, by name.
+
+    Example:
+        `hidden = run("encoder", {"mel": case.inputs["mel"]})["hidden"]`
+    """
 
     tables: Arrays
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
-        """The stage's outputs."""
+        """Run a stage and return its outputs."""
         ...
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        """States a decision, such as durations on their way into a stage, a value that is derived of a step just made,
-        or, with HOST for a stage, one of the system's `decisions`; gives the value to go on with.
+        """State a decision, and return the value to continue with.
 
-        The decision is judged as it was made. What follows goes on with upstream's, so that it stays comparable frame
-        by frame, and one decision is not judged again at every stage behind it.
+        The decision is judged as it was made. The returned value is upstream's, so that what follows stays comparable
+        frame by frame and the same decision is not judged again at every later stage.
+
+        Args:
+            stage: The stage that takes the value or of whose last step it is derived; HOST for a decision of the
+                system.
+            name: Name of the input, the `derived` value, or the decision.
+            value: The decision.
         """
         ...
 
 
 @dataclass(frozen=True)
 class System:
-    """One ported speech system: its truth, its stages, and the host glue that runs them one after another.
+    """One ported speech system: its reference, its stages, and the host code that runs them.
 
-    `chain` feeds each stage what the stages before it gave, as the app does. `tables` takes from the upstream model
-    what the app has beside the artifacts, for a case: embedding tables, an encoded voice.
+    Several systems may share a reference. It then yields the seams of each as "scope.stage"; a seam without a scope
+    belongs to all of them.
 
-    Several systems may share one reference, which then yields the seams of each as "scope.stage"; what has no scope
-    belongs to all. Such a system has a `title` of its own. `decisions` are what the host glue decides, or gives to the
-    user, beside the stages: outputs of the seam HOST, call after call along a new first axis. `sums` names the inputs
-    in which the host adds up values: they equal upstream's to rounding, and all others to the bit. Where checkpoints
-    come in several sizes, `sized` gives the same system in those of one; as it is declared it has the seeded one's.
+    Attributes:
+        reference: The truth.
+        stages: The deployable graphs.
+        chain: Host code: runs the stages for a case, as the app does.
+        tables: Takes from the built reference what the app has beside the artifacts, such as embedding tables.
+        title: Name of a system that shares its reference with others.
+        scope: Prefix of its seams in a shared reference.
+        decisions: Values that the host code decides, or gives to the user, beside the stages. They are outputs of the
+            seam HOST, stacked call after call along a new first axis.
+        sums: Inputs for which the host code adds up values. They equal upstream's up to rounding, all others bit for
+            bit.
+        sized: Returns the system in the size of a checkpoint, if checkpoints come in several sizes.
+
+    Example:
+        `SYSTEM = System(REFERENCE, STAGES, chain)`
     """
 
     reference: Reference
@@ -296,16 +429,18 @@ class System:
 
     @property
     def name(self) -> str:
+        """The title, or the name of the reference."""
         return self.title or self.reference.name
 
     def stage(self, name: str) -> Stage:
+        """Return the stage of a name, or raise a ValueError that lists the known ones."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
         raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(stage.name for stage in self.stages)}")
 
     def family(self, stage: str, output: str) -> str:
-        """Under which name an output is gated, as `Stage.family` has it; in a chain, outputs are `stage.output`."""
+        """Return the gate name for an output, as `Stage.family` does. Outputs of a chain are named `stage.output`."""
         known = {other.name: other for other in self.stages}
         if stage in known:
             return known[stage].family(output)

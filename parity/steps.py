@@ -17,20 +17,40 @@ import numpy as np
 from parity.declarations import Arrays, Seam
 
 SLOTS = ".slots"
+"""Suffix of the seam's input that lists the slots which each step wrote."""
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """One step: all that the graph takes and gives, carried values included, whole."""
+    """One step of a stage.
+
+    Attributes:
+        inputs: Every input of the graph, carried values included, whole.
+        outputs: Every output of the graph, carried values included, whole.
+
+    Example:
+        `Crossing({"x": x, "cache": before}, {"y": y, "cache_out": after})`
+    """
 
     inputs: Arrays
     outputs: Arrays
 
 
 def seam(stage: str, crossings: Iterable[Crossing], carries: Mapping[str, str], slots: Mapping[str, int]) -> Seam:
-    """The golden of a stepped stage. `slots` gives, for each cache output, the axis along which it is written.
+    """Return the golden of a stepped stage.
 
-    Raises a ValueError where a step does not go on from where the one before it ended.
+    Args:
+        stage: Name of the stage.
+        crossings: Its steps, in order. Their arrays are copied, and may be written to afterwards.
+        carries: Outputs that are inputs of the next step: output → input.
+        slots: For each cache output of which a step writes a few slots, the axis of these.
+
+    Raises:
+        ValueError: A step does not start from the carried values with which the step before ended, or a cache was not
+            written, or there is no step at all.
+
+    Example:
+        `yield seam("step", crossings(), {"cache_out": "cache"}, {"cache_out": 1})`
     """
     inputs: dict[str, list[np.ndarray]] = {}
     outputs: dict[str, list[np.ndarray]] = {}
