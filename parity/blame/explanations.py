@@ -13,8 +13,8 @@ import numpy as np
 
 from parity.compare.metrics.arithmetic import norm, rms
 from parity.compare.metrics.registry import Array
-from parity.compare.metrics.shift import best_lag, loudest_rows
-from parity.compare.metrics.spectra import blocks, spectra
+from parity.compare.metrics.spectra import stft
+from parity.compare.metrics.waveform import best_lag, loudest_rows
 
 Found = tuple[str, str]
 
@@ -148,13 +148,8 @@ def phase_of_waveform(r: Array, c: Array) -> Found | None:
     if window < 64:
         return None
     hop = window // 2
-    error = left = 0.0
-    rows, others = loudest_rows(c - r, r, c)
-    for expected, actual in zip(blocks(rows, window, hop), blocks(others, window, hop), strict=True):
-        x, y = spectra(expected, window, hop), spectra(actual, window, hop)
-        error += float(np.square(np.abs(y - x)).sum())
-        left += float(np.square(np.abs(y) - np.abs(x)).sum())
-    if math.sqrt(left) <= ENOUGH * math.sqrt(error):
+    x, y = (stft(rows, window, hop) for rows in loudest_rows(c - r, r, c))
+    if norm(np.abs(y) - np.abs(x)) <= ENOUGH * norm(np.abs(y - x)):
         return "phase", "of the waveform: its short-time magnitudes agree"
     return None
 

@@ -15,7 +15,6 @@ from safetensors.numpy import save_file
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
 from parity.compare import contract, metrics
-from parity.compare.metrics.kinds import KINDS
 from parity.declarations import AUDIBLE, Arrays, Tensor, Variant
 from parity.diarization import rttm
 from parity.diarization.turns import turns
@@ -68,8 +67,9 @@ def measure(
             if name not in broken:
                 expected, actual = compared.reference[name], compared.actual[name]
                 values[compared.prefix + name] = {
-                    metric: metrics.measure(metric, expected, actual, tensor.rate or sample_rate, compared.turns)
-                    for metric in KINDS[tensor.kind]
+                    metric.name: metric.measure(expected, actual, tensor.rate or sample_rate, compared.turns)
+                    for metric in metrics.of_kind(tensor.kind)
+                    if not metric.on_request
                 }
     return findings, values
 

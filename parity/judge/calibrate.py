@@ -18,7 +18,6 @@ from pathlib import Path
 from parity.base import files, toml
 from parity.compare import metrics
 from parity.compare.metrics import Metric
-from parity.compare.metrics.scale import scale_of
 from parity.judge import gates, headroom
 from parity.judge.gates import FORMS, Gate, GateError, Gates
 
@@ -96,10 +95,10 @@ def write(proposed: Gates, path: Path) -> None:
 
 def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
     """The bound that the values suggest; None where even a bound at the sane limit would not hold them."""
-    scale, ideal = scale_of(metric), Decimal(repr(metric.ideal))
+    ideal = Decimal(repr(metric.ideal))
     worst = max(_distance(metric, value) for value in values)
-    room = _outward(max(HEADROOM * worst, Decimal(repr(scale.floor))))
-    if float(room) >= scale.limit:
+    room = _outward(max(HEADROOM * worst, Decimal(repr(metric.floor))))
+    if float(room) >= metric.limit:
         return None
     if metric.better == "near":
         return float(room)

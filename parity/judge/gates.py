@@ -21,7 +21,6 @@ from typing import Literal
 from parity.base import toml
 from parity.base.toml import Place
 from parity.compare import metrics
-from parity.compare.metrics.scale import scale_of
 from parity.verdict import Finding
 
 Form = Literal["min", "max", "within"]
@@ -199,7 +198,7 @@ def _gate(table: Table, metric: str, entry: object, place: Place) -> Gate:
         raise place.wrong(f"takes {form}, for {declared.better} is better; it has {' and '.join(given) or 'no bound'}")
     derived_from, reason = place.text(values, "derived_from"), place.text(values, "reason", "")
     gate = Gate(*table, metric, form, place.number(values, form), derived_from, reason)
-    limit = scale_of(declared).limit
+    limit = declared.limit
     if gate.room < 0:
         raise place.wrong(f"{gate.text} can't be met: the best is {declared.ideal:g}")
     if gate.room >= limit:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 
 from parity.compare import metrics
-from parity.compare.metrics.scale import scale_of
 from parity.judge import headroom
 from parity.judge.calibrate import Measured, bound_from, group, worst_of
 from parity.judge.gates import Gate, Gates
@@ -33,7 +32,7 @@ def _line(gate: Gate, values: list[float], ratio: float) -> str:
     if not all(math.isfinite(value) for value in values):
         return ""
     worst = worst_of(metric, values)
-    taken = max(metric.distance(worst), scale_of(metric).floor)
+    taken = max(metric.distance(worst), metric.floor)
     suggested = bound_from(metric, values)
     if suggested is None or gate.room <= ratio * taken:
         return ""

@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import signal as dsp
 
+from parity.compare.metrics.spectra import mel, mel_frequencies, stft
 from parity.report.audio import Pair, Samples, decibels, difference, finite_part
 
 Image2D = NDArray[np.float64]
@@ -33,13 +33,11 @@ def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
     """Power in decibels, mel-spaced rows with the highest on top, for a signal that is `samples` long when whole."""
     hop = max(64, -(-samples // COLUMNS))
     size = max(1024, 1 << (hop - 1).bit_length())
-    padded = np.zeros(max(samples, size), np.float32)
+    padded = np.zeros(max(samples, size))
     padded[: len(signal)] = finite_part(signal)
-    transform = dsp.ShortTimeFFT(dsp.windows.hann(size, sym=False), hop, rate, scale_to="magnitude")
-    power = np.square(np.abs(transform.stft(padded)))
-    first = -transform.p_min
-    power = power[:, first : first + max(1, -(-samples // hop))]
-    edges = np.rint(_mel_edges(rate) / (rate / 2) * (power.shape[0] - 1)).astype(int)
+    power = np.square(np.abs(stft(padded, size, hop, lead=size // 2)[0]) / (size / 2))
+    power = power[:, : max(1, -(-samples // hop))]
+    edges = np.rint(mel_frequencies(ROWS + 1, rate) / (rate / 2) * (power.shape[0] - 1)).astype(int)
     rows = [power[low : max(high, low + 1)].mean(axis=0) for low, high in pairwise(edges)]
     result: Image2D = 10 * np.log10(np.maximum(np.stack(rows[::-1]), 1e-16))
     return result
@@ -66,9 +64,7 @@ def spectra(pair: Pair) -> dict[str, bytes]:
 def ticks(rate: int) -> list[tuple[str, float]]:
     """Frequencies for the side of a spectrogram: label, and height as a share from the top."""
     marks = [hertz for hertz in (250, 1000, 4000, 10000, 20000) if hertz < 0.47 * rate]
-    return [
-        (f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz), 1 - _mel(hertz) / _mel(rate / 2)) for hertz in marks
-    ]
+    return [(f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz), 1 - mel(hertz) / mel(rate / 2)) for hertz in marks]
 
 
 def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
@@ -126,16 +122,6 @@ def _envelope(signal: Samples, length: int, columns: int) -> tuple[Samples, Samp
     padded[: len(signal)] = finite_part(signal)
     starts = np.arange(columns) * len(padded) // columns
     return np.minimum.reduceat(padded, starts), np.maximum.reduceat(padded, starts)
-
-
-def _mel(hertz: float) -> float:
-    return float(2595 * np.log10(1 + hertz / 700))
-
-
-def _mel_edges(rate: int) -> NDArray[np.float64]:
-    mels = np.linspace(0, _mel(rate / 2), ROWS + 1)
-    edges: NDArray[np.float64] = 700 * (10 ** (mels / 2595) - 1)
-    return edges
 
 
 def _png(shares: Image2D, anchors: tuple[str, ...]) -> bytes:

@@ -1,13 +1,7 @@
-"""The metrics, one per file. Importing this package registers every one of them."""
+"""The metrics, a file for each subject. Importing this package registers them all."""
 
-from __future__ import annotations
+# The order is that of evidence and of proposed gates.
+from parity.compare.metrics import values, decisions, waveform, spectral, pitch, speakers  # isort: skip  # noqa: F401
+from parity.compare.metrics.registry import FAULTS, METRICS, Better, Fault, Metric, find, measure, metric, of_kind
 
-import importlib
-import pkgutil
-
-from parity.compare.metrics.registry import FAULTS, METRICS, Better, Fault, Metric, find, measure, metric
-
-__all__ = ["FAULTS", "METRICS", "Better", "Fault", "Metric", "find", "measure", "metric"]
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+__all__ = ["FAULTS", "METRICS", "Better", "Fault", "Metric", "find", "measure", "metric", "of_kind"]

@@ -1,4 +1,4 @@
-"""What several metrics reckon with."""
+"""Norms and the correlation, which several metrics share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rms(values: Array) -> float:
 
 
 def pearson(reference: Array, candidate: Array) -> float:
-    """The correlation of two arrays; NaN where one of them is constant."""
+    """Return the correlation of two arrays; NaN where one of them is constant."""
     r, c = (values.reshape(-1) - values.mean() for values in (reference, candidate))
     for deviation, values in ((r, reference), (c, candidate)):
         if rms(deviation) <= NO_SPREAD * float(np.abs(values).max()):

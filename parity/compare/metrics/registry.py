@@ -1,15 +1,19 @@
-"""The table of metrics, and the decorator that fills it.
+"""The table of metrics and the decorator that fills it.
 
-A metric is a plain function of a reference and a candidate, both float64, finite, of equal shape and with an axis at
-least; one that has the parameter ``sample_rate`` is given it, which is how many rows make a second where these are not
-samples; one that has the parameter ``turns`` is given who really speaks when. The registered ``measure`` sees to all
-that, for any arrays of numbers:
+A metric is a function of a reference and a candidate: float64 arrays, finite, of equal shape, with at least one axis.
+A metric with a parameter ``sample_rate`` gets the number of rows per second, one with ``turns`` the turns of the true
+speakers. The registered ``measure`` prepares these arguments:
 
-- empty arrays, arrays of something else than numbers, and shapes that differ are a ``ValueError``;
-- NaN or infinity anywhere in either array makes the metric NaN;
-- so does a result that isn't finite, such as a ratio to a reference of zeros. NaN breaks every gate.
+- Empty arrays, arrays of other things than numbers, and unequal shapes raise a ``ValueError``.
+- NaN or infinity in either array makes the metric NaN.
+- A result that is not finite, such as a ratio to a reference of zeros, becomes NaN. NaN breaks every gate.
 
-``blind_to`` says which faults a metric can't notice; the tests hold each metric to it, both ways.
+A metric is written in one place, its function. To add one::
+
+    @metric(kinds=("features",), better="lower", ideal=0.0, floor=1e-5, limit=1.0)
+    def mean_abs(reference: Array, candidate: Array) -> float:
+        \"\"\"Return the mean absolute difference.\"\"\"
+        return float(np.abs(candidate - reference).mean())
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from parity.declarations import Kind
 
 Array = NDArray[np.float64]
 Better = Literal["higher", "lower", "near"]
@@ -36,30 +43,45 @@ FAULTS: tuple[Fault, ...] = typing.get_args(Fault)
 EXACT_INTEGERS = 2**53
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One way to compare. ``ideal`` is its value where candidate and reference are the same.
+    """One registered metric.
 
-    ``better`` is also the form of its bound: ``min`` for higher, ``max`` for lower, ``within`` (of the ideal) for near.
+    Attributes:
+        name: The name that gates use.
+        measure: The guarded function of reference, candidate, sample rate and turns.
+        kinds: The kinds of tensors that it compares.
+        better: The direction of better values, and so the form of a bound: ``min`` for higher, ``max`` for lower,
+            ``within`` (a distance from the ideal) for near.
+        ideal: The value for a candidate that equals the reference.
+        floor: The distance from the ideal that rounding on another machine alone may cost; 0 for exact decisions.
+        limit: The distance from the ideal at which a bound could hardly fail. Such a bound is refused.
+        unit: The unit of the value; empty for shares and ratios.
+        blind_to: The faults that the metric cannot notice. Tests prove the list in both directions.
+        about: The first line of the docstring.
+        needs_rate: Whether the function takes ``sample_rate``.
+        needs_turns: Whether the function takes ``turns``.
+        any_length: Whether the two arrays may differ in shape.
+        on_request: Whether it is costly, and measured only where a gate names it.
     """
 
     name: str
     measure: Callable[..., float]
+    kinds: tuple[Kind, ...]
     better: Better
     ideal: float
+    floor: float
+    limit: float
     unit: str
+    blind_to: frozenset[Fault]
     about: str
     needs_rate: bool
     needs_turns: bool
     any_length: bool
-    blind_to: frozenset[Fault]
-
-    @property
-    def scale_sensitive(self) -> bool:
-        return "gain" not in self.blind_to
+    on_request: bool
 
     def distance(self, value: float) -> float:
-        """How far a value is from the ideal, in the direction that is worse; NaN stays NaN."""
+        """Return the distance of a value from the ideal, in the worse direction; NaN stays NaN."""
         if self.better == "near":
             return abs(value - self.ideal)
         return value - self.ideal if self.better == "lower" else self.ideal - value
@@ -71,13 +93,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(_metrics)
 
 def metric(
     *,
+    kinds: tuple[Kind, ...],
     better: Better,
     ideal: float,
+    floor: float,
+    limit: float,
     unit: str = "",
     blind_to: tuple[Fault, ...] = (),
     any_length: bool = False,
+    on_request: bool = False,
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
-    """Register a function as the metric of its name; the first line of its docstring says what it measures."""
+    """Register a function as the metric of its name. `Metric` documents the parameters."""
 
     def register(function: Callable[..., float]) -> Callable[..., float]:
         name = function.__name__
@@ -86,16 +112,30 @@ def metric(
         about = (inspect.getdoc(function) or "").partition("\n")[0]
         if not about:
             raise ValueError(f"metric {name!r} has no docstring: its first line is what reports say about it")
-        needs_rate, needs_turns = (key in inspect.signature(function).parameters for key in ("sample_rate", "turns"))
-        guarded = _guarded(name, function, needs_rate, needs_turns, any_length)
-        blind = frozenset(blind_to)
-        _metrics[name] = Metric(name, guarded, better, ideal, unit, about, needs_rate, needs_turns, any_length, blind)
-        return guarded
+        taken = inspect.signature(function).parameters
+        _metrics[name] = found = Metric(
+            name=name,
+            measure=_guarded(function, "sample_rate" in taken, "turns" in taken, any_length),
+            kinds=kinds,
+            better=better,
+            ideal=ideal,
+            floor=floor,
+            limit=limit,
+            unit=unit,
+            blind_to=frozenset(blind_to),
+            about=about,
+            needs_rate="sample_rate" in taken,
+            needs_turns="turns" in taken,
+            any_length=any_length,
+            on_request=on_request,
+        )
+        return found.measure
 
     return register
 
 
 def find(name: str) -> Metric:
+    """Return the metric of a name, or raise a ValueError that suggests the nearest one."""
     if name in METRICS:
         return METRICS[name]
     near = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.4)
@@ -103,15 +143,32 @@ def find(name: str) -> Metric:
     raise ValueError(f"no metric is called {name!r}; {hint}")
 
 
+def of_kind(kind: Kind) -> tuple[Metric, ...]:
+    """Return the metrics that compare a kind of tensor. Together they see every fault that matters for it."""
+    return tuple(found for found in METRICS.values() if kind in found.kinds)
+
+
 def measure(
     name: str, reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
 ) -> float:
+    """Return the value of one metric.
+
+    Args:
+        name: The metric.
+        reference: The expected values.
+        candidate: The values to judge.
+        sample_rate: Rows per second, for metrics that need it.
+        turns: The turns of the true speakers, rows of begin, end and speaker, for metrics that need them.
+    """
     return find(name).measure(reference, candidate, sample_rate, turns)
 
 
 def _guarded(
-    name: str, function: Callable[..., float], needs_rate: bool, needs_turns: bool, any_length: bool
+    function: Callable[..., float], needs_rate: bool, needs_turns: bool, any_length: bool
 ) -> Callable[..., float]:
+    name = function.__name__
+
+    @wraps(function)
     def guarded(
         reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
     ) -> float:
@@ -133,7 +190,6 @@ def _guarded(
             value = float(function(expected, actual, **given))
         return value if math.isfinite(value) else math.nan
 
-    guarded.__name__, guarded.__doc__, guarded.__module__ = name, function.__doc__, function.__module__
     return guarded
 
 

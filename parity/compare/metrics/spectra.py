@@ -1,13 +1,11 @@
-"""Short-time spectra, along the last axis. Zeros pad both ends, so that every sample lies under full windows."""
+"""Short-time spectra of the last axis, by librosa, which is imported late because that takes a second."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
 from functools import cache
 
 import numpy as np
-import scipy.fft
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from parity.compare.metrics.registry import Array
@@ -15,70 +13,70 @@ from parity.compare.metrics.registry import Array
 WINDOW_SECONDS = 1024 / 24_000
 HOP_SECONDS = 256 / 24_000
 MEL_BANDS = 80
-FLOOR_DB = -80.0
-"""How far under the peak of the reference a band counts as silent."""
-BLOCK = 1 << 20
-"""Samples that are transformed at once: more would only move through memory."""
 
 
 def window_and_hop(sample_rate: float) -> tuple[int, int]:
+    """Return the window and the hop of the metrics of hearing, in samples."""
     return max(8, 2 * round(WINDOW_SECONDS * sample_rate / 2)), max(2, round(HOP_SECONDS * sample_rate))
 
 
-def blocks(values: Array, window: int, hop: int, *, remove_mean: bool = False) -> Iterator[Array]:
-    """The rows of an array (every axis but the last runs over rows), padded, a block of rows or of a row at a time."""
+def stft(values: Array, window: int, hop: int, lead: int | None = None) -> NDArray[np.complex128]:
+    """Return the spectra of all rows under a Hann window, as rows by bins by frames.
+
+    Args:
+        values: The signals, along the last axis.
+        window: The length of the window, in samples.
+        hop: The distance of two frames, in samples.
+        lead: Zeros before the first sample. By default all but one hop of a window, so that every sample lies under as
+            many windows as any other. Half a window puts the middle of the first frame on the first sample.
+    """
+    import librosa
+
     rows = values.reshape(-1, values.shape[-1])
-    length = rows.shape[1]
-    steps = -(-(length + window - hop) // hop)
-    steps_at_once = max(1, BLOCK // hop)
-    padded_length = (steps - 1) * hop + window
-    rows_at_once = max(1, BLOCK // padded_length)
-    for first in range(0, len(rows), rows_at_once):
-        some = rows[first : first + rows_at_once]
-        padded = np.zeros((len(some), padded_length))
-        padded[:, window - hop : window - hop + length] = some - some.mean(-1, keepdims=True) if remove_mean else some
-        for start in range(0, steps, steps_at_once):
-            end = min(start + steps_at_once, steps)
-            yield padded[:, start * hop : (end - 1) * hop + window]
-
-
-def spectra(block: Array, window: int, hop: int) -> NDArray[np.complex128]:
-    """The spectrum of each frame of a block of rows, under a Hann window: (rows, frames, bins)."""
-    frames = sliding_window_view(block, window, axis=-1)[:, ::hop]
-    return np.asarray(scipy.fft.rfft(frames * _hann(window), axis=-1, overwrite_x=True))
+    before = window - hop if lead is None else lead
+    frames = -(-(rows.shape[1] + before) // hop)
+    after = (frames - 1) * hop + window - before - rows.shape[1]
+    padded = np.pad(rows, ((0, 0), (before, max(after, 0))))
+    return np.asarray(librosa.stft(padded, n_fft=window, hop_length=hop, center=False))
 
 
 def power(values: Array, sample_rate: float) -> Array:
-    """The power of each frame of all rows, one after another: (frames, bins)."""
-    window, hop = window_and_hop(sample_rate)
-    found = [np.square(np.abs(spectra(block, window, hop))) for block in blocks(values, window, hop)]
-    return np.concatenate([power.reshape(-1, power.shape[-1]) for power in found])
+    """Return the power of all rows, as rows by bins by frames."""
+    return np.square(np.abs(stft(values, *window_and_hop(sample_rate))))
 
 
 def mel_power(values: Array, sample_rate: float) -> Array:
-    """The power of each frame of all rows in each mel band: (frames, bands)."""
-    window, hop = window_and_hop(sample_rate)
-    filters = mel_filters(sample_rate)
-    found = [np.square(np.abs(spectra(block, window, hop))) @ filters for block in blocks(values, window, hop)]
-    return np.concatenate([power.reshape(-1, MEL_BANDS) for power in found])
+    """Return the power of all rows in each mel band, as rows by bands by frames."""
+    return np.asarray(_mel_filters(sample_rate) @ power(values, sample_rate))
 
 
 def decibels(power: Array, floor: float) -> Array:
+    """Return power in decibels, no lower than a floor."""
     return np.asarray(10 * np.log10(np.maximum(power, floor)))
 
 
+def mel(hertz: float) -> float:
+    """Return a frequency on the mel scale of HTK."""
+    import librosa
+
+    return float(librosa.hz_to_mel(hertz, htk=True))
+
+
+def mel_frequencies(count: int, sample_rate: float) -> Array:
+    """Return frequencies in hertz, evenly spaced in mel from 0 to half the rate."""
+    import librosa
+
+    return np.asarray(librosa.mel_frequencies(count, fmin=0.0, fmax=sample_rate / 2, htk=True))
+
+
 @cache
-def mel_filters(sample_rate: float) -> Array:
-    """Triangles, evenly spaced in mel (the formula of HTK) from 0 to half the rate: (bins, bands)."""
+def _mel_filters(sample_rate: float) -> Array:
+    """Return triangles, evenly spaced in HTK's mel scale from 0 to half the rate, as bands by bins."""
+    from librosa import filters
+
     window, _ = window_and_hop(sample_rate)
-    highest = 2595 * np.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, highest, MEL_BANDS + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(window, 1 / sample_rate)[:, None]
-    rising = (bins - edges[:-2]) / np.diff(edges[:-1])
-    falling = (edges[2:] - bins) / np.diff(edges[1:])
-    return np.asarray(np.maximum(0, np.minimum(rising, falling)))
-
-
-@cache
-def _hann(window: int) -> Array:
-    return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window))
+    with warnings.catch_warnings():
+        # At a low rate the lowest bands lie between two bins. They are silent for reference and candidate alike.
+        warnings.filterwarnings("ignore", "Empty filters", UserWarning)
+        found = filters.mel(sr=sample_rate, n_fft=window, n_mels=MEL_BANDS, htk=True, norm=None, dtype=np.float64)
+    return np.asarray(found)

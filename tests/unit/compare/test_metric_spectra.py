@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from parity.compare.metrics import METRICS, find, measure, spectra
+from parity.compare.metrics import METRICS, find, measure
 from tests.support.signals import RATE, Array, pitch, voice
 
 VOICE = voice()
@@ -91,12 +91,21 @@ def test_spectra_run_along_the_last_axis_of_all_the_others(name: str) -> None:
     assert measure(name, rows, late, RATE) == pytest.approx(np.mean(alone), rel=0.02)
 
 
-def test_long_arrays_are_transformed_in_blocks_without_a_seam() -> None:
-    rows = np.random.default_rng(0).standard_normal((3, 40_000))
-    whole = measure("phase_error", rows, np.roll(rows, 1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spectra, "BLOCK", 3000)
-        assert measure("phase_error", rows, np.roll(rows, 1)) == pytest.approx(whole, rel=1e-12)
+def test_a_transposed_voice_keeps_its_voicing_and_the_shape_of_its_pitch() -> None:
+    time = np.arange(RATE) / RATE
+    low, high, other = (
+        np.sin(2 * np.pi * np.cumsum(curve) / RATE)
+        for curve in (130 + 20 * np.sin(9 * time), 195 + 30 * np.sin(9 * time), 130 - 20 * np.sin(9 * time))
+    )
+    assert measure("pitch_correlation", low, high, RATE) == pytest.approx(1, abs=0.02)
+    assert measure("pitch_correlation", low, other, RATE) < -0.9
+    assert measure("pitch_voicing", low, high, RATE) > 0.95
+    assert measure("pitch_voicing", low, np.random.default_rng(0).standard_normal(RATE), RATE) < 0.5
+
+
+def test_a_rate_under_which_no_pitch_can_be_found_is_refused() -> None:
+    with pytest.raises(ValueError, match="pitch is sought from 65 Hz, which needs more than 100 samples a second"):
+        measure("pitch_voicing", VOICE, VOICE, 100)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 17, 511, 513])

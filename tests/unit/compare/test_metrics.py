@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from parity.compare.metrics import FAULTS, METRICS, Fault, find, measure, metric
+from parity.compare.metrics import FAULTS, METRICS, Fault, find, measure, metric, of_kind
+from parity.declarations import Kind
 from parity.diarization.turns import turns
 from tests.support.signals import FRAME_RATE, RATE, Array, activity, durations, faulty, kept, pitch, voice
 
@@ -26,9 +29,10 @@ CURVES = {
 }
 """Their first axis is time."""
 PHASELESS = {(name, "phase") for name in CURVES}
-NOTICED = {"dB": 0.01, "rad": 0.01}
-"""By unit, and 0.001 for those without: a change that a gate could be set on."""
+NOTICED = {"dB": 0.01, "rad": 0.01, "pitch_correlation": 0.01}
+"""By unit or name, and 0.001 for all others: a change that a gate could be set on."""
 OF_HEARING = ["log_mel_distance", "mel_correlation", "high_band_power"]
+OF_RATE = [*OF_HEARING, "pitch_correlation", "pitch_voicing", *OF_TURNS]
 
 
 def signal(name: str) -> Array:
@@ -39,12 +43,22 @@ def measured(name: str, reference: np.ndarray, candidate: np.ndarray) -> float:
     return measure(name, reference, candidate, FRAME_RATE if name in OF_TURNS else RATE, TURNS)
 
 
-def test_one_metric_per_file_is_registered() -> None:
-    assert len(METRICS) == 34
-    for name, found in METRICS.items():
-        assert found.name == name
-        assert found.measure.__module__ == f"parity.compare.metrics.{name}"
-        assert found.about.endswith(".")
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_written_in_one_place_and_documents_its_parameters(name: str) -> None:
+    found, given = METRICS[name], inspect.signature(METRICS[name].measure).parameters
+    text = inspect.getdoc(found.measure) or ""
+    assert text.startswith("Return ")
+    assert [line.split(":")[0].strip() for line in text.partition("Args:\n")[2].splitlines() if ":" in line] == list(
+        given
+    )
+    assert 0 <= found.floor < found.limit
+    assert found.kinds
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_what_compares_a_kind_together_sees_every_fault(kind: Kind) -> None:
+    usual = [found for found in of_kind(kind) if not found.on_request]
+    assert not frozenset.intersection(*(found.blind_to for found in usual))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -60,7 +74,7 @@ def test_a_metric_of_equal_arrays_is_its_ideal(name: str) -> None:
 def test_a_metric_notices_every_fault_but_those_it_is_declared_blind_to(name: str, fault: Fault) -> None:
     found = find(name)
     distance = found.distance(measured(name, signal(name), faulty(signal(name).T, fault).T))
-    noticed = math.isnan(distance) or distance > NOTICED.get(found.unit, 0.001)
+    noticed = math.isnan(distance) or distance > NOTICED.get(found.unit or name, 0.001)
     assert noticed == (fault not in found.blind_to), f"{name} of {fault}: {distance} away from ideal"
 
 
@@ -113,15 +127,15 @@ def test_integers_that_float64_would_confuse_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 0, -24_000, math.inf, math.nan])
-@pytest.mark.parametrize("name", [*OF_HEARING, *OF_TURNS])
-def test_metrics_of_hearing_and_of_turns_want_a_rate(name: str, rate: float | None) -> None:
+@pytest.mark.parametrize("name", OF_RATE)
+def test_some_metrics_want_a_rate(name: str, rate: float | None) -> None:
     assert find(name).needs_rate
     with pytest.raises(ValueError, match=f"{name} needs a sample rate above 0"):
         measure(name, VOICE, VOICE, rate, TURNS)
 
 
-def test_only_metrics_of_hearing_and_of_turns_want_a_rate() -> None:
-    assert {name for name, found in METRICS.items() if found.needs_rate} == {*OF_HEARING, *OF_TURNS}
+def test_no_other_metric_wants_a_rate() -> None:
+    assert {name for name, found in METRICS.items() if found.needs_rate} == set(OF_RATE)
 
 
 @pytest.mark.parametrize("name", WITH_TURNS)
@@ -188,7 +202,7 @@ def test_a_name_is_registered_once() -> None:
         return 1.0
 
     with pytest.raises(ValueError, match="'cosine' is registered twice"):
-        metric(better="higher", ideal=1.0)(cosine)
+        metric(kinds=("features",), better="higher", ideal=1.0, floor=0.0, limit=0.5)(cosine)
 
 
 def test_a_metric_says_what_it_measures() -> None:
@@ -196,12 +210,4 @@ def test_a_metric_says_what_it_measures() -> None:
         return 1.0
 
     with pytest.raises(ValueError, match="'nameless' has no docstring"):
-        metric(better="higher", ideal=1.0)(nameless)
-
-
-def test_scale_sensitive_metrics_are_those_that_notice_a_gain() -> None:
-    blind = {name for name, found in METRICS.items() if not found.scale_sensitive}
-    assert blind == {
-        "argmax_agreement", "confusion", "cosine", "dc_offset", "f0_correlation", "length_ratio", "margin_used",
-        "mel_correlation", "missed", "phase_error", "shift", "signs_equal", "speaker_count", "voicing_agreement",
-    }  # fmt: skip
+        metric(kinds=("features",), better="higher", ideal=1.0, floor=0.0, limit=0.5)(nameless)

@@ -12,9 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from parity.compare import evidence
 from parity.compare.evidence import Comparison
-from parity.compare.metrics import find, measure
-from parity.compare.metrics.kinds import KINDS
-from parity.declarations import Tensor, Variant
+from parity.compare.metrics import METRICS, find, measure, of_kind
+from parity.declarations import Kind, Tensor, Variant
 from parity.diarization.der import Errors, errors
 from parity.diarization.turns import Mask, Turns, mask, merged, turns
 from tests.support import der_by_ticks as by_ticks
@@ -168,9 +167,13 @@ def frames(*spoken: tuple[int, int, int, float], count: int = 400) -> Array:
     return said
 
 
-def of(kind: str, reference: np.ndarray, candidate: np.ndarray, truth: Turns | None = None) -> dict[str, float]:
+def names(kind: Kind) -> list[str]:
+    return [metric.name for metric in of_kind(kind)]
+
+
+def of(kind: Kind, reference: np.ndarray, candidate: np.ndarray, truth: Turns | None = None) -> dict[str, float]:
     known = turns(reference > 0.5, FRAME_RATE) if truth is None else truth
-    return {name: measure(name, reference, candidate, FRAME_RATE, known) for name in KINDS[kind]}  # type: ignore[index]
+    return {name: measure(name, reference, candidate, FRAME_RATE, known) for name in names(kind)}
 
 
 def decided(probabilities: Array, threshold: float = 0.5) -> Array:
@@ -235,7 +238,7 @@ def test_against_the_truth_a_candidate_may_be_better_than_its_reference() -> Non
     assert of("diarization", right, reference, truth)["der_delta_collar"] == pytest.approx(1.35 / 31)
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS["diarization"] if name.startswith("der")])
+@pytest.mark.parametrize("name", [name for name in METRICS if name.startswith("der")])
 def test_speech_where_there_is_none_is_no_number_and_fails(name: str) -> None:
     silence, noise = np.zeros((400, 2)), decided(frames((0, 10, 20, 0.9)))
     nobody = np.zeros((0, 3))
@@ -256,7 +259,7 @@ def test_what_the_truth_says_past_the_end_of_a_mask_is_missed() -> None:
     assert measure("der_delta", heard, later, FRAME_RATE, truth) == pytest.approx(16 / 40)
 
 
-@pytest.mark.parametrize("name", [*KINDS["diarization"], "argmax_agreement"])
+@pytest.mark.parametrize("name", [*names("diarization"), "argmax_agreement"])
 def test_calls_one_after_another_are_one_recording(name: str) -> None:
     reference, candidate = activity(), np.roll(activity(), 3, axis=0)
     known = turns(reference > 0.5, FRAME_RATE)
@@ -315,7 +318,7 @@ def test_evidence_takes_the_rate_of_the_tensor_and_the_turns_of_the_case() -> No
         return found
 
     found = values(known)["host.speaking"]
-    assert set(found) == set(KINDS["diarization"])
+    assert set(found) == set(names("diarization"))
     assert found == {name: measure(name, truth, heard, FRAME_RATE, known) for name in found}
     with pytest.raises(ValueError, match='der_delta needs to know who really speaks: the case needs an input "turns"'):
         values(None)

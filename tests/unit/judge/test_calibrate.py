@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.compare import metrics
-from parity.compare.metrics.scale import scale_of
 from parity.gate.loosening import loosened
 from parity.judge.calibrate import CalibrationError, Measured, bound_from, calibrate, propose, write
 from parity.judge.gates import Gate, GateError, Gates, load, parse
@@ -65,7 +64,7 @@ def test_a_suggested_bound_holds_everything_it_was_taken_from(metric: str, dista
     proposed = propose(records, None).gates
     assert len(proposed) == (bound(metric, *values) is not None)
     for gate in proposed:
-        assert gate.room < scale_of(declared).limit
+        assert gate.room < declared.limit
         assert all(gate.check(value).passed for value in values)
 
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from parity.base.toml import comments
 from parity.compare import metrics
-from parity.compare.metrics import scale
 from parity.gate.loosening import loosened
 from parity.judge.gates import FORMS, Gate, GateError, Gates, complete, judge, load, parse, render
 
@@ -245,7 +244,7 @@ def test_a_retired_gate_that_still_gates_is_refused() -> None:
 
 def gates_of(metric: str) -> st.SearchStrategy[Gate]:
     declared = metrics.find(metric)
-    limit = min(scale.scale_of(declared).limit, 100.0)
+    limit = min(declared.limit, 100.0)
     text = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
     room = st.floats(0, limit * 0.99)
     bound = (
@@ -274,10 +273,6 @@ def test_rendered_gates_are_read_back_as_they_were(gates: list[Gate]) -> None:
     again = parse(render(Gates(tuple(gates), {"tail": "why"})), "gates.toml")
     assert again.by_name() == Gates(tuple(gates)).by_name()
     assert again.retired == {"tail": "why"}
-
-
-def test_every_metric_of_the_table_of_scales_is_registered() -> None:
-    assert set(scale.SCALES) <= set(metrics.METRICS)
 
 
 def test_a_hash_within_a_string_is_no_comment() -> None:

@@ -1,0 +1,80 @@
+"""Metrics of decisions: durations, stops, and the frames that a cache keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parity.compare.metrics.registry import Array, metric
+
+
+@metric(kinds=("durations",), better="higher", ideal=1.0, floor=0.0, limit=0.5)
+def frames_equal(reference: Array, candidate: Array) -> float:
+    """Return the share of durations that give the same number of frames, from 0 to 1.
+
+    Durations are rounded half to even, as torch.round does upstream, and are at least 1; a port that rounds half up
+    differs on ties only. Blind to whatever the rounding takes away.
+
+    Args:
+        reference: Durations in frames, as predicted or already rounded.
+        candidate: The durations to judge, of the same shape.
+    """
+    return float(np.mean(_frames(reference) == _frames(candidate)))
+
+
+def _frames(durations: Array) -> Array:
+    return np.asarray(np.maximum(np.rint(durations), 1.0))
+
+
+@metric(kinds=("margin",), better="higher", ideal=1.0, floor=0.0, limit=0.5, blind_to=("gain", "spike"))
+def signs_equal(reference: Array, candidate: Array) -> float:
+    """Return the share of margins on the same side of zero, from 0 to 1: of decisions that come out as upstream's.
+
+    Blind to whatever moves a margin and leaves it on its side.
+
+    Args:
+        reference: Margins, the distances of logits from their thresholds.
+        candidate: The margins to judge, of the same shape.
+    """
+    return float(np.mean((reference > 0) == (candidate > 0)))
+
+
+# At 1 a decision turns over.
+@metric(kinds=("margin",), better="lower", ideal=0.0, floor=1e-2, limit=1.0, blind_to=("gain", "spike"))
+def margin_used(reference: Array, candidate: Array) -> float:
+    """Return the largest share of any margin that the error has used up, from 0 up; 1 turns the decision over.
+
+    Only an error towards zero counts. A margin of exactly zero is used up by any error.
+
+    Args:
+        reference: Margins, the distances of logits from their thresholds.
+        candidate: The margins to judge, of the same shape.
+    """
+    none = reference == 0
+    used = 1 - candidate / np.where(none, 1.0, reference)
+    return float(np.where(none, candidate != 0, np.maximum(used, 0.0)).max(initial=0.0))
+
+
+# The only metric of its kind: where one more frame is kept, all slots behind it hold another one, so that counting
+# equal slots would say nothing.
+@metric(kinds=("kept",), better="higher", ideal=1.0, floor=3e-2, limit=0.5)
+def frames_kept(reference: Array, candidate: Array) -> float:
+    """Return the frames that both keep as a share of those that either keeps, at the worst call, from 0 to 1.
+
+    A frame that is kept twice counts twice. Blind to the order of the slots, in which one frame more would move all
+    that follow; the contents of the slots show it.
+
+    Args:
+        reference: Indices of frames; the last axis is the slots of a call, and a negative slot is empty.
+        candidate: The indices to judge, of the same shape.
+    """
+    calls = (values.reshape(-1, values.shape[-1]) for values in (reference, candidate))
+    return min(_shared(expected, actual) for expected, actual in zip(*calls, strict=True))
+
+
+def _shared(expected: Array, actual: Array) -> float:
+    kept = np.concatenate([expected[expected >= 0], actual[actual >= 0]])
+    _, which = np.unique(kept, return_inverse=True)
+    ours = int((expected >= 0).sum())
+    first, second = (np.bincount(part, minlength=len(kept)) for part in (which[:ours], which[ours:]))
+    either = int(np.maximum(first, second).sum())
+    return int(np.minimum(first, second).sum()) / either if either else 1.0
