@@ -72,11 +72,11 @@ def mel_frequencies(count: int, sample_rate: float) -> Array:
 @cache
 def _mel_filters(sample_rate: float) -> Array:
     """Return triangles, evenly spaced in HTK's mel scale from 0 to half the rate, as bands by bins."""
-    from librosa import filters
+    from librosa.filters import mel as triangles
 
     window, _ = window_and_hop(sample_rate)
     with warnings.catch_warnings():
         # At a low rate the lowest bands lie between two bins. They are silent for reference and candidate alike.
         warnings.filterwarnings("ignore", "Empty filters", UserWarning)
-        found = filters.mel(sr=sample_rate, n_fft=window, n_mels=MEL_BANDS, htk=True, norm=None, dtype=np.float64)
+        found = triangles(sr=sample_rate, n_fft=window, n_mels=MEL_BANDS, htk=True, norm=None, dtype=np.float64)
     return np.asarray(found)
