@@ -60,17 +60,21 @@ def op(type: str, *, since: str = "iOS15") -> Callable[[Callable[..., Any]], Cal
         raise ValueError(f"op {type!r}: unknown opset {since!r}, one of {', '.join(OPSETS)}")
 
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
-        versions = _ops.setdefault(type, {})
-        if since in versions:
-            raise ValueError(f"op {type!r} is registered twice for {since}")
-        versions[since] = OpDef(type, since, run, parameters_of(run))
+        _register(OpDef(type, since, run, parameters_of(run)))
         return run
 
     return register
 
 
+def _register(definition: OpDef) -> None:
+    versions = _ops.setdefault(definition.type, {})
+    if definition.since in versions:
+        raise ValueError(f"op {definition.type!r} is registered twice for {definition.since}")
+    versions[definition.since] = definition
+
+
 def prepare(type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register work to be done once, at load, for an op whose arguments named by the function are all constants.
+    """Register a shortcut for an op whose arguments named by the function are all constants.
 
     The function takes those constants, by the names and in the forms its annotations say, and returns the kernel:
     a function of the op's remaining arguments, by name. It may return None to leave the op as it is.
@@ -81,6 +85,31 @@ def prepare(type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             raise ValueError(f"op {type!r} has two preparers")
         _preparers[type] = prepare
         return prepare
+
+    return register
+
+
+def prepared_op(type: str, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function of an op's attributes that returns the kernel, a function of its ``inputs``.
+
+    The kernel is made once at load where all attributes are constants, and in every run where one is not::
+
+        @prepared_op("scaled", "x")
+        def scaled(factor: float = 1.0) -> Callable[[Tensor], Tensor]:
+            return lambda x: x * factor
+    """
+
+    def register(attributes: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = (*(Parameter(name, torch.Tensor, False, None) for name in inputs), *parameters_of(attributes))
+        names = [parameter.name for parameter in parameters]
+
+        def run(*values: Any, **named: Any) -> Any:
+            given = dict(zip(names, values, strict=False)) | named
+            taken = {name: given.pop(name) for name in inputs}
+            return attributes(**given)(**taken)
+
+        _register(OpDef(type, "iOS15", run, parameters))
+        return prepare(type)(attributes)
 
     return register
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.registry import op, prepare
+from milrun.registry import op, prepared_op
 
 _CONV: tuple[Callable[..., Tensor], ...] = (torch.conv1d, torch.conv2d, torch.conv3d)
 _CONV_TRANSPOSE: tuple[Callable[..., Tensor], ...] = (
@@ -22,22 +22,8 @@ Amounts = list[tuple[int, int]]
 """Elements to add, or to take away, before and after each spatial dimension."""
 
 
-@op("conv")
+@prepared_op("conv", "x")
 def conv(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    strides: list[int] | None = None,
-    pad_type: str = "valid",
-    pad: list[int] | None = None,
-    dilations: list[int] | None = None,
-    groups: int = 1,
-) -> Tensor:
-    return prepare_conv(weight, bias, strides, pad_type, pad, dilations, groups)(x=x)
-
-
-@prepare("conv")
-def prepare_conv(
     weight: Tensor,
     bias: Tensor | None = None,
     strides: list[int] | None = None,
@@ -87,26 +73,12 @@ def conv_quantized(
         raise ValueError(f"conv_quantized: nbits {nbits} is not one of 1 to 8")
     scale, shift = (_per_output("conv_quantized", weight, value) for value in (quant_scale, quant_bias))
     dense = weight.to(x.dtype) * scale.to(x.dtype) + shift.to(x.dtype)
-    return conv(x, dense, None if bias is None else bias.to(x.dtype), strides, pad_type, pad, dilations, groups)
+    bias = None if bias is None else bias.to(x.dtype)
+    return conv(dense, bias, strides, pad_type, pad, dilations, groups)(x)
 
 
-@op("conv_transpose")
+@prepared_op("conv_transpose", "x")
 def conv_transpose(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    pad: list[int] | None = None,
-    output_shape: list[int] | None = None,
-    pad_type: str = "valid",
-    strides: list[int] | None = None,
-    dilations: list[int] | None = None,
-    groups: int = 1,
-) -> Tensor:
-    return prepare_conv_transpose(weight, bias, pad, output_shape, pad_type, strides, dilations, groups)(x=x)
-
-
-@prepare("conv_transpose")
-def prepare_conv_transpose(
     weight: Tensor,
     bias: Tensor | None = None,
     pad: list[int] | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from milrun.blob import forget
 from milrun.ops.recurrent import Activation, Kernel, check_direction, find_activation, reordered, sequence
-from milrun.registry import op, prepare
+from milrun.registry import prepared_op
 
 _FUSED_LSTM_STEPS = 5
 """Sequences shorter than this run step by step: the fused LSTM repacks its weights in every call."""
@@ -85,8 +85,8 @@ def _fused_lstm(cells: list[_LstmCell]) -> Callable[[Tensor, Tensor, Tensor], tu
     return run
 
 
-@prepare("lstm")
-def prepare_lstm(
+@prepared_op("lstm", "x", "initial_h", "initial_c")
+def lstm(
     weight_ih: Tensor,
     weight_hh: Tensor,
     bias: Tensor | None = None,
@@ -135,30 +135,3 @@ def prepare_lstm(
         return out, torch.cat([forward[1], back[1]], -1), torch.cat([forward[2], back[2]], -1)
 
     return kernel
-
-
-@op("lstm")
-def lstm(
-    x: Tensor,
-    initial_h: Tensor,
-    initial_c: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None = None,
-    peephole: Tensor | None = None,
-    weight_ih_back: Tensor | None = None,
-    weight_hh_back: Tensor | None = None,
-    bias_back: Tensor | None = None,
-    peephole_back: Tensor | None = None,
-    direction: str = "forward",
-    output_sequence: bool = False,
-    recurrent_activation: str = "sigmoid",
-    cell_activation: str = "tanh",
-    activation: str = "tanh",
-    clip: float | None = None,
-) -> tuple[Tensor, ...]:
-    forward = (weight_ih, weight_hh, bias, peephole)
-    back = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
-    activations = (recurrent_activation, cell_activation, activation)
-    kernel: Kernel = prepare_lstm(*forward, *back, direction, output_sequence, *activations, clip)
-    return kernel(x=x, initial_h=initial_h, initial_c=initial_c)

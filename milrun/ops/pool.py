@@ -12,27 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from milrun.ops.conv import fixed_padding, innermost_first, per_dimension, same_padding
-from milrun.registry import op, prepare
+from milrun.registry import prepared_op
 
 _MAX_WINDOWS = 1 << 24
 _MAX: tuple[Callable[..., Tensor], ...] = (torch.max_pool1d, torch.max_pool2d, torch.max_pool3d)
 _AVERAGE: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
 
-@op("max_pool")
+@prepared_op("max_pool", "x")
 def max_pool(
-    x: Tensor,
-    kernel_sizes: list[int],
-    pad_type: str,
-    strides: list[int] | None = None,
-    pad: list[int] | None = None,
-    ceil_mode: bool = False,
-) -> Tensor:
-    return prepare_max_pool(kernel_sizes, pad_type, strides, pad, ceil_mode)(x=x)
-
-
-@prepare("max_pool")
-def prepare_max_pool(
     kernel_sizes: list[int],
     pad_type: str,
     strides: list[int] | None = None,
@@ -51,22 +39,8 @@ def prepare_max_pool(
     return run
 
 
-@op("avg_pool")
+@prepared_op("avg_pool", "x")
 def avg_pool(
-    x: Tensor,
-    kernel_sizes: list[int],
-    pad_type: str,
-    strides: list[int] | None = None,
-    pad: list[int] | None = None,
-    exclude_padding_from_average: bool = False,
-    ceil_mode: bool = False,
-) -> Tensor:
-    run = prepare_avg_pool(kernel_sizes, pad_type, strides, pad, exclude_padding_from_average, ceil_mode)
-    return run(x=x)
-
-
-@prepare("avg_pool")
-def prepare_avg_pool(
     kernel_sizes: list[int],
     pad_type: str,
     strides: list[int] | None = None,
@@ -89,20 +63,8 @@ def prepare_avg_pool(
     return run
 
 
-@op("l2_pool")
+@prepared_op("l2_pool", "x")
 def l2_pool(
-    x: Tensor,
-    kernel_sizes: list[int],
-    pad_type: str,
-    strides: list[int] | None = None,
-    pad: list[int] | None = None,
-    ceil_mode: bool = False,
-) -> Tensor:
-    return prepare_l2_pool(kernel_sizes, pad_type, strides, pad, ceil_mode)(x=x)
-
-
-@prepare("l2_pool")
-def prepare_l2_pool(
     kernel_sizes: list[int],
     pad_type: str,
     strides: list[int] | None = None,

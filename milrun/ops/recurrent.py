@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.registry import op, prepare
+from milrun.registry import op, prepared_op
 
 Kernel = Callable[..., tuple[Tensor, ...]]
 Activation = Callable[[Tensor], Tensor]
@@ -62,8 +62,8 @@ def reordered(rows: Tensor, *order: int) -> Tensor:
     return torch.cat([gates[i] for i in order])
 
 
-@prepare("gru")
-def prepare_gru(
+@prepared_op("gru", "x", "initial_h")
+def gru(
     weight_ih: Tensor,
     weight_hh: Tensor,
     bias: Tensor | None = None,
@@ -127,26 +127,6 @@ def prepare_gru(
         return (out if output_sequence else h), h.squeeze(0)
 
     return kernel
-
-
-@op("gru")
-def gru(
-    x: Tensor,
-    initial_h: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None = None,
-    direction: str = "forward",
-    output_sequence: bool = False,
-    recurrent_activation: str = "sigmoid",
-    activation: str = "tanh",
-    reset_after: bool = False,
-    input_bias: Tensor | None = None,
-) -> tuple[Tensor, ...]:
-    activations = (recurrent_activation, activation)
-    weights = (weight_ih, weight_hh, bias)
-    kernel: Kernel = prepare_gru(*weights, direction, output_sequence, *activations, reset_after, input_bias)
-    return kernel(x=x, initial_h=initial_h)
 
 
 @op("rnn")

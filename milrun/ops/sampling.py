@@ -93,11 +93,9 @@ def crop_resize(
     # Without an index of its own, every box is cut out of every image.
     images = 1 if roi.shape[1] == 5 else x.shape[0]
     indices = roi[:, 0] if roi.shape[1] == 5 else torch.arange(x.shape[0]).repeat(len(roi))
-    boxes = roi[:, -4:].repeat_interleave(images, 0)
-    rows, columns = _box_points(
-        x, boxes, target_height, target_width, normalized_coordinates, spatial_scale, box_coordinate_mode, sampling_mode
-    )
-    return torch.unflatten(_crops(x, indices, rows, columns, pad_value), 0, (len(roi), images))
+    sampled = (target_height, target_width, normalized_coordinates, spatial_scale, box_coordinate_mode, sampling_mode)
+    crops = crop_resize_of_boxes(x, roi[:, -4:].repeat_interleave(images, 0), indices, *sampled, pad_value)
+    return torch.unflatten(crops, 0, (len(roi), images))
 
 
 @op("crop_resize", since="iOS17")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from milrun.registry import op, prepare
+from milrun.registry import op, prepared_op
 
 Index = tuple[int | slice, ...]
 
@@ -55,9 +55,7 @@ def _forward(index: Index, shape: tuple[int, ...]) -> tuple[Index, list[int]]:
     return tuple(parts), flipped
 
 
-def _slice(x: Tensor, index: Index) -> Tensor:
-    if not _is_backward(index):
-        return x[index]
+def _backward(x: Tensor, index: Index) -> Tensor:
     forward, flipped = _forward(index, x.shape)
     return x[forward].flip(flipped)
 
@@ -81,44 +79,34 @@ def _check_rank(op: str, x: Tensor, given: int) -> None:
         raise ValueError(f"{op}: a slice of {given} axes for an input of shape {tuple(x.shape)}")
 
 
-@prepare("slice_by_index")
-def prepare_slice_by_index(
+@prepared_op("slice_by_index", "x")
+def slice_by_index(
     begin: list[int],
     end: list[int],
     stride: list[int] | None = None,
     begin_mask: list[bool] | None = None,
     end_mask: list[bool] | None = None,
     squeeze_mask: list[bool] | None = None,
-) -> Callable[[Tensor], Tensor] | None:
+) -> Callable[[Tensor], Tensor]:
     index = _index("slice_by_index", begin, end, stride, begin_mask, end_mask, squeeze_mask)
-    if _is_backward(index):
-        return None
+    rank, backward = len(begin), _is_backward(index)
+
+    def general(x: Tensor) -> Tensor:
+        _check_rank("slice_by_index", x, rank)
+        return _backward(x, index) if backward else x[index]
+
     whole = slice(None, None, 1)
     bounds = [(axis, part) for axis, part in enumerate(index) if part != whole]
-    if len(bounds) == 1:
-        ((axis, part),) = bounds
-        if isinstance(part, int):
-            position = part
-            return lambda x: x.select(axis, position)
-        if part.step == 1 and (part.start or 0) >= 0 and part.stop is not None and part.stop >= (part.start or 0):
-            first, length, last = part.start or 0, part.stop - (part.start or 0), part.stop
-            return lambda x: x.narrow(axis, first, length) if x.shape[axis] >= last else x[index]
-    index = index[: bounds[-1][0] + 1] if bounds else ()
-    return lambda x: x[index]
-
-
-@op("slice_by_index")
-def slice_by_index(
-    x: Tensor,
-    begin: list[int],
-    end: list[int],
-    stride: list[int] | None = None,
-    begin_mask: list[bool] | None = None,
-    end_mask: list[bool] | None = None,
-    squeeze_mask: list[bool] | None = None,
-) -> Tensor:
-    _check_rank("slice_by_index", x, len(begin))
-    return _slice(x, _index("slice_by_index", begin, end, stride, begin_mask, end_mask, squeeze_mask))
+    if backward or len(bounds) != 1:
+        return general
+    ((axis, part),) = bounds
+    if isinstance(part, int):
+        position = part
+        return lambda x: x.select(axis, position) if x.dim() == rank else general(x)
+    if part.step == 1 and (part.start or 0) >= 0 and part.stop is not None and part.stop >= (part.start or 0):
+        first, length, last = part.start or 0, part.stop - (part.start or 0), part.stop
+        return lambda x: x.narrow(axis, first, length) if x.dim() == rank and x.shape[axis] >= last else general(x)
+    return general
 
 
 @op("slice_update")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from milrun.registry import find, find_preparer
+from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
 
@@ -66,20 +66,6 @@ def test_slice_by_index_is_numpys_slice(
     x = counting(dtype)
     y = run("slice_by_index", x=x, begin=begin, end=end, **options(stride, begin_mask, end_mask, squeeze_mask))
     np.testing.assert_array_equal(y, np.asarray(x[index]), strict=True)
-
-
-@pytest.mark.parametrize(("begin", "end", "stride", "begin_mask", "end_mask", "squeeze_mask", "index"), CASES)
-def test_constant_bounds_prepare_a_kernel_unless_a_step_is_negative(
-    begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any, index: Any
-) -> None:
-    preparer = find_preparer("slice_by_index")
-    assert preparer is not None
-    kernel = preparer(begin=begin, end=end, **options(stride, begin_mask, end_mask, squeeze_mask))
-    steps = zip(stride or [1] * 3, squeeze_mask or [0] * 3, strict=True)
-    assert (kernel is None) == any(step < 0 and not squeeze for step, squeeze in steps)
-    if kernel is not None:
-        x = counting()
-        np.testing.assert_array_equal(kernel(x=torch.from_numpy(x)).numpy(), np.asarray(x[index]), strict=True)
 
 
 @pytest.mark.parametrize("step", [-2, -1, 1, 3])
