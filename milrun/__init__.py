@@ -1,4 +1,10 @@
-"""Runs Core ML model packages without Core ML: the serialized ML program, op by op, on any machine."""
+"""Executor of Core ML model packages: runs the serialized ML program op by op, on any machine.
+
+Example:
+    >>> import milrun
+    >>> model = milrun.load("Vocoder.mlpackage")
+    >>> outputs = model.predict({"asr": asr, "style": style})
+"""
 
 from __future__ import annotations
 

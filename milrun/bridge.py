@@ -1,4 +1,4 @@
-"""Lets coremltools' own ``MLModel`` predict on machines without Core ML."""
+"""Bridge to coremltools: its own `MLModel` predicts on machines without Core ML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NEWEST_SPECIFICATION = 10
 
 
 class MilrunProxy:
-    """Stands where coremltools expects its binding to the Core ML framework."""
+    """Replacement for coremltools' binding to the Core ML framework."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class MilrunProxy:
 
     @staticmethod
     def compileModel(path: str) -> str:  # noqa: N802 (coremltools' name)
-        """A copy of the package under the name of a compiled model: there is nothing to compile ahead."""
+        """Copy the package to the name of a compiled model. Nothing is compiled ahead."""
         target = Path(tempfile.mkdtemp()) / f"{Path(path).stem}.mlmodelc"
         shutil.copytree(path, target)
         return str(target)
@@ -65,7 +65,7 @@ class MilrunProxy:
         return [self.predict(inputs) for inputs in data]
 
     def _as_coreml_takes_it(self, name: str, value: Any) -> Any:
-        """Core ML cuts fractions off where integers are wanted; milrun by itself refuses them."""
+        """Truncate fractions of integer inputs, as Core ML does; milrun by itself refuses them."""
         feature = self._model.inputs.get(name)
         if isinstance(feature, ArrayFeature) and feature.dtype.kind == "i" and isinstance(value, np.ndarray):
             return np.trunc(value)
@@ -85,9 +85,14 @@ class MilrunProxy:
 
 
 def install() -> None:
-    """From here on ``coremltools.models.MLModel(...).predict`` and ``make_state`` run on milrun.
+    """Let `coremltools.models.MLModel` predict with milrun.
 
-    Does nothing on macOS, where coremltools has Core ML itself.
+    Afterwards `MLModel(...).predict` and `make_state` run on milrun. Nothing changes on macOS, where coremltools has Core
+    ML itself.
+
+    Example:
+        >>> milrun.install()
+        >>> coremltools.models.MLModel("Vocoder.mlpackage").predict(inputs)
     """
     if sys.platform == "darwin":
         return

@@ -1,8 +1,8 @@
-"""What can be wrong with a package."""
+"""Error of a package that cannot be executed."""
 
 
 class ModelError(Exception):
-    """A package that is malformed, unsupported or inconsistent; the message names the file or the op, and the fault.
+    """Malformed, unsupported or inconsistent package. The message names the file or the op, and the fault.
 
-    Faults of the caller (a missing input, a wrong shape) are ``ValueError``s instead.
+    Mistakes of a caller, such as a missing input or a wrong shape, raise a ValueError instead.
     """

@@ -1,4 +1,4 @@
-"""From a package to something that predicts: a model, or a pipeline of them."""
+"""Loading of packages: a model, or a pipeline of models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ _PIPELINES = {"pipeline": None, "pipelineClassifier": "pipeline", "pipelineRegre
 
 
 class Pipeline:
-    """ML programs run one after the other; outputs of one are inputs of the next, by name."""
+    """ML programs that run one after the other. Outputs of one are inputs of the next, by name.
+
+    It has the methods of a `Model`.
+
+    Attributes:
+        parts: The models by name, in the order in which they run.
+        inputs: Described inputs by name.
+        outputs: Described outputs by name.
+        states: Always empty; a pipeline has no states.
+        package: The package it was loaded from.
+    """
 
     def __init__(self, description: Any, parts: dict[str, Model], package: Package) -> None:
         self.package = package
@@ -36,18 +46,21 @@ class Pipeline:
             raise ModelError(f"{package.path}: no model of the pipeline gives the output {missing!r}")
 
     def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
+        """Run the models and return the pipeline's outputs, as `Model.predict` does."""
         values = self._take(inputs, state)
         for part in self.parts.values():
             values |= self._run(part, {name: values[name] for name in part.inputs})
         return {name: values[name] for name in self.outputs}
 
     def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Generator[Tap, None, dict[str, Any]]:
+        """Run the models and yield every named value of each, as `Model.trace` does."""
         values = self._take(inputs, state)
         for part in self.parts.values():
             values |= yield from part.trace({name: values[name] for name in part.inputs})
         return {name: values[name] for name in self.outputs}
 
     def make_state(self) -> State:
+        """Return an empty state."""
         return State({})
 
     def _run(self, part: Model, given: dict[str, Any]) -> dict[str, Any]:
@@ -76,11 +89,24 @@ def load(
     rules: list[str] | None = None,
     seed: int | None = None,
 ) -> Model | Pipeline:
-    """Load a model package: a path, or a coremltools ``MLModel``.
+    """Load a model package.
 
-    ``numerics`` is ``fp32``, ``declared`` or ``ane`` (then ``rules`` may name the hazards to apply, all by default);
-    ``function`` names one of several functions; ``seed`` fixes the random ops that have no seed of their own.
-    Raises ModelError for a package that is malformed or has anything that can't be executed.
+    Args:
+        source: Path of an `.mlpackage`, or a coremltools `MLModel` that was saved.
+        numerics: How to compute. `declared` follows the precision that the package declares. `fp32` computes everything
+            in fp32. `ane` adds hazards reported for the Neural Engine to `declared`.
+        function: Name of the function, if the package has several.
+        rules: Names of the hazards that `ane` applies; all by default.
+        seed: Seed for random ops that have none of their own.
+
+    Returns:
+        A model, or a pipeline of models.
+
+    Raises:
+        ModelError: The package is malformed, or has an op that milrun cannot execute.
+
+    Example:
+        >>> model = milrun.load("Vocoder.mlpackage", numerics="fp32")
     """
     if not isinstance(source, str | Path):
         function = function or getattr(source, "function_name", None)
@@ -92,7 +118,7 @@ def load(
     except ModelError:
         raise
     except Exception as error:
-        # Whatever is checked nowhere else is a fault of the package all the same.
+        # Faults that no check has caught are faults of the package as well.
         raise ModelError(f"{package.path}: can't be loaded: {type(error).__name__}: {error}") from error
 
 
@@ -107,7 +133,7 @@ def _open(package: Package, spec: Any, how: Numerics, function: str | None, seed
     for index, part in enumerate(pipeline.models):
         name = pipeline.names[index] if index < len(pipeline.names) else f"model{index}"
         if part.WhichOneof("Type") != "mlProgram" or name in parts:
-            raise ModelError(f"{package.path}: {name!r} in the pipeline is no ML program of its own name")
+            raise ModelError(f"{package.path}: {name!r} in the pipeline is not an ML program with a name of its own")
         parts[name] = open_function(package, part, how, None, seed)
     return Pipeline(spec.description, parts, package)
 

@@ -1,4 +1,4 @@
-"""A loaded model: what a caller holds, calls and looks into."""
+"""A loaded model, its states, its predictions and its traces."""
 
 from __future__ import annotations
 
@@ -26,15 +26,26 @@ _MAX_KNOWN = 1 << 12
 
 
 class State:
-    """The states of a model, zero at first; a prediction reads and updates them."""
+    """States of a model. They start at zero; each prediction reads and updates them.
+
+    Attributes:
+        tensors: The states by name.
+
+    Example:
+        >>> state = model.make_state()
+        >>> model.predict(first, state=state)
+        >>> model.predict(second, state=state)
+    """
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
 
     def read_state(self, name: str) -> np.ndarray[Any, Any]:
+        """Return a copy of a state."""
         return self._held(name).numpy().copy()
 
     def write_state(self, name: str, value: Any) -> None:
+        """Replace a state by a value of the same shape."""
         held, array = self._held(name), np.asarray(value)
         if array.shape != tuple(held.shape):
             raise ValueError(f"state {name!r} has the shape {tuple(held.shape)}, not {array.shape}")
@@ -47,7 +58,20 @@ class State:
 
 
 class Model:
-    """One function of an ML program, ready to run."""
+    """One function of an ML program, ready to run. `milrun.load` makes models.
+
+    Attributes:
+        inputs: Described inputs by name.
+        outputs: Described outputs by name.
+        states: Described states by name.
+        function: The function as plain data.
+        numerics: The numerics that it computes with.
+        package: The package it was loaded from.
+
+    Example:
+        >>> model = milrun.load("Vocoder.mlpackage")
+        >>> model.predict({"asr": asr, "style": style})["x_pre"]
+    """
 
     def __init__(
         self, function: Function, description: Any, numerics: Numerics, package: Package, seed: int | None = None
@@ -75,7 +99,19 @@ class Model:
             self._generator.manual_seed(seed)
 
     def predict(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
-        """Run the model: arrays in, arrays out, by the names and in the types that the model describes."""
+        """Run the model once.
+
+        Args:
+            inputs: Arrays by name. Optional inputs may be left out.
+            state: States from `make_state`; required for a model that has states, and updated in place.
+
+        Returns:
+            The outputs by name, in the types that the model describes.
+
+        Raises:
+            ValueError: An input is missing, unknown, or of another shape or type than described.
+            ModelError: The program cannot compute an output from these inputs.
+        """
         context = self._context(state)
         env, shapes = self._start(self._plan, inputs, context)
         with torch.inference_mode():
@@ -85,9 +121,18 @@ class Model:
         return self._finish(self._plan, env)
 
     def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Generator[Tap, None, dict[str, Any]]:
-        """Run the model and hand out every value that the program names, in order, as it is computed.
+        """Run the model and yield every named value in the order of computation.
 
-        What ``predict`` would give is the generator's return value.
+        Args:
+            inputs: As for `predict`.
+            state: As for `predict`.
+
+        Returns:
+            A generator of taps. Its return value is what `predict` would return.
+
+        Example:
+            >>> for tap in model.trace(inputs):
+            ...     print(tap.name, tap.op_type)
         """
         plan = self._traceable
         context = self._context(state)
@@ -101,11 +146,11 @@ class Model:
             yield tap
 
     def step_operations(self) -> list[Operation]:
-        """The op behind each step of the plan, in the order of execution."""
+        """Return the op behind each step of the plan, in the order of execution."""
         return [step.operation for step in self._plan.body.steps]
 
     def time_steps(self, inputs: Mapping[str, Any], state: State | None = None) -> Iterator[float]:
-        """Run the model and hand out the seconds that each step of its plan took."""
+        """Run the model and yield the seconds that each step of its plan took."""
         env, _ = self._start(self._plan, inputs, self._context(state))
         for step in self._plan.body.steps:
             start = time.perf_counter()
@@ -115,7 +160,7 @@ class Model:
                 env[slot] = None
 
     def make_state(self) -> State:
-        """Fresh states, all zeros."""
+        """Return new states, all zeros."""
         tensors = {}
         for name, feature in self.states.items():
             declared = self._types[name]
@@ -139,7 +184,7 @@ class Model:
         return Context(state.tensors, self._generator, Guard(budget(self._package_bytes)))
 
     def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> tuple[Env, tuple[Any, ...]]:
-        """An environment with the inputs in place, and their shapes."""
+        """Return an environment with the inputs in place, and their shapes."""
         for name in inputs:
             if name not in self.inputs:
                 raise ValueError(f"unknown input {name!r}, the model takes {', '.join(self.inputs) or 'none'}")
@@ -175,11 +220,11 @@ class Model:
                 value = env[plan.outputs[self._results[name]]]
                 results[name] = to_numpy(feature, value, exact_type, kept, taken)
             except Exception as error:
-                raise ModelError(f"{self.package.path}: output {name!r} is no {feature}: {error}") from error
+                raise ModelError(f"{self.package.path}: output {name!r} is not a {feature}: {error}") from error
         return results
 
     def _name_results(self, description: Any, place: str) -> dict[str, str]:
-        """Which of the program's outputs each described output is: classifiers rename theirs."""
+        """Map each described output to an output of the program; classifiers rename theirs."""
         produced = list(self._plan.outputs)
         names = {name: name for name in self.outputs}
         label, scores = description.predictedFeatureName, description.predictedProbabilitiesName
@@ -195,7 +240,7 @@ class Model:
 
 
 def open_function(package: Package, spec: Any, numerics: Numerics, name: str | None, seed: int | None) -> Model:
-    """One function of the ML program in a specification."""
+    """Return the model of one function of a specification."""
     functions = read_functions(spec.mlProgram, package)
     description: Any = spec.description
     if spec.description.functions:

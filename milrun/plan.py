@@ -40,7 +40,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Tap:
-    """A named value as a traced run computed it."""
+    """Named value of a traced run.
+
+    Attributes:
+        name: Name of the value in the program.
+        op_type: Type of the op that computed it.
+        op_name: Name of that op.
+        tensor: The value, a tensor or a list.
+    """
 
     name: str
     op_type: str
