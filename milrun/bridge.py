@@ -87,8 +87,8 @@ class MilrunProxy:
 def install() -> None:
     """Let `coremltools.models.MLModel` predict with milrun.
 
-    Afterwards `MLModel(...).predict` and `make_state` run on milrun. On macOS this does nothing: coremltools has Core ML
-    itself there.
+    Afterwards `MLModel(...).predict` and `make_state` run on milrun. On macOS this does nothing, because coremltools
+    has Core ML itself there.
 
     Example:
         >>> milrun.install()
