@@ -1,4 +1,4 @@
-"""How far a value is from another, of whatever type, so that any two can be ranked."""
+"""The distance of two values of any type, so that any two can be ranked, and the size of one."""
 
 from __future__ import annotations
 
@@ -6,43 +6,21 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from parity.base.distance import distance
 
 
 def relative_l2(reference: Any, candidate: Any) -> float:
-    """0 for equal values, infinite where shapes differ or where one is finite and the other is not."""
-    r, c = _tensor(reference), _tensor(candidate)
-    if r.shape != c.shape:
-        return math.inf
-    x, y = (value if value.dtype == torch.float32 else value.double() for value in (r, c))
-    distance, norm = _norm(x - y), _norm(x)
-    if math.isfinite(distance) and math.isfinite(norm):
-        return _ratio(distance, norm)
-    finite = x.isfinite()
-    if not torch.equal(finite, y.isfinite()) or not torch.equal(x.isnan(), y.isnan()):
-        return math.inf
-    if not torch.equal(x[~finite].nan_to_num(), y[~finite].nan_to_num()):
-        return math.inf
-    return _ratio(_norm(x[finite] - y[finite]), _norm(x[finite]))
-
-
-def _tensor(value: Any) -> Tensor:
-    # A copy where torch would warn that it could write to what numpy holds read-only.
-    read_only = isinstance(value, np.ndarray) and not value.flags.writeable
-    return torch.tensor(value) if read_only else torch.as_tensor(value)
-
-
-def _norm(value: Tensor) -> float:
-    return float(torch.linalg.vector_norm(value, dtype=torch.float64))
-
-
-def _ratio(distance: float, norm: float) -> float:
-    return distance / norm if norm else (math.inf if distance else 0.0)
+    """Return the relative L2 of two arrays or tensors; infinite where their shapes differ."""
+    r, c = (
+        value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value) for value in (reference, candidate)
+    )
+    return distance(r, c).relative_l2 if r.shape == c.shape else math.inf
 
 
 def largest(value: Tensor) -> float:
-    """The largest finite magnitude; 0 where there is none."""
+    """Return the largest finite magnitude; 0 where there is none."""
     finite = value.double()[value.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0
 
@@ -52,5 +30,5 @@ def rms(value: Tensor) -> float:
 
 
 def whole(value: Tensor) -> bool:
-    """Whether all of it is whole numbers, and some vary."""
+    """Return whether the values are all whole numbers, and there are any."""
     return bool(value.numel()) and bool((value.double() == value.double().round()).all())

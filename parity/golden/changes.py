@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.base.distance import distance
 from parity.golden.recording import Held, Place, Recording
-from parity.golden.sketch import distance, sketch
+from parity.golden.sketch import sketch
 from parity.golden.tensors import CaseEntry, Entry, foreign
 
 

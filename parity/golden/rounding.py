@@ -14,10 +14,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from parity.base.distance import distance
 from parity.declarations import Arrays, Case
 from parity.golden.errors import UnusableRecording
 from parity.golden.recording import Held, Recording
-from parity.golden.sketch import WIDEST, distance, exact
+from parity.golden.sketch import WIDEST, exact
 
 _ULPS = 4
 

@@ -104,28 +104,6 @@ class Statistics:
         return ""
 
 
-@dataclass(frozen=True)
-class Distance:
-    relative_l2: float
-    max_abs: float
-
-
-def distance(expected: np.ndarray, actual: np.ndarray) -> Distance:
-    """Of two tensors of one shape. Infinite where one is finite and the other is not, or another non-finite value."""
-    difference, norm, largest = 0.0, 0.0, 0.0
-    for x, y in _chunks(expected, actual):
-        finite = np.isfinite(x)
-        if not np.array_equal(np.where(finite, 0.0, x), np.where(np.isfinite(y), 0.0, y), equal_nan=True):
-            return Distance(math.inf, math.inf)
-        x, y = x[finite], y[finite]
-        apart = y - x
-        difference, norm = difference + float(apart @ apart), norm + float(x @ x)
-        largest = max(largest, float(np.abs(apart).max(initial=0.0)))
-    if not difference:
-        return Distance(0.0, 0.0)
-    return Distance(math.sqrt(difference / norm) if norm else math.inf, largest)
-
-
 def exact(array: np.ndarray) -> bool:
     """Whole numbers carry decisions, not roundings."""
     return bool(array.dtype.kind != "f")

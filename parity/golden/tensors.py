@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.base import fingerprint
+from parity.base.distance import distance
 from parity.golden.recording import Place, Recording, places
-from parity.golden.sketch import RELATIVE_L2, ROOM, Statistics, Tolerance, distance, exact, sha256, sketch
+from parity.golden.sketch import RELATIVE_L2, ROOM, Statistics, Tolerance, exact, sha256, sketch
 
 IN_GIT = 512 * 1024
 """Bytes up to which a tensor goes into git whole, if its case still has room."""

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from parity.base.distance import distance
 from parity.compare.metrics.arithmetic import norm, rms
 from parity.compare.metrics.kinds import ABSOLUTE, SCALE, SHAPE
 from parity.compare.metrics.registry import Array, metric
@@ -39,8 +40,7 @@ def relative_l2(reference: Array, candidate: Array) -> float:
         reference: The expected values, of any shape.
         candidate: The values to judge, of the same shape.
     """
-    expected = norm(reference)
-    return norm(candidate - reference) / expected if expected else math.nan
+    return distance(reference, candidate).relative_l2 if reference.any() else math.nan
 
 
 @metric(

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.golden.sketch import SAMPLES, Statistics, distance, sha256, sketch
+from parity.base.distance import distance
+from parity.golden.sketch import SAMPLES, Statistics, sha256, sketch
 from parity.golden.tensors import Entry, foreign
 
 RNG = np.random.default_rng(0)
