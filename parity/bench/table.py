@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from parity.base.text import Row, aligned, plain
 from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, SystemBench
-from parity.report.terminal import plain
 
-Row = Sequence[str]
 NONE = "–"
 
 
@@ -58,19 +57,6 @@ def rivals(system: SystemBench) -> list[Row]:
     """What else could ship: its size, and what it takes against what does."""
     rows = [[f"{one.stage} {one.variant}", f"{one.size_mb:.2f}", f"{one.ratio:.2f}"] for one in system.rivals]
     return [["beside what ships", "MB", "× its time"], *rows] if rows else []
-
-
-def aligned(rows: Sequence[Row]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    widths = [max(len(plain(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            plain(cell).ljust(width) if index == 0 else plain(cell).rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def machine(facts: Mapping[str, str | int]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from parity.base.cache import Cache
 from parity.base.files import write_atomically
 from parity.base.paths import at
+from parity.base.text import many
 from parity.compare.evidence import KIND
 from parity.gate.affected import Affected, count
 from parity.gate.gate import Outcome
@@ -20,7 +21,6 @@ from parity.record.run import Errored, RunRecord
 from parity.report import html, junit, markdown
 from parity.report.kept import Evidence
 from parity.report.markdown import LONGEST, escape
-from parity.report.pieces import many
 
 SCHEMA = 1
 MOST = 25

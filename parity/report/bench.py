@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from parity.base.text import Row
 from parity.bench.record import BenchRecord
-from parity.bench.table import Row, artifacts, cases, headline, machine, remarks
+from parity.bench.table import artifacts, cases, headline, machine, remarks
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
 

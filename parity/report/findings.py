@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from parity.base.text import many
 from parity.judge.headroom import number, share
 from parity.report.figures import sparkline
 from parity.report.markup import Markup, join, tag
-from parity.report.pieces import many, mark, meter, section, tally
+from parity.report.pieces import mark, meter, section, tally
 from parity.report.summary import Group, badness, gate_name, worst_first
 from parity.report.trends import Trends
 from parity.verdict import Finding, Verdict

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from string import Template
 
+from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
 from parity.judge.headroom import comparison, share
 from parity.record.run import RunRecord
@@ -20,10 +21,9 @@ from parity.report.findings import anchor, findings
 from parity.report.kept import Evidence
 from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
-from parity.report.pieces import listing, many, mark, meter, section, tally
+from parity.report.pieces import listing, mark, meter, section, tally
 from parity.report.speaking import speaking
 from parity.report.summary import Group, gate_name, homeless, proven, stages
-from parity.report.terminal import duration
 from parity.report.trends import trends
 
 HERE = Path(__file__).parent

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
 from parity.judge.headroom import comparison, share
 from parity.record.run import RunRecord
 from parity.report.bench import as_lines
-from parity.report.pieces import many, percent
+from parity.report.pieces import percent
 from parity.report.summary import Group, gate_name, headline, homeless, stages, where, without_verdict, worst_first
-from parity.report.terminal import duration, explain
+from parity.report.terminal import explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
 LONGEST = 60_000

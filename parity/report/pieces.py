@@ -60,7 +60,3 @@ def listing(items: list[str]) -> Markup:
 
 def section(heading: str, *content: str, note: str = "") -> Markup:
     return tag("section", tag("h2", heading), tag("p", note, class_="note") if note else text(""), *content)
-
-
-def many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -11,6 +11,7 @@ from itertools import groupby
 from types import TracebackType
 from typing import TextIO
 
+from parity.base.text import duration, many, plain
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord, first_fault
 from parity.report.summary import (
@@ -62,11 +63,6 @@ def explain(verdict: Verdict) -> str:
     if verdict.blame:
         lines += list(_blame(verdict.blame, verdict.stage))
     return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Text of others, without what would steer the terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text.replace("\n", " "))
 
 
 class Progress:
@@ -127,13 +123,6 @@ class Progress:
         self.stream.flush()
 
 
-def duration(seconds: float) -> str:
-    if seconds < 59.5:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def _systems(record: RunRecord) -> Iterator[str]:
     by_system: dict[str, int] = {}
     for stage in stages(record):
@@ -142,12 +131,12 @@ def _systems(record: RunRecord) -> Iterator[str]:
     width = max((len(plain(group.system)) for group in groups), default=0)
     for group in groups:
         yield (
-            f"{plain(group.system):<{width}}  {_many(by_system[group.system], 'stage'):>10}"
-            f"  {_many(group.artifacts, 'artifact'):>13}  {_many(len(group.verdicts), 'check'):>11}"
+            f"{plain(group.system):<{width}}  {many(by_system[group.system], 'stage'):>10}"
+            f"  {many(group.artifacts, 'artifact'):>13}  {many(len(group.verdicts), 'check'):>11}"
             f"   {_marks(group):<13}  {_remark(record, group)}"
         ).rstrip()
     if lost := homeless(record):
-        yield f"{_many(len(lost), 'check')} of systems that have no verdict at all"
+        yield f"{many(len(lost), 'check')} of systems that have no verdict at all"
     if not record.verdicts:
         yield "no verdict at all: nothing was judged"
 
@@ -171,9 +160,9 @@ def _remark(record: RunRecord, group: Group) -> str:
 
 def _counts(record: RunRecord) -> Iterator[str]:
     if reused := sum(verdict.reused for verdict in record.verdicts):
-        yield f"reused evidence: {reused} of {_many(len(record.verdicts), 'check')}, nothing that made them changed"
+        yield f"reused evidence: {reused} of {many(len(record.verdicts), 'check')}, nothing that made them changed"
     for reason, group in groupby(sorted(record.skipped, key=lambda skip: skip.reason), key=lambda skip: skip.reason):
-        yield f"skipped: {_many(len(list(group)), 'check')}: {plain(reason)}"
+        yield f"skipped: {many(len(list(group)), 'check')}: {plain(reason)}"
 
 
 def _beside(findings: list[Finding]) -> str:
@@ -207,7 +196,3 @@ def _blame(blame: Blame, stage: str) -> Iterator[str]:
         yield f"    {detail}looks like {plain(blame.looks_like)}"
     if blame.fault in FAULTS:
         yield f"    {FAULTS[blame.fault]}"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

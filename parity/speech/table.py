@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from parity.bench.table import aligned
-from parity.report.terminal import plain
+from parity.base.text import aligned, plain
 from parity.speech.floor import Ruling
 from parity.speech.session import Heard
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from parity.report.terminal import Progress, duration, explain, table
+from parity.base.text import duration
+from parity.report.terminal import Progress, explain, table
 from parity.verdict import Finding, Verdict
 from tests.support import report_samples as samples
 
