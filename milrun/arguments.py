@@ -19,7 +19,7 @@ def is_tensor_form(form: Any) -> bool:
 
 
 def takes_several(form: Any) -> bool:
-    """Whether an argument of this form may be written as several values."""
+    """Return whether an argument of this form may be written as several values."""
     return form == list[torch.Tensor] or form in VECTORS
 
 
@@ -53,7 +53,7 @@ def _scalar(form: type, value: Any) -> Any:
 
 
 def converter(form: Any) -> Callable[[Tensor], Any]:
-    """What brings a tensor into the form at run time."""
+    """Return the function that brings a tensor into the form at run time."""
     if form is list[int]:
         return _int_list
     return lambda tensor: python_value(form, tensor)

@@ -84,7 +84,7 @@ class Call:
         return run, {slot for operand in operands for slot in operand.slots if slot}
 
     def size(self) -> Callable[[Env], int] | None:
-        """How many elements the op is about to make, where that may be many."""
+        """Return the number of elements that the op is about to make, if that may be many."""
         size = SIZES.get(self.operation.type)
         if size is None:
             return None

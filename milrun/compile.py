@@ -49,7 +49,7 @@ class Plan:
 
 
 def unsupported(function: Function) -> list[Operation]:
-    """The ops of a function, nested ones included, that have no implementation in its opset."""
+    """Return the ops of a function, nested ones included, that lack an implementation in its opset."""
     return [
         op
         for op in function.body.walk()

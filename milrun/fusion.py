@@ -1,4 +1,4 @@
-"""What MIL spells out in several ops and torch has as one.
+"""Fusion of patterns that MIL spells out in several ops and torch has as one.
 
 Attention is fused in numerics ``fp32`` alone: ``declared`` rounds after each op, and a fused kernel does not.
 A ``tile`` that only gives a ``select`` operands of one shape is left out in all numerics: torch broadcasts by itself.
@@ -132,7 +132,7 @@ def broadcast_selects(function: Function) -> Function:
 
 
 def _is_broadcast(operation: Operation, types: dict[str, Type], constants: dict[str, Operation]) -> bool:
-    """Whether an op repeats axes of size 1, and nothing else, by sizes that are known."""
+    """Return whether an op repeats only axes of size 1, by known sizes."""
     if operation.type != "tile" or len(operation.outputs) != 1:
         return False
     source = operation.inputs.get("x", [None])[0]

@@ -1,4 +1,4 @@
-"""How large the results of an op will be, for the ops that can make much out of little.
+"""Sizes of results, for the ops that can make much out of little.
 
 Each function takes the op's arguments as its kernel gets them and gives the number of elements, or a bound on it, in
 Python's unbounded integers. Ops that are missing here make nothing larger than all their operands together.
@@ -88,7 +88,7 @@ def _conv_transpose(x: Tensor, weight: Tensor, output_shape: list[int] | None = 
 
 
 def _reach(weight: Tensor, others: dict[str, Any]) -> list[int]:
-    """How far a kernel reaches along each axis."""
+    """Return the extent of a kernel along each axis."""
     kernel = weight.shape[2:]
     return [(k - 1) * d + 1 for k, d in zip(kernel, others.get("dilations") or [1] * len(kernel), strict=False)]
 

@@ -27,7 +27,7 @@ LARGE = 1 << 18
 
 
 def budget(package_bytes: int) -> int:
-    """How many bytes of tensors may be alive at once."""
+    """Return how many bytes of tensors may be alive at once."""
     return FLOOR + PER_PACKAGE_BYTE * package_bytes
 
 
@@ -86,5 +86,5 @@ _DATA_SIZED = frozenset(
 
 
 def depends_on_data(op_type: str, runtime_numbers: bool) -> bool:
-    """Whether the sizes that an op makes may depend on more than the shapes of its operands."""
+    """Return whether the sizes of an op's results may depend on more than the shapes of its operands."""
     return runtime_numbers or op_type in _DATA_SIZED

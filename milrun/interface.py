@@ -1,4 +1,4 @@
-"""What the description of a model and its program must agree on before a caller may use either."""
+"""Agreement between the description of a model and its program, checked before use."""
 
 from __future__ import annotations
 

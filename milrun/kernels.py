@@ -37,7 +37,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Inline:
-    """What a plain step does, for a program that does it without calling the step."""
+    """Work of a plain step, for a program that does it without calling the step."""
 
     kernel: Kernel
     slots: tuple[int, ...]
@@ -77,9 +77,9 @@ def bind(
     writes: tuple[int, ...],
     wants: tuple[torch.dtype | None, ...],
 ) -> Callable[[Env], None]:
-    """A closure that calls the kernel and stores its results in the dtypes wanted.
+    """Return a closure that calls the kernel and stores its results in the wanted dtypes.
 
-    ``positions`` are the kernel's parameters in order; ``wants`` holds None for a result that is no tensor.
+    ``positions`` are the kernel's parameters in order; ``wants`` holds None for a result that is not a tensor.
     """
     if constants:
         kernel = partial(kernel, **constants)
@@ -137,7 +137,7 @@ def _general(
 
 
 def stored_as(value: Any, want: torch.dtype | None) -> Any:
-    """A result in its storage type: the one rounding of ``declared``. None leaves what is no tensor as it is."""
+    """Return a result in its storage type: the one rounding of ``declared``. None leaves other results unchanged."""
     if want is None:
         return value
     if isinstance(value, list):

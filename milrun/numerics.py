@@ -1,4 +1,4 @@
-"""How milrun computes: in which precision an op gets its operands, and what becomes of its result.
+"""Numerics: the precision in which an op gets its operands, and the rounding of its result.
 
 ``fp32``      everything in fp32, whatever the package declares.
 ``declared``  every op computes in fp32 and rounds once, to the type that the package declares for its result.
@@ -53,7 +53,7 @@ class Numerics:
         return dtype.storage
 
     def works_as_stored(self, op_type: str) -> bool:
-        """Whether an op takes its operands as they are stored; others get them widened to fp32."""
+        """Return whether an op takes its operands as they are stored; others get them widened to fp32."""
         return op_type in EXACT or op_type in ROUND_ONCE
 
 

@@ -67,7 +67,7 @@ class Package:
             raise ModelError(f"{manifest}: no valid manifest: {type(error).__name__}: {error}") from error
 
     def _inside(self, path: Path, what: str) -> Path:
-        """The path with all links followed, refused where it leaves the package or is no plain file."""
+        """Return the path with all links followed; refuse one that leaves the package or is not a plain file."""
         root = (self.path if self.path.is_dir() else self.path.parent).resolve()
         try:
             real = path.resolve(strict=True)

@@ -27,7 +27,7 @@ _BYTES = 4
 
 @dataclass
 class Context:
-    """What one prediction carries along: its states, the random generator, and where taps go if it is traced."""
+    """State of one prediction: its states, the random generator, and the target of taps if it is traced."""
 
     state: dict[str, torch.Tensor]
     generator: torch.Generator

@@ -32,7 +32,7 @@ class TensorType:
     shape: tuple[int | None, ...] | None
 
     def least_bytes(self) -> int:
-        """What a tensor of this type takes, as far as its sizes are known."""
+        """Return the bytes of a tensor of this type, as far as its sizes are known."""
         known = tuple(size for size in self.shape or () if size is not None)
         return count(known) * self.dtype.storage.itemsize
 

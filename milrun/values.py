@@ -37,7 +37,7 @@ _GONE = torch.empty(0)
 
 
 class Compilation:
-    """What all blocks of a function share."""
+    """State that all blocks of a function share."""
 
     def __init__(self, function: Function, numerics: Numerics, fold: bool, guard: Guard) -> None:
         self.function = function

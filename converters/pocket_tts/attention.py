@@ -78,7 +78,7 @@ class Attention(nn.Module):
         return query, key, value
 
     def written(self, cache: Tensor, fresh: Tensor, position: Tensor, valid: Tensor | None) -> Tensor:
-        """The cache with the fresh rows in their slots. It is chosen, not added: the other slots stay to the bit."""
+        """Return the cache with the fresh rows in their slots. Rows are selected, not added."""
         rows = int(fresh.shape[2])
         row = self.row(position)
         taken = (row >= 0) & (row < (rows if valid is None else valid))
@@ -87,7 +87,7 @@ class Attention(nn.Module):
         return torch.where(taken[:, None, None], fresh, cache)
 
     def row(self, position: Tensor) -> Tensor:
-        """Which row belongs into each slot, counted from `position`."""
+        """Return the row that belongs in each slot, counted from `position`."""
         return self.slots - position
 
     def held(self, position: Tensor, rows: int) -> Tensor:
@@ -95,7 +95,7 @@ class Attention(nn.Module):
         return self.slots
 
     def seen(self, positions: Tensor, held: Tensor) -> Tensor:
-        """Which slots each row may attend to, (rows, slots)."""
+        """Return which slots each row may attend to, (rows, slots)."""
         behind = positions[:, None] - held
         seen = (held >= 0) & (behind >= 0)
         return seen if self.context is None else seen & (behind < self.context)

@@ -26,7 +26,7 @@ class Backbone(nn.Module):
         self.transformer = Transformer(upstream.flow_lm.transformer, self.attention, CAPACITY, positions)
 
     def run(self, x: Tensor, states: tuple[Tensor, ...], valid: Tensor | None = None) -> tuple[Tensor, ...]:
-        """What the transformer gives, then the caches, then the positions."""
+        """Return the transformer's outputs, then the caches, then the positions."""
         layers = len(self.transformer.blocks)
         caches, positions = states[:layers], states[layers:]
         x, caches = self.transformer(x, caches, positions, valid)

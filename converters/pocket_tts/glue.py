@@ -1,4 +1,4 @@
-"""What the app does between the graphs, and what it ships beside them."""
+"""Host code: the app's work between the graphs, and the tables that it ships beside them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Glue:
         self.generate(run, case, states, sum(part.shape[1] for part in parts))
 
     def parts(self, tables: Arrays, case: Case) -> list[np.ndarray]:
-        """What the model is conditioned on, each (1, rows, width), in order: the voice, then the text."""
+        """Return the parts that the model is conditioned on, each (1, rows, width): the voice, then the text."""
         return [self.voice(tables), self.text(tables, case)]
 
     def voice(self, tables: Arrays) -> np.ndarray:
@@ -133,7 +133,7 @@ class Glue:
 
 
 def carried(states: Arrays, outputs: Arrays) -> Arrays:
-    """What a step hands to the next one."""
+    """Return the values that a step hands to the next one."""
     return {name: outputs[f"{name}_out"] for name in states}
 
 

@@ -54,7 +54,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Margin:
-    """How far the logit of the end is above its threshold."""
+    """Distance of the end's logit above its threshold."""
 
     threshold: float
 
@@ -167,7 +167,7 @@ def seanet_states(codec: Codec) -> Iterator[tuple[str, int, int]]:
 
 
 def samples(codec: Codec) -> int:
-    """What one frame lasts."""
+    """Return the samples of one frame."""
     return POSITIONS * int(np.prod(codec.ratios))
 
 

@@ -1,5 +1,7 @@
-"""What the host remembers of a recording: a queue of the latest frames, and a cache of frames that tell each speaker
-apart. Frames go by their number in the recording."""
+"""Memory of the host: a queue of the latest frames, and a cache of frames that tell each speaker apart.
+
+Frames go by their number in the recording.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ class Memory:
             self.pop(self.leaving(queued, len(new)))
 
     def leaving(self, queued: int, new: int) -> int:
-        """How many frames leave the queue at once."""
+        """Return how many frames leave the queue at once."""
         least = max(self.streaming.spkcache_update_period, new - self.streaming.fifo_len + queued)
         return min(least, queued + new)
 
@@ -121,7 +123,7 @@ def row(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def compress(activity: np.ndarray, size: int) -> np.ndarray:
-    """Which rows to keep, in the order of speakers, then of time; -1 for silence.
+    """Return the rows to keep, in the order of speakers, then of time; -1 for silence.
 
     Each speaker is sure of some frames, and gets more where they speak alone and for certain.
     """
@@ -140,8 +142,11 @@ def compress(activity: np.ndarray, size: int) -> np.ndarray:
 
 
 def scored(activity: np.ndarray, enough: int) -> np.ndarray:
-    """How well a frame stands for each speaker: high where they alone are heard for certain, -inf where they are not;
-    of a speaker with enough of such frames, also where others speak."""
+    """Return how well each frame represents each speaker.
+
+    The score is high where only they are heard for certain, and -inf where they are not; for a speaker with enough of
+    such frames, also where others speak.
+    """
     least = np.float32(CERTAIN)
     on, off = np.log(np.maximum(activity, least)), np.log(np.maximum(1 - activity, least))
     scores = on - off + off.sum(axis=1, keepdims=True) - np.float32(math.log(0.5))

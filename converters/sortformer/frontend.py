@@ -44,7 +44,7 @@ def dft_kernels() -> Tensor:
 
 
 def count(valid: Tensor) -> Tensor:
-    """How many are, (1,). No division tells it: the converter makes floats of what an integer division gives."""
+    """Return how many there are, (1,). It avoids division, because the converter turns integer division into floats."""
     return valid.to(torch.int32).sum(0, keepdim=True, dtype=torch.int32)
 
 
@@ -121,8 +121,10 @@ class Subsampling(nn.Module):
         return x * kept[:, None].to(x.dtype), count(kept)
 
     def valid(self, lengths: Tensor, stride: int) -> Tensor:
-        """Which frames lie before the end, at one frame for every `stride`. Each convolution rounds lengths up, so that
-        a frame counts if the first one that it stands for does."""
+        """Return which frames lie before the end, at one frame for every `stride`.
+
+        Each convolution rounds lengths up, so that a frame counts if the first one that it stands for does.
+        """
         return self.positions[::stride] < lengths
 
 

@@ -1,4 +1,4 @@
-"""What the app does between the graphs: it hears a recording block by block, and says who speaks, chunk by chunk."""
+"""Host code: takes a recording block by block, and gives who speaks, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from references.sortformer.config import BEFORE, BLOCK, FEATURES, HOP, SAMPLES, 
 
 @dataclass(frozen=True)
 class Window:
-    """What a step sees of the spectrogram; `left` and `right` are rows of context."""
+    """Part of the spectrogram that a step sees; `left` and `right` are rows of context."""
 
     rows: np.ndarray
     left: int

@@ -46,7 +46,7 @@ class TransformerLayer(nn.Module):
 
 
 class Head(nn.Module):
-    """Who speaks in each of `frames` packed rows; nobody does where none is valid.
+    """Classifier of who speaks in each of `frames` packed rows; nobody speaks in an invalid row.
 
     The chunk's embeddings and their number come out again, for the host to keep. They pass through ops that do
     something: a Core ML input that is an output as well crashes, and the converter removes ops that do nothing.

@@ -50,6 +50,6 @@ def filled(layer: Layer, state: State, name: str) -> Layer:
 
 
 def depth(state: State, name: str) -> int:
-    """How many layers are numbered under `name`."""
+    """Return how many layers are numbered under `name`."""
     prefix = f"{name}."
     return len({key.removeprefix(prefix).partition(".")[0] for key in state if key.startswith(prefix)})

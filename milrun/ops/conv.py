@@ -98,7 +98,7 @@ def conv_transpose(
         raise ValueError(f"conv_transpose: pad_type {pad_type!r} is not one of 'same', 'valid', 'custom'")
 
     def crop(i: int, size: int) -> tuple[int, int]:
-        """What to take off the full result of ``(size - 1) * stride + extent`` elements; less than 0: to add."""
+        """Return the elements to crop off the full result of ``(size - 1) * stride + extent``; below 0, to add."""
         if output_shape is not None:
             total = (size - 1) * strides[i] + extent[i] - output_shape[2 + i]
         elif pad_type == "same":
@@ -196,7 +196,7 @@ def _attributes(
 
 
 def _extent(weight: Tensor, dilations: list[int]) -> list[int]:
-    """How many elements the dilated kernel covers in each spatial dimension."""
+    """Return how many elements the dilated kernel covers in each spatial dimension."""
     return [(size - 1) * dilation + 1 for size, dilation in zip(weight.shape[2:], dilations, strict=True)]
 
 

@@ -83,7 +83,7 @@ def l2_pool(
 
 @dataclass(frozen=True)
 class _Windows:
-    """Where the windows lie on an input of a given size."""
+    """Positions of the windows on an input of a given size."""
 
     strides: list[int]
     pad: list[int]

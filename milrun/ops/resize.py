@@ -81,7 +81,7 @@ def upsample_nearest_neighbor(x: Tensor, scale_factor_height: float = 1.0, scale
 
 
 def sample_points(mode: str, size: Tensor, count: int) -> Tensor:
-    """Where each of ``count`` samples of an axis lies, in a new last dimension, for axes of the given sizes."""
+    """Return the position of each of ``count`` samples, in a new last dimension, for axes of the given sizes."""
     size = size[..., None]
     i = torch.arange(count, dtype=size.dtype)
     if mode == "ALIGN_CORNERS" and count == 1:

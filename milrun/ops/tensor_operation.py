@@ -98,7 +98,7 @@ def _amount(amounts: list[tuple[int, int, int]], axis: int) -> tuple[int, int]:
 
 
 def _border(size: int, before: int, after: int, mode: str) -> Tensor:
-    """Where the elements of a padded axis come from."""
+    """Return the indices from which the elements of a padded axis come."""
     position = torch.arange(-before, size + after)
     if mode == "replicate":
         return position.clamp(0, size - 1)

@@ -1,1 +1,1 @@
-"""What the command line offers, as functions."""
+"""Functions behind the verbs of the command line."""

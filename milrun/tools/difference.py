@@ -1,4 +1,4 @@
-"""Where two packages part: their values compared by name, in the order of the first."""
+"""Comparison of two packages: their values by name, in the order of the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a package is made of: interface, ops, weights and precisions, read without loading a weight."""
+"""Contents of a package: interface, ops, weights and precisions, read without loading a weight."""
 
 from __future__ import annotations
 

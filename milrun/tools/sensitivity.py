@@ -1,4 +1,4 @@
-"""Which hazards of the Neural Engine a model would not survive."""
+"""Sensitivity of a model to the hazards reported for the Neural Engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLLAPSE = 0.1
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one rule does to the outputs: the largest relative L2 against ``declared``, and where."""
+    """Effect of one rule on the outputs: the largest relative L2 against ``declared``, and its output."""
 
     rule: Rule
     output: str

@@ -1,4 +1,4 @@
-"""What a model costs here: load time, latency, memory, and the ops that take it."""
+"""Cost of a model: load time, latency, memory, and the ops that take it."""
 
 from __future__ import annotations
 

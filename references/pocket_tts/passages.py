@@ -1,4 +1,4 @@
-"""What is said."""
+"""The passages."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def record(size: Size, model: Any, case: Case) -> Iterator[Seam]:
 
 
 def generated(model: Any, case: Case) -> tuple[Taps, Array]:
-    """What crossed the seams while upstream generated the case, and the audio."""
+    """Return the seams that upstream crossed while it generated the case, and the audio."""
     tokens, noise = case.inputs["tokens"], case.inputs["noise"]
     after = int(case.inputs["frames_after_eos"][0])
     if "tokenizer" in case.inputs:
@@ -55,7 +55,7 @@ def generated(model: Any, case: Case) -> tuple[Taps, Array]:
 
 
 def _as_declared(model: Any, case: Case, taps: Taps, audio: Array) -> None:
-    """What the port relies on, and the goldens would not show."""
+    """Check what the port relies on and the goldens do not show."""
     steps, frames = taps.calls[2:], taps.frames
     fired = [step for step, call in enumerate(steps) if step >= GUARD and call.eos_logit > model.eos_threshold]
     most, after = len(case.inputs["noise"]), int(case.inputs["frames_after_eos"][0])

@@ -1,4 +1,4 @@
-"""Copies of what crosses the upstream's seams while it generates, from whichever of its threads."""
+"""Copies of the values that cross upstream's seams while it generates, in any of its threads."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from references.sortformer.voices import Voice
 
 @dataclass(frozen=True)
 class Contents:
-    """What a bank holds; with the version of espeak-ng, this determines every sample."""
+    """Contents of a bank. With the version of espeak-ng, they determine every sample."""
 
     split: str  # training or held_out
     speakers: int

@@ -25,8 +25,8 @@ SHA256 = "e28d08493e1a5d61346dae95101d6c38bde5baf0fe43443d94af94d57268b7c9"
 
 @dataclass(frozen=True)
 class Source:
-    """What the port's graphs are cut from, and what goldens are recorded with: weights of the trained model, or an
-    archive of NeMo's, of the published one."""
+    """Source of the port's graphs and of the goldens: weights of the trained model, or an archive of the published
+    one, written by NeMo."""
 
     path: Path
 
@@ -36,12 +36,12 @@ class Source:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """What NeMo's class is built from."""
+        """The configuration of NeMo's class."""
         return ported(archive.configuration(self.path), str(self.path)) if self.is_archive else configuration()
 
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
-        """In fp32, but for what was counted."""
+        """The weights in fp32; counters keep their type."""
         weights = archive.weights(self.path) if self.is_archive else _read(self.path)
         return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 

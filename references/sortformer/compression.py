@@ -1,4 +1,5 @@
-"""What upstream's speaker cache keeps of made-up recordings: crowded, sparse, overlapping, as no short meeting is."""
+"""The frames that upstream's speaker cache keeps of made-up recordings: crowded, sparse, overlapping, unlike any
+short meeting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a Sortformer is built: its sizes, its ways of streaming, and what every one of them has in common.
+"""Configuration of a Sortformer: its sizes, its ways of streaming, and what they have in common.
 
 The trained model has every part of the published streaming v2 (facts of its configuration), with fewer and narrower
 layers, so that it trains in a night and travels with the code.
@@ -60,12 +60,12 @@ class Streaming:
 
     @property
     def window(self) -> int:
-        """What the pre-encoder sees of the recording at a step."""
+        """The frames of the recording that the pre-encoder sees at a step."""
         return self.chunk_left_context + self.chunk_len + self.chunk_right_context
 
     @property
     def frames(self) -> int:
-        """What the head sees at a step: cache, queue and window."""
+        """The frames that the head sees at a step: cache, queue and window."""
         return self.spkcache_len + self.fifo_len + self.window
 
     @property
@@ -84,7 +84,7 @@ UPSTREAM = Streaming(188, 1, 1, 0, 188)
 
 
 def configuration(sizes: Sizes = SMALL, streaming: Streaming = DEFAULT) -> dict[str, Any]:
-    """What NeMo's model class is built from."""
+    """Return the configuration of NeMo's model class."""
     return {
         "sample_rate": 16_000,
         "pil_weight": 0.5,

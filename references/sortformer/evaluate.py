@@ -58,7 +58,7 @@ def meetings(bank: Bank, each: int, seconds: float) -> Iterator[tuple[int, Meeti
 
 @torch.no_grad()
 def diarized(model: Any, samples: np.ndarray[Any, np.dtype[np.float32]], streaming: Streaming | None) -> Mask:
-    """Who speaks at each tick, as the model's own forward pass has it."""
+    """Return who speaks at each tick, by the model's own forward pass."""
     model.streaming_mode = streaming is not None
     if streaming is not None:
         upstream.stream(model, streaming)

@@ -1,4 +1,4 @@
-"""Who speaks when, as ticks of 10 ms and as the model's frames of 80 ms."""
+"""Speakers over time, as ticks of 10 ms and as the model's frames of 80 ms."""
 
 from __future__ import annotations
 

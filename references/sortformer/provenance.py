@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: written beside it while it trains, completed when it is measured."""
+"""Origin of a checkpoint: written beside it during training, completed when it is measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def beside(checkpoint: Path) -> Path:
 
 
 def trained(recipe: Recipe, step: int, bank: str, hardware: str) -> dict[str, Any]:
-    """What decided the weights. `bank` is the sha256 of every sample they heard."""
+    """Return everything that decided the weights. `bank` is the sha256 of every sample they were trained on."""
     return {
         "recipe": {"sha256": recipe.digest(), **dataclasses.asdict(recipe)},
         "steps": step,

@@ -39,7 +39,7 @@ def record(shipped: Mapping[str, Streaming], source: Source, case: Case) -> Iter
 
 @torch.no_grad()
 def streamed(model: Any, streaming: Streaming, samples: Array) -> tuple[Taps, Array]:
-    """What crossed the seams while upstream's own forward pass ran, and the probabilities that it gave."""
+    """Return the seams that upstream's own forward pass crossed, and the probabilities that it gave."""
     upstream.stream(model, streaming)
     model.streaming_mode = True
     audio = torch.from_numpy(samples)[None]
@@ -123,7 +123,7 @@ def _out(streaming: Streaming, step: Step) -> dict[str, Array]:
 
 
 def host(scope: str, streaming: Streaming, taps: Taps, probabilities: Array, case: Case) -> Seam:
-    """What the host decides: which frames are silence, which the cache keeps, who speaks.
+    """Return the host's decisions: the frames that are silence, those that the cache keeps, and who speaks.
 
     Frames go by their number in the recording; a cache keeps some of them more than once.
     """
@@ -159,7 +159,7 @@ def host(scope: str, streaming: Streaming, taps: Taps, probabilities: Array, cas
 
 
 def _new(step: Step) -> slice:
-    """Where the chunk itself lies among the predictions."""
+    """Return the rows of the chunk itself among the predictions."""
     first = len(step.cache) + len(step.queue) + step.left
     return slice(first, first + len(step.embeddings) - step.left - step.right)
 

@@ -1,4 +1,4 @@
-"""What a room and a microphone do to speech: echoes, colour and noise, each from a random generator."""
+"""Effects of a room and a microphone on speech: echoes, colour and noise, each from a random generator."""
 
 from __future__ import annotations
 

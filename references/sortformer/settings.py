@@ -1,4 +1,4 @@
-"""What an archive says of its model: which size it has, and whether it is one that the port computes."""
+"""Settings in an archive: the size of its model, and whether the port computes such a model."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def prepared(voice: Voice, directory: Path) -> Path:
 
 
 def spoken(voice: Voice, text: str, directory: Path) -> NDArray[np.int16]:
-    """What this voice makes of the text, without the silence around it; at half of full scale."""
+    """Return the text spoken by this voice, without the silence around it, at half of full scale."""
     command = [espeak(), f"--path={directory}", "-v", f"{voice.accent}+{voice.variant}", "-s", str(voice.rate)]
     command += ["-p", str(voice.pitch), "-g", str(voice.gap), "--stdout", text]
     wave = _said(command)

@@ -1,4 +1,4 @@
-"""What is said in the meetings. Nothing of the held-out sentences is in training."""
+"""Sentences of the meetings. Training uses none of the held-out ones."""
 
 from __future__ import annotations
 

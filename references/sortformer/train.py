@@ -120,7 +120,7 @@ def _one_thread(worker: int) -> None:
 def train(
     recipe: Recipe, directory: Path, device: str, workers: int, minutes: float, start: Path | None = None
 ) -> None:
-    """Trains to the end of the recipe or of the minutes, whichever comes first; goes on where an earlier run left."""
+    """Train until the recipe or the minutes end; continue an earlier run."""
     if start is not None:
         recipe = dataclasses.replace(recipe, start=hashlib.sha256(start.read_bytes()).hexdigest())
     began = time.monotonic()

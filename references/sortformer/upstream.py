@@ -58,7 +58,7 @@ def save(weights: dict[str, torch.Tensor], model: Any, path: Path) -> None:
 
 
 def constants(model: Any) -> dict[str, torch.Tensor]:
-    """What the state holds beside what was trained: the mel filters and the window, which the configuration gives."""
+    """Return the parts of the state that the configuration gives: the mel filters and the window."""
     return {name: value for name, value in model.state_dict().items() if name.startswith("preprocessor.")}
 
 

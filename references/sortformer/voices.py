@@ -1,4 +1,4 @@
-"""Who speaks: espeak-ng's own variants, split by family, and for training as many made-up ones again.
+"""Voices: espeak-ng's own variants, split by family, and for training as many made-up ones again.
 
 A made-up variant moves the formants, the pitch and the colour of the voice at random; a family is what would sound the
 same in a meeting (iven, iven2, iven3), so that no two of one family meet and none of a held-out one trains.

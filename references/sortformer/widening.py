@@ -159,7 +159,7 @@ def copies(small: int, large: int) -> Map:
 
 
 def halves(features: Map, small: int) -> Map:
-    """Where two values come for each feature, all first ones before all second ones."""
+    """Return the order that puts all first values of the features before all second ones."""
     return np.concatenate([features, features + small])
 
 
