@@ -12,7 +12,7 @@ from milrun.errors import ModelError
 from milrun.loading import load
 from milrun.numerics import NAMES
 from milrun.tools.difference import differences
-from milrun.tools.inspection import inspect
+from milrun.tools.inspection import inspect, text
 from milrun.tools.sensitivity import sensitivities
 from milrun.tools.timing import measure
 
@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("inspect", help="inputs, outputs, states, functions, ops, weights, precisions")
     verb.add_argument("package")
-    verb.set_defaults(do=lambda o: print(inspect(o.package)))
+    verb.add_argument("--mil", action="store_true", help="the programs as text, as a compiled model has them")
+    verb.set_defaults(do=lambda o: print(text(o.package) if o.mil else inspect(o.package)))
 
     verb = verbs.add_parser("run", help="run a package on the arrays of one .npz, write its outputs to another")
     verb.add_argument("package")

@@ -87,7 +87,9 @@ class BlobFile:
         if start > len(self._data) or size > len(self._data) - start:
             raise ModelError(f"{where} points to bytes {start} to {start + size} of a file of {len(self._data)}")
         needed = (count(shape) * dtype.bits + 7) // 8
-        if size != needed or padding_bits != needed * 8 - count(shape) * dtype.bits:
+        # coremltools before 8 left the padding uninitialised, and it means something only where bits are left over.
+        wrong_padding = dtype.bits < 8 and padding_bits != needed * 8 - count(shape) * dtype.bits
+        if size != needed or wrong_padding:
             raise ModelError(f"{where} has {size} bytes, a {dtype} tensor of shape {shape} takes {needed}")
         return decode(memoryview(self._data)[start : start + size], dtype, shape)
 

@@ -128,12 +128,22 @@ def _open(package: Package, spec: Any, how: Numerics, function: str | None, seed
         return open_function(package, spec, how, function, seed)
     if kind not in _PIPELINES:
         raise ModelError(f"{package.path}: a model of type {kind}; milrun runs ML programs and pipelines of them")
-    pipeline = getattr(spec, kind) if kind == "pipeline" else getattr(spec, kind).pipeline
     parts: dict[str, Model] = {}
+    for part in package.parts:
+        if (kind := (held := part.spec()).WhichOneof("Type")) != "mlProgram":
+            raise ModelError(f"{part.path}: a {kind} as a part of a pipeline; milrun runs pipelines of ML programs")
+        parts[part.path.name] = open_function(part, held, how, None, seed)
+    if parts:
+        return Pipeline(spec.description, parts, package)
+    pipeline = getattr(spec, kind) if kind == "pipeline" else getattr(spec, kind).pipeline
     for index, part in enumerate(pipeline.models):
         name = pipeline.names[index] if index < len(pipeline.names) else f"model{index}"
-        if part.WhichOneof("Type") != "mlProgram" or name in parts:
-            raise ModelError(f"{package.path}: {name!r} in the pipeline is not an ML program with a name of its own")
+        if (held := part.WhichOneof("Type")) != "mlProgram":
+            raise ModelError(
+                f"{package.path}: {name!r} in the pipeline is a {held}; milrun runs pipelines of ML programs"
+            )
+        if name in parts:
+            raise ModelError(f"{package.path}: two models of the pipeline are named {name!r}")
         parts[name] = open_function(package, part, how, None, seed)
     return Pipeline(spec.description, parts, package)
 

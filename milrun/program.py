@@ -14,14 +14,10 @@ from milrun.blob import count, decode
 from milrun.dtypes import DType
 from milrun.errors import ModelError
 from milrun.package import Package
-
-MAX_DEPTH = 32
-"""How deep blocks, types and values may nest. Converters write two or three levels."""
+from milrun.protobuf import MAX_DEPTH, OPSET_NAMES
 
 MAX_RANK = 64
 """torch computes with no tensors of more dimensions."""
-
-OPSET_NAMES = {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18", "CoreML9": "iOS26"}
 
 
 @dataclass(frozen=True)
@@ -245,7 +241,7 @@ class _Reader:
         kind = content.WhichOneof("value")
         if kind == "tensor":
             dtype, shape = _constant_type(type, place)
-            return Value(type, "immediate", lambda: _immediate(content.tensor, dtype, shape, place))
+            return Value(type, "immediate", lambda: immediate(content.tensor, dtype, shape, place))
         if kind == "list":
             items = [self.value(item, place, depth + 1).load() for item in content.list.values]
             return Value(type, "immediate", lambda: items)
@@ -263,7 +259,8 @@ def _constant_type(type: Type, place: str) -> tuple[DType, tuple[int, ...]]:
     return type.dtype, shape
 
 
-def _immediate(message: Any, dtype: DType, shape: tuple[int, ...], place: str) -> Datum:
+def immediate(message: Any, dtype: DType, shape: tuple[int, ...], place: str) -> Datum:
+    """Return a constant that is written in place, decoded from its ``TensorValue`` message."""
     kind = message.WhichOneof("value")
     values: Any = getattr(message, kind).values if kind else []
     if dtype is dtypes.STRING:

@@ -14,6 +14,11 @@ from typing import Any
 
 from milrun.errors import ModelError
 
+MAX_DEPTH = 32
+"""How deep blocks, types and values may nest. Converters write two or three levels."""
+
+OPSET_NAMES = {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18", "CoreML9": "iOS26"}
+
 _ALIAS = "milrun._coreml_proto"
 
 
@@ -33,3 +38,9 @@ def model_class() -> Any:
     assert spec is not None
     sys.modules.setdefault(_ALIAS, importlib.util.module_from_spec(spec))
     return importlib.import_module(f"{_ALIAS}.Model_pb2").Model
+
+
+@cache
+def program_class() -> Any:
+    """The class of the message ``CoreML.Specification.MILSpec.Program``."""
+    return model_class().DESCRIPTOR.fields_by_name["mlProgram"].message_type._concrete_class

@@ -10,6 +10,7 @@ from typing import Any
 from milrun.blob import count
 from milrun.package import Package
 from milrun.program import Function, Operation, StateType, TensorType, Type, Value, read_functions
+from milrun.text.writer import write_program
 
 
 def inspect(path: str | Path) -> str:
@@ -17,21 +18,35 @@ def inspect(path: str | Path) -> str:
     package = Package(path)
     spec = package.spec()
     lines = [f"{package.path}  {package.size() / 1e6:.1f} MB, specification {spec.specificationVersion}"]
-    for name, program in _programs(spec):
-        for function in read_functions(program, package).values():
+    for name, program, holder in _programs(package, spec):
+        for function in read_functions(program, holder).values():
             lines += ["", *_describe(name, function)]
     return "\n".join(lines)
 
 
-def _programs(spec: Any) -> Iterator[tuple[str, Any]]:
+def text(path: str | Path) -> str:
+    """Return the programs of a package as MIL text, as a compiled model has it, those of a pipeline in their order."""
+    package = Package(path)
+    written = [
+        (f"// {name}\n" if name else "") + write_program(program, str(holder.path))
+        for name, program, holder in _programs(package, package.spec())
+    ]
+    return "\n".join(written)
+
+
+def _programs(package: Package, spec: Any) -> Iterator[tuple[str, Any, Package]]:
+    """Yield each program: the name of its part in a pipeline, the message, and the package that holds its weights."""
     kind = spec.WhichOneof("Type")
     if kind == "mlProgram":
-        yield "", spec.mlProgram
+        yield "", spec.mlProgram, package
+    elif package.parts:
+        yield from ((part.path.name, part.spec().mlProgram, part) for part in package.parts)
     elif kind in ("pipeline", "pipelineClassifier", "pipelineRegressor"):
         pipeline = spec.pipeline if kind == "pipeline" else getattr(spec, kind).pipeline
         for index, part in enumerate(pipeline.models):
             if part.WhichOneof("Type") == "mlProgram":
-                yield pipeline.names[index] if index < len(pipeline.names) else f"model{index}", part.mlProgram
+                name = pipeline.names[index] if index < len(pipeline.names) else f"model{index}"
+                yield name, part.mlProgram, package
 
 
 def _describe(part: str, function: Function) -> Iterator[str]:

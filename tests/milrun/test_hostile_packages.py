@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -86,13 +87,21 @@ def test_a_specification_is_not_larger_than_protobuf_allows(package: Path) -> No
 
 
 @pytest.mark.parametrize("of", [model_file, weight_file])
-def test_a_link_does_not_lead_out_of_the_package(package: Path, of: Callable[[Path], Path]) -> None:
-    outside = package.parent / "outside"
-    of(package).rename(outside)
-    of_package = package / "Data" / "com.apple.CoreML"
-    name = "model.mlmodel" if of is model_file else "weights/weight.bin"
-    (of_package / name).symlink_to(outside)
+def test_a_link_to_a_folder_does_not_lead_out_of_the_package(package: Path, of: Callable[[Path], Path]) -> None:
+    folder, outside = of(package).parent, package.parent / "outside"
+    folder.rename(outside)
+    folder.symlink_to(outside)
     _refused(package, "leads outside the package")
+
+
+@pytest.mark.parametrize("of", [model_file, weight_file])
+def test_a_link_to_a_device_or_a_pipe_is_refused(package: Path, of: Callable[[Path], Path]) -> None:
+    file, pipe = of(package), package.parent / "pipe"
+    os.mkfifo(pipe)
+    for target in (Path("/dev/zero"), pipe, package.parent):
+        file.unlink()
+        file.symlink_to(target)
+        _refused(package, "is not a file")
 
 
 def test_a_link_to_itself_is_refused(package: Path) -> None:
