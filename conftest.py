@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from parity.golden.store import open_store
-from parity.plan.checks import Check
 from parity.plugin import checks
 from parity.plugin.checks import SUITE
 from parity.record import run
 from parity.record.suite import Options, Suite
+from parity.verdict import Check
 
 pytest_plugins = ["parity.plugin.bench", "parity.plugin.speech"]
 

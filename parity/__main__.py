@@ -14,11 +14,11 @@ from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError
 from parity.judge.calibrate import CalibrationError, calibrate
-from parity.judge.measurements import left_out, measurements
+from parity.judge.measurements import measurements
 from parity.plan.systems import systems
 from parity.plan.weights import choose
 from parity.record import run
-from parity.record.run import RunRecord, SessionError
+from parity.record.run import RunRecord, SessionError, left_out
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,33 +1,74 @@
-"""What a gate said about an artifact on a case, with the evidence."""
+"""Results: the check that was made, the findings on its outputs, and where a failure begins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 Mode = Literal["module", "forced", "carried", "chained"]
 """module: upstream against the traceable module (hop 1). forced: golden inputs into the artifact (hop 2), and at every
 step what upstream carried there. carried: golden inputs, with what the artifact itself carries from step to step.
 chained: the outputs of the artifacts before it, through the host glue."""
 
+Form = Literal["min", "max", "within"]
+
+
+def _number(value: Any) -> Any:
+    """Read the strings that a JSON record has in place of NaN and infinities."""
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The values that a gate or a budget allows.
+
+    form: `min` allows the limit and more, `max` the limit and less, `within` what is no farther from the ideal.
+    limit: the bound itself; for `within` the distance that is allowed.
+    ideal: the best value; None where more, or less, is always better.
+    unit: the unit of the values, for display.
+    """
+
+    form: Form
+    limit: float
+    ideal: float | None
+    unit: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Tell if a value is allowed. NaN and infinities never are."""
+        if not math.isfinite(value):
+            return False
+        if self.form == "within":
+            ideal = self.ideal or 0.0
+            return ideal - self.limit <= value <= ideal + self.limit
+        return value >= self.limit if self.form == "min" else value <= self.limit
+
+    def __str__(self) -> str:
+        if self.form == "within":
+            return f"within {self.limit:.12g} of {self.ideal:g}"
+        return f"{'≥' if self.form == 'min' else '≤'} {self.limit:.12g} {self.unit}".rstrip()
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at on one output: a contract (presence, dtype, shape, …) or a metric and its bound."""
+    """One thing that was looked at on one output: a contract (presence, dtype, shape, …), or a metric and its bound."""
 
     output: str
     gate: str
     passed: bool
-    value: float | None = None
-    bound: str = ""
+    value: Annotated[float, BeforeValidator(_number)] | None = None
+    bound: Bound | None = None
     message: str = ""
 
     def line(self) -> str:
-        if self.message:
-            return f"{self.output}: {self.message}"
-        return f"{self.output}: {self.gate} {self.value:.6g} {'within' if self.passed else 'breaks'} {self.bound}"
+        """Return the finding as one line of text."""
+        if self.message or self.value is None:
+            return f"{self.output}: {self.message or self.gate}"
+        verb = "within" if self.passed else "breaks"
+        return f"{self.output}: {self.gate} {self.value:.6g} {verb} {self.bound or 'no bound'}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +78,7 @@ class Blame:
     stage: str
     output: str
     looks_like: str
+    _: KW_ONLY
     value: str = ""
     op_type: str = ""
     op_index: int = 0
@@ -46,9 +88,12 @@ class Blame:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Passed only if something was compared and all of it held."""
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One verdict to be had.
+
+    The stage of a chained check is `chain`, and its variant names a set of variants, one for each stage.
+    """
 
     system: str
     stage: str
@@ -57,6 +102,22 @@ class Verdict:
     mode: Mode
     runtime: str
     numerics: str
+
+    @property
+    def id(self) -> str:
+        """The name of the check on the command line, in reports and in records."""
+        return "-".join((self.system, self.stage, self.variant, self.case, self.mode, self.runtime, self.numerics))
+
+    def verdict(self, findings: Iterable[Finding]) -> Verdict:
+        """Return the verdict that these findings make."""
+        return Verdict(self, tuple(findings))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a check. It passed only if something was compared and all of it held."""
+
+    check: Check
     findings: tuple[Finding, ...]
     blame: Blame | None = None
     seconds: float = 0.0
@@ -69,27 +130,8 @@ class Verdict:
 
     @property
     def id(self) -> str:
-        return "-".join((self.system, self.stage, self.variant, self.case, self.mode, self.runtime, self.numerics))
+        return self.check.id
 
     @property
     def failures(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if not finding.passed)
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "passed": self.passed, "findings": [_plain(asdict(found)) for found in self.findings]}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Verdict:
-        fields = {name: value for name, value in data.items() if name != "passed"}
-        fields["findings"] = tuple(
-            Finding(**{**found, "value": None if found["value"] is None else float(found["value"])})
-            for found in data["findings"]
-        )
-        fields["blame"] = Blame(**data["blame"]) if data.get("blame") else None
-        return Verdict(**fields)
-
-
-def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN and no infinity; they are written as the strings that float() reads."""
-    value = found["value"]
-    return {**found, "value": str(value) if value is not None and not math.isfinite(value) else value}

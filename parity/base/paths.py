@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from parity.base.toml import Place
+from pydantic import AfterValidator, Field
+
+from parity.base import toml
+from parity.base.toml import Place, Text
 
 CONFIGURATION, SECTION = "pyproject.toml", "[tool.parity]"
 GATES, BUDGETS = "gates.toml", "budgets.toml"
-_KEYS = ("systems", "golden", "state", "cache_gb")
 
 
 class ProjectError(ValueError):
@@ -98,20 +100,23 @@ def read(root: Path) -> Project | None:
     return None if section is None else _project(root, section, place.at("tool", "parity"))
 
 
+def _within(folder: str) -> str:
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise ValueError(f"is {folder!r}, which lies outside of the project")
+    return Path(folder).as_posix()
+
+
+_Folder = Annotated[Text, AfterValidator(_within)]
+
+
+class _Section(toml.Table):
+    systems: Annotated[list[Text], Field(min_length=1)] | None = None
+    golden: _Folder | None = None
+    state: _Folder | None = None
+    cache_gb: Annotated[float, Field(gt=0)] | None = None
+
+
 def _project(root: Path, section: dict[str, Any], place: Place) -> Project:
-    place.known(section, _KEYS)
-    chosen: dict[str, Any] = dict(section)
-    if "systems" in section:
-        listed = section["systems"]
-        if not isinstance(listed, list) or not listed or not all(isinstance(name, str) and name for name in listed):
-            raise place.wrong('systems lists files, folders or modules, such as ["port.py"]')
-        chosen["systems"] = tuple(listed)
-    for key in ("golden", "state"):
-        if key in section:
-            folder = Path(place.text(section, key))
-            if folder.is_absolute() or ".." in folder.parts:
-                raise place.wrong(f"{key} is {str(folder)!r}, which lies outside of the project")
-            chosen[key] = folder.as_posix()
-    if "cache_gb" in section and place.number(section, "cache_gb") <= 0:
-        raise place.wrong("cache_gb is how large the cache may grow, in gigabytes: a number above 0")
-    return Project(root, **chosen)
+    found: _Section = toml.checked(_Section, section, place) if section else _Section()
+    chosen = found.model_dump(exclude_none=True)
+    return Project(root, **{**chosen, **({"systems": tuple(found.systems)} if found.systems else {})})

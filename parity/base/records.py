@@ -1,57 +1,85 @@
-"""JSON into frozen dataclasses, strictly: every field there, no other, each of its declared type."""
+"""Frozen dataclasses as JSON files, read strictly: no field is unknown, each is of its declared type.
+
+A file holds `{"schema": 2, "passed": true, "record": {…}}`. `passed` is the record's own property, null where it has
+none; a file whose claim differs from what its record says is refused. NaN and infinities are written as strings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parity.base.files import write_atomically
 
 T = TypeVar("T")
-NOT_FINITE = ("nan", "inf", "-inf")
-"""How a float is written where JSON has no number for it."""
 
 
-def read(kind: type[T], data: Any, place: str) -> T:
-    """The dataclass that `data` holds; a ValueError that names the place where it does not."""
-    if not isinstance(data, dict):
-        raise ValueError(f"{place}: {kind.__name__} is a mapping, not {type(data).__name__}")
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    if missing := [name for name in names if name not in data]:
-        raise ValueError(f"{place}: {kind.__name__} lacks {', '.join(missing)}")
-    if unknown := sorted(set(data) - set(names)):
-        raise ValueError(f"{place}: {kind.__name__} knows no {', '.join(unknown)}; it has {', '.join(names)}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _value(hints[name], data[name], f"{place}.{name}") for name in names})
+class _Schema(BaseModel):
+    number: int = Field(alias="schema")
 
 
-def _value(hint: Any, value: Any, place: str) -> Any:
-    origin, inner = get_origin(hint), get_args(hint)
-    if is_dataclass(hint) and isinstance(hint, type):
-        return read(hint, value, place)
-    if origin in (UnionType, Union):
-        return _one_of(inner, value, place)
-    if origin is Literal and value in inner:
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(inner[0], item, f"{place}[{index}]") for index, item in enumerate(value))
-    if origin is Mapping and isinstance(value, dict):
-        return {name: _value(inner[1], item, f"{place}.{name}") for name, item in value.items()}
-    if hint is float and (type(value) in (int, float) or value in NOT_FINITE):
-        return float(value)
-    if isinstance(hint, type) and origin is None and type(value) is hint:
-        return value
-    wanted = ", ".join(map(repr, inner)) if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise ValueError(f"{place} is {value!r} where {wanted} is expected")
+class _Document(_Schema, Generic[T]):
+    model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="strings")
+
+    passed: bool | None
+    record: T
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    if value is None and NoneType in kinds:
-        return None
-    rest = [kind for kind in kinds if kind is not NoneType]
-    if len(rest) == 1:
-        return _value(rest[0], value, place)
-    for kind in rest:
-        if type(value) is kind:
-            return value
-    raise ValueError(f"{place} is {value!r} where {' or '.join(kind.__name__ for kind in rest)} is expected")
+def save(record: object, path: Path, schema: int) -> Path:
+    """Write a record in one step.
+
+    record: an instance of a dataclass.
+    schema: the number of the record's format; files of another number are refused when read.
+    """
+    document = _of(type(record))(schema=schema, passed=_claim(record), record=record)
+    write_atomically(path, document.model_dump_json(indent=1, by_alias=True).encode() + b"\n")
+    return path
+
+
+def load(kind: type[T], path: Path, schema: int, fault: type[ValueError], mend: str) -> T:
+    """Read the record of a file. Raise `fault`, with the place in the file and the mend, where it is not one."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise fault(f"{path} does not exist; {mend}") from None
+    except OSError as error:
+        raise fault(f"{path} cannot be read: {error}; {mend}") from error
+    try:
+        number = _Schema.model_validate_json(content).number
+        if number != schema:
+            raise fault(f"{path} has schema {number}, this version reads schema {schema}; {mend}")
+        document = _of(kind).model_validate_json(content)
+    except ValidationError as error:
+        raise fault(f"{path} is damaged: {_first(error)}; {mend}") from error
+    if document.passed != (claim := _claim(document.record)):
+        raise fault(f"{path} is damaged: it says passed: {document.passed}, its findings say {claim}; {mend}")
+    record: T = document.record
+    return record
+
+
+def of_schema(path: Path, schema: int) -> bool:
+    """Tell if a file is one to load: that of another schema is not, a damaged one is, so that loading says why."""
+    try:
+        return _Schema.model_validate_json(path.read_bytes()).number == schema
+    except (OSError, ValidationError):
+        return True
+
+
+def _of(kind: type) -> Any:
+    return _Document[kind]  # type: ignore[valid-type]
+
+
+def _claim(record: object) -> bool | None:
+    return getattr(record, "passed", None)
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault of several, with its place: `record.verdicts[0].findings[0].value is 'high'`."""
+    found: Any = error.errors(include_url=False)[0]
+    if not found["loc"]:
+        return str(found["msg"])
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]).lstrip(".")
+    given = "" if found["type"] in ("missing", "unexpected_keyword_argument") else f" is {found['input']!r:.60}"
+    return f"{place}{given}: {found['msg']}"

@@ -1,24 +1,53 @@
-"""Strict reading of the data files: what was not foreseen is an error that names file, table and mend."""
+"""Data files: TOML read strictly into pydantic models. Every fault is an error that names file, table and mend.
+
+class Entry(Table):
+    max: Number
+    derived_from: Text
+
+place = Place("gates.toml", GateError)
+entries = checked(Filled[Entry], parse(text, place), place)
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+T = TypeVar("T")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'')
+_WANTED = {
+    "string_type": "some text is expected",
+    "float_type": "a number is expected",
+    "int_type": "a whole number is expected",
+    "finite_number": "a finite number is expected: a bound that is not finite bounds nothing",
+    "dict_type": "a table is expected",
+    "model_type": "a table is expected",
+    "tuple_type": "a list is expected",
+    "list_type": "a list is expected",
+    "too_short": "something is expected",
+}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a data file one is, and how a fault found there is raised."""
+    """A place in a data file, and the exception that reports a fault there."""
 
     source: str
     fault: type[ValueError]
@@ -28,41 +57,61 @@ class Place:
         return replace(self, path=self.path + names)
 
     def wrong(self, message: str) -> ValueError:
-        return self.fault(
-            f"{self.source}: [{dotted(self.path)}] {message}" if self.path else f"{self.source}: {message}"
-        )
+        """Return the exception for a fault at this place."""
+        where = f"[{dotted(self.path)}] " if self.path else ""
+        return self.fault(f"{self.source}: {where}{message}")
 
-    def table(self, value: object) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise self.wrong(f"is {value!r} where a table is expected")
-        if not value:
-            raise self.wrong("is empty: fill it or take it out")
-        return value
 
-    def known(self, names: Collection[str], known: Collection[str], word: str = "key") -> None:
-        """Refuses the first of the names that nobody knows."""
-        for name in names:
-            if name not in known:
-                raise self.wrong(f"unknown {word} {name!r}{nearest(name, known)}")
+class Table(BaseModel):
+    """A table whose keys are all known; the model of an entry or a file."""
 
-    def text(self, table: Mapping[str, Any], key: str, default: str | None = None) -> str:
-        value = table.get(key, default)
-        if value is None:
-            raise self.wrong(f'has no {key}: add {key} = "…"')
-        if not isinstance(value, str) or (key in table and not value.strip()):
-            raise self.wrong(f"{key} is {value!r} where some text is expected")
-        return value
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    def number(self, table: Mapping[str, Any], key: str) -> float:
-        value = table[key]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(f"{key} is {value!r} where a number is expected")
-        if not math.isfinite(value):
-            raise self.wrong(f"{key} is {value}: a bound that is not finite bounds nothing")
-        return float(value)
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            _filled(data)
+            known(*data, among=cls.model_fields)
+        return data
+
+
+def known(*names: str, among: Collection[str], word: str = "key") -> None:
+    """Refuse the first of the names that is not among the known ones, and suggest the nearest."""
+    for name in names:
+        if name not in among:
+            raise ValueError(f"unknown {word} {name!r}{nearest(name, among)}")
+
+
+def one_of(*names: str, word: str) -> Callable[[str], str]:
+    """Return a validator of text that allows these names only."""
+
+    def check(name: str) -> str:
+        known(name, among=names, word=word)
+        return name
+
+    return check
+
+
+def _filled(table: Any) -> Any:
+    if table == {}:
+        raise ValueError("is empty: fill it or take it out")
+    return table
+
+
+def _written(text: str) -> str:
+    if not text.strip():
+        raise ValueError(f"is {text!r} where some text is expected")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_written)]
+Filled = Annotated[dict[str, T], BeforeValidator(_filled)]
+"""A table of names that are not known beforehand; an empty one is refused."""
 
 
 def read(path: Path, fault: type[ValueError]) -> str:
+    """Return the text of a data file; raise `fault` where it is missing or not text."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:
@@ -71,48 +120,71 @@ def read(path: Path, fault: type[ValueError]) -> str:
         raise fault(f"{path}: is not UTF-8 text: {error}") from None
 
 
-def parse(text: str, place: Place) -> Mapping[str, Any]:
-    """The content of a TOML text. A table or key that occurs twice is an error with its line."""
+def parse(text: str, place: Place) -> dict[str, Any]:
+    """Return the content of a TOML text. A table or key that occurs twice is an error with its line."""
     try:
         content = tomllib.loads(text + "\n")  # without it, a fault in the last line has no line number
     except tomllib.TOMLDecodeError as error:
         raise place.wrong(str(error)) from None
+    return _some(content, place)
+
+
+def checked(kind: Any, content: Any, place: Place) -> Any:
+    """Return the content as a model, or what else pydantic knows; the first fault is raised with its place."""
+    try:
+        return TypeAdapter(kind, config=None if _is_model(kind) else ConfigDict(strict=True)).validate_python(content)
+    except ValidationError as error:
+        found: Any = error.errors(include_url=False)[0]
+        names = tuple(str(part) for part in found["loc"] if part != "[key]")
+        if found["type"] == "missing":
+            raise place.at(*names[:-1]).wrong(f"has no {names[-1]}: add {names[-1]} = …") from None
+        if found["type"] == "value_error":
+            raise place.at(*names).wrong(str(found["ctx"]["error"])) from None
+        wanted = _WANTED.get(found["type"], found["msg"])
+        raise place.at(*names).wrong(f"is {found['input']!r} where {wanted}") from None
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def retired(content: dict[str, Any], place: Place) -> Mapping[str, str]:
+    """Take the table `retired` out of a file's content: for each name that was taken away, the reason."""
+    if "retired" not in content:
+        return {}
+    reasons: dict[str, str] = checked(Filled[Text], content.pop("retired"), place.at("retired"))
+    _some(content, place)
+    return reasons
+
+
+def _some(content: dict[str, Any], place: Place) -> dict[str, Any]:
     if not content:
         raise place.wrong("holds no bound at all, and nothing may pass for want of one")
     return content
 
 
-def retired(content: dict[str, Any], place: Place) -> Mapping[str, str]:
-    """Takes the table `retired` out of a file's content: for each name that was taken away, the reason."""
-    if "retired" not in content:
-        return {}
-    place = place.at("retired")
-    entries = place.table(content.pop("retired"))
-    return {name: place.text(entries, name) for name in entries}
-
-
 def absent(retired: Mapping[str, str], present: Iterable[str], place: Place) -> None:
-    """Refuses a name that is retired and still there."""
+    """Refuse a name that is retired and still there."""
     for name in present:
         if retirement(retired, name):
             raise place.at("retired").wrong(f"takes {name} away, which is still there: remove it, or its retirement")
 
 
 def retirement(retired: Mapping[str, str], name: str) -> str:
-    """Why a name, or a table that it stood in, is no more; empty if nobody said so."""
+    """Return the reason why a name, or a table that it stood in, was taken away; empty if nobody gave one."""
     return next((why for gone, why in retired.items() if name == gone or name.startswith(gone + ".")), "")
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """The end of a sentence about an unknown name."""
+    """Return the end of a sentence about an unknown name: the nearest known one, or all of them."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(known)}" if known else "; there is none"
+    return f"; there are {', '.join(known)}" if known else "; none is known"
 
 
 def dotted(names: Collection[str]) -> str:
-    """A path as a TOML table header writes it."""
+    """Return a path as a TOML table header writes it."""
     return ".".join(name if BARE_KEY.fullmatch(name) else quoted(name) for name in names)
 
 
@@ -121,7 +193,7 @@ def quoted(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number as it is best read: no exponent where none is needed, and the same value when read again."""
+    """Return a float as TOML writes it, in as few characters as can be read back."""
     short = f"{value:.6f}".rstrip("0")
     if float(short) == value and abs(value) >= 1e-4:
         return short + "0" if short.endswith(".") else short
@@ -129,7 +201,7 @@ def number(value: float) -> str:
 
 
 def comments(text: str) -> tuple[str, tuple[int, ...]]:
-    """The comment at the head of a TOML text, and the numbers of the lines with a comment further down."""
+    """Return the comment at the head of a TOML text, and the numbers of the lines with a comment further down."""
     lines = text.splitlines(keepends=True)
     head = 0
     while head < len(lines) and (lines[head].startswith("#") or not lines[head].strip()):

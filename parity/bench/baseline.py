@@ -11,11 +11,13 @@ import statistics
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
 
 from parity.base import toml
 from parity.base.files import write_atomically
-from parity.base.toml import Place
+from parity.base.toml import Filled, Place, Table, Text
 from parity.bench import machine as machines
 from parity.bench.machine import Machine
 from parity.bench.timing import p95
@@ -85,16 +87,38 @@ def load(path: Path) -> Baseline:
     return parse(toml.read(path, BaselineError), str(path))
 
 
+class _Benchmark(Table):
+    unit: Annotated[str, AfterValidator(toml.one_of(*UNITS, word="unit"))]
+    sizes: dict[str, int]
+    median: float
+    p95: float
+    samples: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    recorded: Text
+    reason: Text = ""
+
+    @model_validator(mode="after")
+    def _is_of_its_samples(self) -> _Benchmark:
+        for name, value in (("median", self.entry.median), ("p95", self.entry.p95)):
+            if not math.isclose(getattr(self, name), value, rel_tol=1e-3):
+                fault = f"{name} is {getattr(self, name)}, and that of its samples {value}"
+                raise ValueError(f"{fault}: it was edited, record it again")
+        return self
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.unit, self.sizes, tuple(self.samples), self.recorded, self.reason)
+
+
+class _File(Table):
+    machine: Filled[str | int]
+    benchmark: Filled[_Benchmark]
+
+
 def parse(text: str, source: str) -> Baseline:
+    """Return the baseline of a file's text; `source` names the file in errors."""
     place = Place(source, BaselineError)
-    content = toml.parse(text, place)
-    place.known(content, ("machine", "benchmark"), "table")
-    for needed in ("machine", "benchmark"):
-        if needed not in content:
-            raise place.wrong(f"has no table {needed}: record it again")
-    machine = place.at("machine").table(content["machine"])
-    benchmarks = place.at("benchmark").table(content["benchmark"])
-    return Baseline(machine, {name: _entry(table, place.at("benchmark", name)) for name, table in benchmarks.items()})
+    file: _File = toml.checked(_File, toml.parse(text, place), place)
+    return Baseline(file.machine, {name: one.entry for name, one in file.benchmark.items()})
 
 
 def render(baseline: Baseline) -> str:
@@ -134,31 +158,6 @@ def record(
     lines = [f"{name}: {old[name].median:g} → {made[name].median:g} {made[name].unit}" for name in replaced]
     lines += [f"{name}: new, {one.median:g} {one.unit}" for name, one in made.items() if name not in old]
     return [*lines, *(f"{name}: gone, nothing measures it any more" for name in old if name not in known)]
-
-
-def _entry(table: object, place: Place) -> Entry:
-    found = place.table(table)
-    place.known(found, ("unit", "sizes", "median", "p95", "samples", "recorded", "reason"))
-    for needed in ("sizes", "median", "p95", "samples"):
-        if needed not in found:
-            raise place.wrong(f"has no {needed}: record it again")
-    unit = place.text(found, "unit")
-    place.known([unit], UNITS, "unit")
-    sizes, samples = found["sizes"], found["samples"]
-    if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
-        raise place.wrong(f"sizes is {sizes!r} where a table of whole numbers is expected")
-    if not isinstance(samples, list) or not samples or not all(_possible(sample) for sample in samples):
-        raise place.wrong("samples are some numbers above 0: record it again")
-    one = Entry(unit, sizes, tuple(samples), place.text(found, "recorded"), place.text(found, "reason", ""))
-    for name, value in (("median", one.median), ("p95", one.p95)):
-        if not math.isclose(place.number(found, name), value, rel_tol=1e-3):
-            fault = f"{name} is {found[name]}, and that of its samples {value}"
-            raise place.wrong(f"{fault}: it was edited, record it again")
-    return one
-
-
-def _possible(sample: Any) -> bool:
-    return type(sample) is float and math.isfinite(sample) and sample > 0
 
 
 def _short(value: float) -> float:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from parity.base import records
-from parity.base.files import write_atomically
 from parity.verdict import Finding
 
-SCHEMA = 3
+SCHEMA = 4
 NAME = "bench.json"
 
 
@@ -30,7 +26,7 @@ class StepTimes:
     growth: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseTimes:
     """One case: times are medians over its rounds. `ratio` and `stage_ratio` compare with PyTorch eager, if it ran.
     `first_audio_ms` is what the artifacts of a streaming chain take until there is something to hear."""
@@ -92,7 +88,7 @@ class Judged:
         return bool(self.findings) and all(finding.passed for finding in self.findings)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     id: str
     started: str
@@ -109,46 +105,19 @@ class BenchRecord:
 
 
 def save(record: BenchRecord, folder: Path) -> Path:
-    path = folder / NAME
-    data = {"schema": SCHEMA, **asdict(record)}
-    for judged in data["judged"]:
-        judged["findings"] = [{**found, "value": _plain(found["value"])} for found in judged["findings"]]
-    write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-    return path
+    """Write bench.json into a run's folder."""
+    return records.save(record, folder / NAME, SCHEMA)
 
 
 def load(path: Path) -> BenchRecord:
-    """Reads a bench.json, or the one in a run's folder."""
+    """Read a bench.json, or the one in a run's folder."""
     path = path / NAME if path.is_dir() else path
-    try:
-        data: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise BenchRecordError(f"{path} can't be read: {error}; delete it and run `pytest -m bench`") from None
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise BenchRecordError(f"{path} is not of schema {SCHEMA}; delete it and run `pytest -m bench`")
-    try:
-        return records.read(BenchRecord, data, str(path))
-    except ValueError as error:
-        raise BenchRecordError(f"{error}; delete it and run `pytest -m bench`") from None
+    return records.load(BenchRecord, path, SCHEMA, BenchRecordError, "delete it and run `pytest -m bench`")
 
 
 def beside(run: Path) -> BenchRecord | None:
     """The bench of this run; where it had none, of the run that had the last one. Those of another schema can't be
     shown."""
     found = [run / NAME] if (run / NAME).exists() else sorted(run.parent.glob(f"*/{NAME}"))
-    shown = [path for path in found if _schema(path) in (SCHEMA, None)]
+    shown = [path for path in found if records.of_schema(path, SCHEMA)]
     return load(shown[-1]) if shown else None
-
-
-def _schema(path: Path) -> Any:
-    """None where it can't be told: loading it says why."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return data.get("schema") if isinstance(data, dict) else None
-
-
-def _plain(value: float | None) -> float | str | None:
-    """JSON has no NaN and no infinity."""
-    return str(value) if value is not None and not math.isfinite(value) else value

@@ -15,11 +15,10 @@ from parity.bench.subjects import Subject
 from parity.bench.timing import Timing
 from parity.declarations import System
 from parity.judge import budgets
-from parity.judge.budget import DEVICE, KINDS, PLACEMENT_KINDS, Budget, suggest
-from parity.judge.budgets import Budgets, Profile
+from parity.judge.budgets import DEVICE, KINDS, PLACEMENT_KINDS, Budget, Budgets, Profile, suggest
 from parity.plan.checks import CHAIN
 from parity.run.placement import Placement
-from parity.verdict import Finding
+from parity.verdict import Bound, Finding
 
 RECORD = "pytest -m bench --bench-record"
 NO_PROFILE = "NAME"
@@ -156,7 +155,7 @@ def against_baseline(subject: Subject, measured: Measured, bounds: Bounds) -> Fi
         change = regression.compare(before.samples, timing.samples)
     except regression.TooFewSamples as error:
         return Finding(subject.stage, "baseline", False, now, message=str(error))
-    bound = f"≤ {before.median * regression.FACTOR:.4g} {timing.unit}"
+    bound = Bound("max", float(f"{before.median * regression.FACTOR:.4g}"), 0.0, timing.unit)
     said = f"{change.factor:.2f} × the baseline's {before.median:g} {timing.unit} on {measured.case} (p {change.p:.1g})"
     if change.slower:
         return Finding(subject.stage, "baseline", False, now, bound, f"slower: {said}")

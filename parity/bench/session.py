@@ -19,11 +19,11 @@ from parity.bench.stand import Measured, Stand
 from parity.bench.subjects import BUNDLE, Subject, complete, loads, overall, placements, sizes, speeds
 from parity.bench.timing import Clock, Effort
 from parity.declarations import System
-from parity.judge import budgets
-from parity.judge.budget import DEVICE
-from parity.judge.budgets import Budgets
-from parity.plan.checks import CHAIN, SHIPS, Check
+from parity.judge import budgets_toml
+from parity.judge.budgets import DEVICE, Budgets
+from parity.plan.checks import CHAIN, SHIPS
 from parity.record.suite import Suite
+from parity.verdict import Check
 
 LONGER = Effort(fewest=12, most=20, seconds=60.0)
 """For a baseline: what is compared with many times is measured for longer."""
@@ -51,7 +51,15 @@ class Bench:
     def check(self, subject: Subject) -> Check:
         """The check whose artifacts a benchmark needs."""
         runtime = self.suite.runtimes[0]
-        return Check(subject.system, CHAIN, SHIPS, "", "chained", runtime.name, runtime.numerics)
+        return Check(
+            system=subject.system,
+            stage=CHAIN,
+            variant=SHIPS,
+            case="",
+            mode="chained",
+            runtime=runtime.name,
+            numerics=runtime.numerics,
+        )
 
     def measured(self, subject: Subject) -> Measured:
         stand = self.stand(subject.system)
@@ -76,7 +84,15 @@ class Bench:
 
     def stand(self, system: str) -> Stand:
         if system not in self._stands:
-            check = Check(system, CHAIN, SHIPS, "", "chained", self._runtime, self.suite.runtimes[0].numerics)
+            check = Check(
+                system=system,
+                stage=CHAIN,
+                variant=SHIPS,
+                case="",
+                mode="chained",
+                runtime=self._runtime,
+                numerics=self.suite.runtimes[0].numerics,
+            )
             cases = tuple(self.suite.cases(self.suite.systems()[system]))
             effort = LONGER if self.recording else Effort()
             self._stands[system] = Stand(self.suite.workbench(check), cases, effort, self.clock)
@@ -86,7 +102,7 @@ class Bench:
         if system not in self._bounds:
             folder = self.folder(system)
             path = self.suite.bounds(self.suite.systems()[system], BUDGETS)
-            known = budgets.load(path) if path.exists() else Budgets((), ())
+            known = budgets_toml.load(path) if path.exists() else Budgets((), ())
             this = self.machine
             profile = known.here(str(this["system"]), str(this["model"]), str(this["runtime"]))
             self._bounds[system] = Bounds(
@@ -127,14 +143,14 @@ class Bench:
 
     def record(self, partial: bool, errors: dict[str, str], recorded: tuple[str, ...] = ()) -> BenchRecord:
         return BenchRecord(
-            self.suite.run_id,
-            self.started.isoformat(timespec="seconds"),
-            self.machine,
-            partial,
-            tuple(_of_system(stand, self.rulings) for stand in self._stands.values()),
-            tuple(Judged(subject.test, one.findings) for subject, one in self.rulings.items()),
-            errors,
-            recorded,
+            id=self.suite.run_id,
+            started=self.started.isoformat(timespec="seconds"),
+            machine=self.machine,
+            partial=partial,
+            systems=tuple(_of_system(stand, self.rulings) for stand in self._stands.values()),
+            judged=tuple(Judged(subject.test, one.findings) for subject, one in self.rulings.items()),
+            errors=errors,
+            recorded=recorded,
         )
 
     def close(self) -> None:
@@ -221,17 +237,17 @@ def _times(measured: Measured) -> CaseTimes:
     stages = {name: timing for name, timing in measured.timings.items() if name != CHAIN}
     chain = measured.timings[CHAIN]
     return CaseTimes(
-        measured.case,
-        measured.sizes,
-        measured.t_enc,
-        measured.audio_seconds,
-        len(chain.seconds),
-        chain.milliseconds,
-        chain.p95_milliseconds,
-        measured.rtfx,
-        chain.ratio,
-        {name: timing.milliseconds for name, timing in stages.items()},
-        {name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
-        {name: StepTimes(made.count, made.milliseconds, made.growth) for name, made in measured.steps.items()},
-        measured.first_audio_ms,
+        case=measured.case,
+        sizes=measured.sizes,
+        t_enc=measured.t_enc,
+        audio_seconds=measured.audio_seconds,
+        rounds=len(chain.seconds),
+        chain_ms=chain.milliseconds,
+        chain_p95_ms=chain.p95_milliseconds,
+        rtfx=measured.rtfx,
+        ratio=chain.ratio,
+        stage_ms={name: timing.milliseconds for name, timing in stages.items()},
+        stage_ratio={name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
+        steps={name: StepTimes(made.count, made.milliseconds, made.growth) for name, made in measured.steps.items()},
+        first_audio_ms=measured.first_audio_ms,
     )

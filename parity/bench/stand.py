@@ -16,7 +16,7 @@ from parity.bench.laps import Lap, Scrutiny, Track, audio_seconds, rivals, t_enc
 from parity.bench.machine import THREADS
 from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
 from parity.declarations import Case, Stage, System, Variant
-from parity.judge.budget import DEVICE
+from parity.judge.budgets import DEVICE
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN
 from parity.run.placement import Placement, placement

@@ -13,11 +13,10 @@ from parity.build.artifacts import composed
 from parity.declarations import HOST, Case, Reference, Stage, Variant
 from parity.judge import package
 from parity.run.stage import Crosser, cast, closing
-from parity.verdict import Blame, Finding, Verdict
+from parity.verdict import Blame, Check, Finding, Verdict
 
 if TYPE_CHECKING:
     from parity.judge.workbench import Workbench
-    from parity.plan.checks import Check
 
 CARRIED, CHAINED = "carried", "chained"
 
@@ -122,7 +121,7 @@ def _parts(bench: Workbench, check: Check, stage: Stage, variant: Variant) -> Bl
 
 
 def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: list[Finding]) -> Blame:
-    from parity.plan.checks import Check, chain_sets
+    from parity.plan.checks import chain_sets
 
     output = outputs[0] if outputs else ""
     if glue:
@@ -132,7 +131,7 @@ def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glu
         detail = "every stage is within its bounds, and what they add up to makes the host decide otherwise"
         return Blame(stage, output, "drift", detail=detail)
     variant = chain_sets(bench.system)[check.variant][stage]
-    own = bench.run(Check(check.system, stage, variant.name, check.case, "forced", check.runtime, check.numerics))
+    own = bench.run(replace(check, stage=stage, variant=variant.name, mode="forced"))
     if own.blame:
         return own.blame
     detail = f"{stage} is right on upstream's inputs: what the stages and the glue before it hand on has drifted"

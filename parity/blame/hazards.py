@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from parity.base.toml import Place
+from pydantic import Field, model_validator
+
+from parity.base import toml
+from parity.base.toml import Place, Table, Text
 
 FILE = Path(__file__).with_name("hazards.toml")
-OPTIONAL = ("fault", "looks_like")
-TEXTS = ("name", "mend", *OPTIONAL)
-LISTS = ("node", "op", "spelled", "behind", "traits")
+Words = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
 class HazardError(ValueError):
@@ -35,18 +35,24 @@ class Symptoms:
     traits: Collection[str] = ()
 
 
-@dataclass(frozen=True)
-class Hazard:
-    number: str
-    name: str
-    mend: str
-    fault: str = ""
-    looks_like: str = ""
-    node: tuple[str, ...] = ()
-    op: tuple[str, ...] = ()
-    spelled: tuple[str, ...] = ()
-    behind: tuple[str, ...] = ()
-    traits: tuple[str, ...] = ()
+class Hazard(Table):
+    """One entry of the table: what it is met with, and the mend."""
+
+    name: Text
+    mend: Text
+    fault: Text = ""
+    looks_like: Text = ""
+    node: Words = ()
+    op: Words = ()
+    spelled: Words = ()
+    behind: Words = ()
+    traits: Words = ()
+
+    @model_validator(mode="after")
+    def _recognized(self) -> Hazard:
+        if not any((self.looks_like, self.node, self.op, self.spelled, self.behind, self.traits)):
+            raise ValueError("is recognized by nothing: list what it is met with")
+        return self
 
     def met(self, symptoms: Symptoms) -> bool:
         return (
@@ -59,32 +65,19 @@ class Hazard:
             and set(self.traits) <= set(symptoms.traits)
         )
 
-    def __str__(self) -> str:
-        return f"known hazard {self.number} ({self.name}), mend: {self.mend}"
-
 
 def known(symptoms: Symptoms) -> list[str]:
-    """A sentence for each known hazard that the symptoms are of."""
-    return [str(hazard) for hazard in read(FILE.read_text()) if hazard.met(symptoms)]
+    """Return a sentence for each known hazard that the symptoms are of."""
+    return [
+        f"known hazard {number} ({hazard.name}), mend: {hazard.mend}"
+        for number, hazard in read(FILE.read_text()).items()
+        if hazard.met(symptoms)
+    ]
 
 
 @cache
-def read(text: str) -> tuple[Hazard, ...]:
+def read(text: str) -> Mapping[str, Hazard]:
+    """Return the hazards of the table's text, by their numbers."""
     place = Place(FILE.name, HazardError)
-    found = []
-    for number, entry in tomllib.loads(text).items():
-        here = place.at(number)
-        table = here.table(entry)
-        here.known(table, (*TEXTS, *LISTS))
-        told: dict[str, Any] = {key: here.text(table, key, "" if key in OPTIONAL else None) for key in TEXTS}
-        told |= {key: _words(here, key, table[key]) for key in LISTS if key in table}
-        if not any(told.get(key) for key in ("looks_like", *LISTS)):
-            raise here.wrong("is recognized by nothing: list what it is met with")
-        found.append(Hazard(number, **told))
-    return tuple(found)
-
-
-def _words(place: Place, key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
-        raise place.wrong(f"{key} is {value!r} where a list of words is expected")
-    return tuple(value)
+    found: dict[str, Hazard] = toml.checked(dict[str, Hazard], toml.parse(text, place), place)
+    return found

@@ -71,7 +71,7 @@ def _output(
         return
     yield _finding(name, "present", "", "given")
     wrong_dtype = "" if value.dtype == dtype else f"dtype {value.dtype} where {dtype} is expected"
-    yield _finding(name, "dtype", wrong_dtype, f"dtype {dtype}", bound=dtype)
+    yield _finding(name, "dtype", wrong_dtype, f"dtype {dtype}")
     yield _finding(name, "shape", _shape_fault(tensor, value, golden, sizes), f"shape {value.shape}")
     if value.dtype.kind not in "fiub":
         yield _finding(name, "finite", f"holds {value.dtype}, not real numbers")
@@ -151,5 +151,5 @@ def _undeclared(
             yield _finding(name, "declared", "the golden has it, but it is not declared: nothing would compare it")
 
 
-def _finding(output: str, gate: str, fault: str, held: str = "", bound: str = "") -> Finding:
-    return Finding(output, gate, not fault, bound=bound, message=fault or held)
+def _finding(output: str, gate: str, fault: str, held: str = "") -> Finding:
+    return Finding(output, gate, not fault, message=fault or held)

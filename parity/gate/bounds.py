@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from parity.base.paths import BUDGETS, GATES, at
 from parity.gate import git, retired
 from parity.gate.loosening import Loosening, loosened, loosened_budgets
-from parity.judge import budgets, gates
+from parity.judge import budgets_toml, gates
 from parity.judge.budgets import Budgets
 from parity.judge.gates import Gates
 
@@ -64,7 +64,7 @@ def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
                 found_gates[system] = gates.parse(text, place)
                 reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
             case (*room, name) if name == BUDGETS:
-                found_budgets["/".join(room)] = budgets.parse(text, place)
+                found_budgets["/".join(room)] = budgets_toml.parse(text, place)
             case (name,) if name == retired.FILE:
                 reasons |= retired.parse(text, place)
     return Bounds(found_gates, found_budgets, reasons)

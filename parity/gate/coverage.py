@@ -25,7 +25,7 @@ class Problem:
 def uncovered(record: RunRecord, survey: Survey) -> list[Problem]:
     """What the run itself can't know: that it was made to look away."""
     judged = {verdict.id: verdict for verdict in record.verdicts}
-    known = {*judged, *record.expected, *(error.id for error in record.errors)}
+    known = {*judged, *(check.id for check in record.expected), *(error.id for error in record.errors)}
     foreign = [id for id, check in survey.checks.items() if id in judged and not _of_this_code(judged[id], check)]
     return [
         *_several(

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 from parity.base import toml
-from parity.judge.budget import KINDS, Budget
-from parity.judge.budgets import Budgets
+from parity.judge.budgets import KINDS, Budget, Budgets
 from parity.judge.gates import Gates
 
 
@@ -33,9 +32,9 @@ def loosened(before: Gates, after: Gates) -> list[Loosening]:
     for name, old in before.by_name().items():
         new = now.get(name)
         if new is None:
-            found.append(removal(name, old.text, after.retirement(name), "[retired]"))
+            found.append(removal(name, str(old.bound), after.retirement(name), "[retired]"))
         elif new.room > old.room:
-            found.append(loosening(name, (old.text, new.text), old.reason, new.reason))
+            found.append(loosening(name, (str(old.bound), str(new.bound)), old.reason, new.reason))
     return found
 
 
@@ -53,10 +52,11 @@ def loosened_budgets(before: Budgets, after: Budgets) -> list[Loosening]:
 
 
 def _easier(old: Budget, new: Budget) -> bool:
-    worse = KINDS[old.kind].worse(new.bad, old.bad)
-    if old.good is None:
-        return worse
-    return worse or new.good is None or _suspicion(new.good, new.measured) > _suspicion(old.good, old.measured)
+    worse = KINDS[old.kind].worse(new.bound.limit, old.bound.limit)
+    if old.suspicious is None or new.suspicious is None:
+        return worse or (old.suspicious is not None and new.suspicious is None)
+    was, now = (_suspicion(one.limit, of.measured) for one, of in ((old.suspicious, old), (new.suspicious, new)))
+    return worse or now > was
 
 
 def _suspicion(bound: float, measured: float) -> float:

@@ -139,7 +139,7 @@ def _no_run(outcome: Outcome) -> RunRecord:
     machine: dict[str, str | int] = {"system": platform.system(), "python": platform.python_version()}
     return RunRecord(
         id="no-record",
-        started=now.isoformat(timespec="seconds"),
+        started=now.replace(microsecond=0),
         seconds=0.0,
         commit=outcome.commit,
         dirty=bool(outcome.files),

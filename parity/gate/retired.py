@@ -7,12 +7,11 @@ reasons.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from parity.base import toml
-from parity.base.toml import Place
+from parity.base.toml import Place, Text
 from parity.gate.survey import Survey, Surveyed
 from parity.judge.gates import GateError
 
@@ -36,11 +35,8 @@ class Retired:
 def parse(text: str, source: str) -> dict[str, str]:
     """The reasons that `golden/retired.toml` gives, by name."""
     place = Place(source, GateError)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise place.wrong(str(error)) from None
-    return {name: place.text(table, name) for name in table}
+    reasons: dict[str, str] = toml.checked(dict[str, Text], toml.parse(text, place) if text.strip() else {}, place)
+    return reasons
 
 
 def retired(base: Survey, head: Survey, before: Mapping[str, str], now: Mapping[str, str]) -> list[Retired]:

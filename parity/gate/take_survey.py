@@ -15,10 +15,11 @@ from parity.build.artifacts import Built
 from parity.declarations import Stage, System, Variant
 from parity.gate.survey import Parts, Survey, Surveyed
 from parity.golden.store import open_store
-from parity.judge import budgets, gates
+from parity.judge import budgets_toml, gates
 from parity.judge.workbench import Workbench
-from parity.plan.checks import CHAIN, Check, chain_sets, tables
+from parity.plan.checks import CHAIN, chain_sets, tables
 from parity.record.suite import Options, Suite
+from parity.verdict import Check
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def _surveyed(bench: Workbench, check: Check, artifacts: dict[str, Parts]) -> Su
     bounds: dict[str, dict[str, str]] = {}
     for gate in bench.gates.gates:
         if (gate.stage, gate.variant) == (check.stage, check.variant):
-            bounds.setdefault(gate.output, {})[gate.metric] = gate.text
+            bounds.setdefault(gate.output, {})[gate.metric] = str(gate.bound)
     return Surveyed(
         check.system,
         check.stage,
@@ -98,7 +99,7 @@ def _problems(suite: Suite, system: System) -> Iterator[str]:
 
 def _budgets(suite: Suite, name: str) -> dict[str, str]:
     path = suite.bounds(suite.systems()[name], BUDGETS)
-    return {found.name: found.text for found in budgets.load(path).budgets} if path.exists() else {}
+    return {found.name: found.text for found in budgets_toml.load(path).budgets} if path.exists() else {}
 
 
 def _told(tell: Callable[[], T]) -> tuple[T | None, str]:

@@ -1,34 +1,124 @@
-"""Budgets as data: how fast, how small and where, each between too bad and too good to be true.
-
-    [profile.NAME]                      about, system, model (optional), runtime, source
-    rtfx = BUDGET                       seconds of audio per second, mean over the cases
-    chain_ms.T_ENC = BUDGET             the whole chain          stage_ms.STAGE.T_ENC = BUDGET     one stage of it
-    chain_ratio = BUDGET                against PyTorch eager    stage_ratio.STAGE = BUDGET        in the same run
-    load_s.STAGE = BUDGET               the first load
-    [bundle]                            size_mb = BUDGET         all artifacts that ship; a megabyte is 10^6 bytes
-    [artifact.STAGE.VARIANT]            size_mb = BUDGET
-    [placement.STAGE.VARIANT]           neural_engine_share, gpu_share, cpu_share = BUDGET, from the compute plan
-    [retired]                           "NAME.OF.A.BUDGET" = "why it was taken away"
-
-A BUDGET is `{ min = …, max = …, measured = …, derived_from = "…", reason = "…" }`. Times in ms compare on one device
-alone, so a profile whose runtime is milrun, which runs on any machine, has ratios instead.
-"""
+"""Budgets: bounds on speed, size and placement, each between too bad and too good to be true."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from parity.base import toml
-from parity.base.toml import Place
 from parity.declarations import Stage
-from parity.judge.budget import KINDS, PLACEMENT_KINDS, PROFILE_KINDS, SIZE_KINDS, Budget, BudgetError, Kind, read
+from parity.verdict import Bound, Finding
 
-FACTS = ("about", "system", "model", "runtime", "source")
-RUNTIMES = ("coreml", "executorch", "milrun")
+FARTHEST = 4.0
+"""A bound that leaves a factor of this to what was measured can hardly fail."""
+FARTHEST_SHARE = 0.25
+"""The same for a share, as a difference."""
+DEVICE, ANYWHERE = frozenset({"coreml", "executorch"}), frozenset({"milrun"})
 SPEEDS = ("stage_ms", "stage_ratio")
+
+
+class BudgetError(ValueError):
+    """A file of budgets with a fault, or a budget that is not in it."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of budget.
+
+    unit: of the values.
+    better: the direction in which a value is better.
+    subject: names of the keys under the kind in a profile.
+    runtimes: those on which it means something.
+    two_sided: it also has a bound beyond which a value is suspiciously good.
+    most: the largest possible value; 1 for a share.
+    """
+
+    unit: str
+    better: Literal["higher", "lower"]
+    subject: tuple[str, ...] = ()
+    runtimes: frozenset[str] = DEVICE | ANYWHERE
+    two_sided: bool = True
+    most: float = math.inf
+
+    @property
+    def is_share(self) -> bool:
+        return self.most == 1.0
+
+    def possible(self, value: float) -> bool:
+        """Nothing takes no time or no space; a share may be 0."""
+        return math.isfinite(value) and value <= self.most and (value > 0 or (self.is_share and value == 0))
+
+    def worse(self, value: float, than: float) -> bool:
+        return value > than if self.better == "lower" else value < than
+
+    def bounds(self, low: float | None, high: float | None) -> tuple[Bound, Bound | None]:
+        """Return the bound on the side that is worse, and the one on the side that is too good, if there is one."""
+        best = 0.0 if self.better == "lower" else 1.0 if self.is_share else None
+        least = None if low is None else Bound("min", low, best if self.better == "higher" else None, self.unit)
+        most = None if high is None else Bound("max", high, best if self.better == "lower" else 0.0, self.unit)
+        bad, good = (least, most) if self.better == "higher" else (most, least)
+        assert bad is not None
+        return bad, good
+
+
+PROFILE_KINDS = {
+    "rtfx": Kind("×", "higher", runtimes=DEVICE),
+    "chain_ms": Kind("ms", "lower", ("T_enc",), DEVICE),
+    "stage_ms": Kind("ms", "lower", ("stage", "T_enc"), DEVICE),
+    "chain_ratio": Kind("× eager", "lower", runtimes=ANYWHERE),
+    "stage_ratio": Kind("× eager", "lower", ("stage",), ANYWHERE),
+    "load_s": Kind("s", "lower", ("stage",), two_sided=False),
+}
+SIZE_KINDS = {"size_mb": Kind("MB", "lower")}
+PLACEMENT_KINDS = {
+    "neural_engine_share": Kind("", "higher", two_sided=False, most=1.0),
+    "gpu_share": Kind("", "lower", two_sided=False, most=1.0),
+    "cpu_share": Kind("", "lower", two_sided=False, most=1.0),
+}
+KINDS = {**PROFILE_KINDS, **SIZE_KINDS, **PLACEMENT_KINDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """One budget, and what was measured when it was set.
+
+    path: where it stands in the file.
+    subject: what is bounded, as a finding names it.
+    bound: on the side that is worse.
+    suspicious: the bound on the side that is too good to be true.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    subject: tuple[str, ...]
+    bound: Bound
+    suspicious: Bound | None
+    measured: float
+    derived_from: str
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+    @property
+    def text(self) -> str:
+        return str(self.bound) if self.suspicious is None else f"{self.bound} and {self.suspicious}"
+
+    def check(self, value: float) -> Finding:
+        """Return what the budget says of a value."""
+        kind, subject = KINDS[self.kind], ".".join(self.subject)
+        said = f"{self.kind} {value:g} {kind.unit}".rstrip()
+        if not kind.possible(value):
+            return Finding(subject, self.kind, False, value, self.bound, f"{said} can't be: measure it again")
+        if self.suspicious and not self.suspicious.holds(value):
+            message = (
+                f"{said} is too good, not {self.suspicious}: is something left out? If it isn't, update the budget"
+            )
+            return Finding(subject, self.kind, False, value, self.suspicious, message)
+        return Finding(subject, self.kind, self.bound.holds(value), value, self.bound)
 
 
 @dataclass(frozen=True)
@@ -45,6 +135,8 @@ class Profile:
 
 @dataclass(frozen=True)
 class Budgets:
+    """All budgets of a system, in the order of their file, and the reasons for those that were taken away."""
+
     profiles: tuple[Profile, ...]
     budgets: tuple[Budget, ...]
     retired: Mapping[str, str] = field(default_factory=dict)
@@ -52,65 +144,31 @@ class Budgets:
     def by_name(self) -> dict[str, Budget]:
         return {budget.name: budget for budget in self.budgets}
 
-    def of(self, *path: str) -> Budget:
-        """A budget by its path: of("profile", "linux", "stage_ratio", "vocoder"). That there is none is an error."""
-        known, name = self.by_name(), ".".join(path)
-        if name not in known:
-            raise BudgetError(f"there is no budget {name}{toml.nearest(name, known)}")
-        return known[name]
-
-    def profile(self, name: str) -> Profile:
-        for profile in self.profiles:
-            if profile.name == name:
-                return profile
-        known = [profile.name for profile in self.profiles]
-        raise BudgetError(f"there is no device profile {name!r}{toml.nearest(name, known)}")
-
     def here(self, system: str, model: str, runtime: str) -> Profile | None:
-        """The profile of a machine: the one of its model, else the one of its whole system; None if it has none."""
+        """Return the profile of a machine: the one of its model, else the one of its whole system, else None."""
         fitting = [one for one in self.profiles if (one.system, one.runtime) == (system, runtime)]
-        for wanted in dict.fromkeys((model, "")):
-            for profile in fitting:
-                if profile.model == wanted:
-                    return profile
-        return None
+        found = [one for wanted in (model, "") for one in fitting if one.model == wanted]
+        return found[0] if found else None
 
 
-def load(path: Path) -> Budgets:
-    return parse(toml.read(path, BudgetError), str(path))
-
-
-def parse(text: str, source: str) -> Budgets:
-    """The budgets of a file's text; `source` names the file in errors."""
-    place = Place(source, BudgetError)
-    content = dict(toml.parse(text, place))
-    retired = toml.retired(content, place)
-    place.known(content, ("profile", "bundle", "artifact", "placement", "retired"), "table")
-    profiles, budgets = [], []
-    for name, table in _tables(content, "profile", place):
-        at = place.at("profile", name)
-        profiles.append(_profile(name, table, at))
-        kinds = {key: kind for key, kind in PROFILE_KINDS.items() if profiles[-1].runtime in kind.runtimes}
-        for key in table:
-            if key in PROFILE_KINDS and key not in kinds:
-                raise at.wrong(f"{key} means nothing for {profiles[-1].runtime}: give {', '.join(kinds)}")
-        at.known(table, (*FACTS, *kinds))
-        budgets += [found for key in kinds if key in table for found in _budgets(key, table[key], at.at(key))]
-    if "bundle" in content:
-        budgets += _group(content["bundle"], SIZE_KINDS, place.at("bundle"))
-    for group, kinds in (("artifact", SIZE_KINDS), ("placement", PLACEMENT_KINDS)):
-        for stage, variants in _tables(content, group, place):
-            for variant, table in variants.items():
-                budgets += _group(table, kinds, place.at(group, stage, variant))
-    if not budgets:
-        raise place.wrong("holds no budget at all, and nothing may pass for want of one")
-    found = Budgets(tuple(profiles), tuple(budgets), retired)
-    _distinct(found, place)
-    return found
+def suggest(kind: str, measured: float, derived_from: str) -> str:
+    """Return the entry for a measurement: 30 % worse, or 0.05 of a share, fails, and so does twice as good."""
+    known = KINDS[kind]
+    if not known.possible(measured):
+        raise BudgetError(f"{kind} measured {measured}: no budget can be taken from that")
+    lower = known.better == "lower"
+    worse = measured * 1.3 if lower else measured / 1.3
+    if known.is_share:
+        worse = measured + 0.05 if lower else max(0.0, measured - 0.05)
+    sides = [("max" if lower else "min", worse)]
+    if known.two_sided:
+        sides.append(("min", measured / 2) if lower else ("max", measured * 2))
+    bounds = ", ".join(f"{side} = {float(f'{bound:.3g}')}" for side, bound in sorted(sides, reverse=True))
+    return f"{{ {bounds}, measured = {float(f'{measured:.4g}')}, derived_from = {toml.quoted(derived_from)} }}"
 
 
 def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None) -> list[str]:
-    """What is missing or too much: each artifact that ships has a size, and on the profile's machine a speed."""
+    """Return what is missing or too much: each artifact that ships has a size, and on the profile's machine a speed."""
     if not stages:
         return ["no stage is declared at all"]
     problems, known = [], budgets.by_name()
@@ -129,50 +187,6 @@ def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None)
         if profile and not any(_bounds_speed(budget, profile, one) for budget in budgets.budgets):
             problems.append(f"profile {profile.name} bounds no speed of {one.name}: run the bench there and set it")
     return problems
-
-
-def _profile(name: str, table: Mapping[str, Any], place: Place) -> Profile:
-    facts = {fact: place.text(table, fact, "" if fact == "model" else None) for fact in FACTS}
-    place.known([facts["runtime"]], RUNTIMES, "runtime")
-    return Profile(name, **facts)
-
-
-def _tables(content: Mapping[str, Any], key: str, place: Place) -> list[tuple[str, Mapping[str, Any]]]:
-    if key not in content:
-        return []
-    return [(name, place.at(key, name).table(table)) for name, table in place.at(key).table(content[key]).items()]
-
-
-def _group(table: object, kinds: Mapping[str, Kind], place: Place) -> list[Budget]:
-    entries = place.table(table)
-    place.known(entries, tuple(kinds))
-    return [found for key, entry in entries.items() for found in _budgets(key, entry, place.at(key))]
-
-
-def _budgets(kind: str, entry: object, place: Place, subject: tuple[str, ...] = ()) -> list[Budget]:
-    keys = KINDS[kind].subject
-    if len(subject) == len(keys):
-        return [read(kind, place.table(entry), place, subject)]
-    key, found = keys[len(subject)], []
-    for name, inner in place.table(entry).items():
-        if name in ("min", "max", "measured", "derived_from", "reason"):
-            raise place.wrong(f"is a budget where a table by {key} is expected: {kind}.{'.'.join(keys)}")
-        if key == "T_enc" and not (name.isascii() and name.isdigit()):
-            raise place.wrong(f'{name!r} is no T_enc: give the number of tokens, as in "512"')
-        found += _budgets(kind, inner, place.at(name), (*subject, name))
-    return found
-
-
-def _distinct(budgets: Budgets, place: Place) -> None:
-    toml.absent(budgets.retired, budgets.by_name(), place)
-    machines: dict[tuple[str, str, str], str] = {}
-    for profile in budgets.profiles:
-        machine = profile.system, profile.model, profile.runtime
-        if machine in machines:
-            raise place.at("profile", profile.name).wrong(
-                f"is for the same machines as {machines[machine]}: merge them"
-            )
-        machines[machine] = profile.name
 
 
 def _artifact(budget: Budget) -> tuple[str | None, str | None]:

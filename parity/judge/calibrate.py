@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
@@ -19,19 +19,21 @@ from parity.base import files, toml
 from parity.compare import metrics
 from parity.compare.metrics import Metric
 from parity.judge import gates, headroom
-from parity.judge.gates import FORMS, Gate, GateError, Gates
+from parity.judge.gates import Gate, GateError, Gates, gate
 
 HEADROOM = 3
 ENOUGH = 2
 """How many times the worst a bound leaves that is tight enough by hand and no reason to loosen it."""
 FEWEST = 2
+RATIO = 10.0
+"""A bound with more than so many times the room that is taken is reported: what it was needed for has been mended."""
 
 
 class CalibrationError(ValueError):
     """Measurements from which no bound can be taken."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One metric of one output, as one check measured it."""
 
@@ -56,29 +58,40 @@ class Move:
     line: str = ""
 
 
-def propose(records: Iterable[Measured], current: Gates | None, reason: str = "", exact: Collection[str] = ()) -> Gates:
-    """The current gates, tightened to what was measured, and new ones for all else that was measured.
+def calibrate(measured: Iterable[Measured], gates_path: Path, reason: str = "") -> list[str]:
+    """Write gates with the bounds that the measurements suggest over the current ones, if there are any.
 
-    `exact` names gates, or metrics, that one measurement is enough for: each value has to be the ideal.
+    measured: of each gate at least two values.
+    reason: why bounds may loosen; without one they only tighten.
+
+    Return a line for each gate that moved, and for each that should have moved and did not.
     """
-    return _moved(_moves(list(records), current, reason, exact), current)
-
-
-def calibrate(
-    measured: Iterable[Measured], gates_path: Path, reason: str = "", exact: Collection[str] = ()
-) -> list[str]:
-    """Writes the proposed gates over the current ones, if any; returns a line for whatever moved or would not."""
     records = list(measured)
     current = gates.load(gates_path) if gates_path.exists() else None
-    moves = _moves(records, current, reason, exact)
-    lines = [move.line for move in moves if move.line]
-    if not any(move.gate for move in moves):
+    proposed, lines = propose(records, current, reason)
+    if not proposed.gates:
         raise CalibrationError(f"{gates_path}: no gate can be made of these measurements: {'; '.join(lines)}")
-    write(_moved(moves, current), gates_path)
+    write(proposed, gates_path)
     untouched = set(current.by_name() if current else ()) - {record.gate for record in records}
     if untouched:
         lines.append(f"not measured, and left as they are: {len(untouched)}")
     return lines or [f"no bound moved: {len(records)} measurements agree with them"]
+
+
+def propose(records: Iterable[Measured], current: Gates | None, reason: str = "") -> tuple[Gates, list[str]]:
+    """Return the current gates, moved to what was measured, new ones for all else, and a line for each that moved."""
+    measured = group(records)
+    if not measured:
+        raise CalibrationError("nothing was measured: run the checks first")
+    before = current.by_name() if current else {}
+    moves = []
+    for name in dict.fromkeys((*before, *measured)):
+        if name not in measured:
+            moves.append(Move(before[name]))
+        elif current is None or not current.retirement(name):
+            moves.append(_move(before.get(name), _suggest(measured[name]), measured[name], reason.strip()))
+    kept = tuple(move.gate for move in moves if move.gate)
+    return Gates(kept, current.retired if current else {}), [move.line for move in moves if move.line]
 
 
 def write(proposed: Gates, path: Path) -> None:
@@ -91,6 +104,20 @@ def write(proposed: Gates, path: Path) -> None:
     if gates.parse(text, str(path)).by_name() != proposed.by_name():
         raise CalibrationError(f"{path}: the proposed gates do not survive being written")
     files.write_atomically(path, (head + text).encode())
+
+
+def slack(current: Gates, measured: Iterable[Measured], ratio: float = RATIO) -> list[str]:
+    """Return a line for each gate with more than `ratio` times the room that the worst measured value takes.
+
+    A value nearer to the ideal than the metric's floor counts as at the floor. Gates that were not measured are not
+    judged; that none was is an error.
+    """
+    by_gate = group(measured)
+    judged = [gate for gate in current.gates if gate.name in by_gate]
+    if not judged:
+        raise ValueError("no measurement belongs to any gate: run the checks that the gates are for")
+    lines = (_slack(gate, [record.value for record in by_gate[gate.name]], ratio) for gate in judged)
+    return [line for line in lines if line]
 
 
 def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
@@ -117,25 +144,6 @@ def group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
     return found
 
 
-def _moves(records: list[Measured], current: Gates | None, reason: str, exact: Collection[str]) -> list[Move]:
-    if not records:
-        raise CalibrationError("nothing was measured: run the checks first")
-    measured = group(records)
-    before = current.by_name() if current else {}
-    moves = []
-    for name in dict.fromkeys((*before, *measured)):
-        old = before.get(name)
-        if name not in measured:
-            moves.append(Move(old))
-        elif current is None or not current.retirement(name):
-            moves.append(_move(old, _suggest(measured[name], exact), measured[name], reason.strip()))
-    return moves
-
-
-def _moved(moves: list[Move], current: Gates | None) -> Gates:
-    return Gates(tuple(move.gate for move in moves if move.gate), current.retired if current else {})
-
-
 def _move(old: Gate | None, new: Gate | None, measured: list[Measured], reason: str) -> Move:
     name, metric = measured[0].gate, metrics.find(measured[0].metric)
     worst = worst_of(metric, [record.value for record in measured])
@@ -144,40 +152,51 @@ def _move(old: Gate | None, new: Gate | None, measured: list[Measured], reason: 
         advice = "mend the stage, or judge it by another metric"
         return Move(old, f"{name}: {said}, and a bound around that could hardly fail: {advice}")
     if old is None:
-        return Move(new, f"{name}: new, {new.text} ({said})")
+        return Move(new, f"{name}: new, {new.bound} ({said})")
     if new.room < old.room:
-        return Move(replace(new, reason=old.reason), f"{name}: {old.text} → {new.text}, tightened ({said})")
+        return Move(replace(new, reason=old.reason), f"{name}: {old.bound} → {new.bound}, tightened ({said})")
     if new.room == old.room or ENOUGH * metric.distance(worst) <= old.room:
         return Move(old)
     if not reason or reason in old.reason:
         held = "holds barely" if old.check(worst).passed else "is broken"
         wanted = "another reason than the one it has" if reason else "a reason"
-        return Move(old, f"{name}: {old.text} {held} and stays; {said} suggests {new.text}, which needs {wanted}")
+        return Move(old, f"{name}: {old.bound} {held} and stays; {said} suggests {new.bound}, which needs {wanted}")
     reasons = f"{old.reason}; {reason}" if old.reason else reason
-    return Move(replace(new, reason=reasons), f"{name}: {old.text} → {new.text}, loosened: {reason} ({said})")
+    return Move(replace(new, reason=reasons), f"{name}: {old.bound} → {new.bound}, loosened: {reason} ({said})")
 
 
-def _suggest(measured: list[Measured], exact: Collection[str]) -> Gate | None:
+def _slack(gate: Gate, values: list[float], ratio: float) -> str:
+    metric = metrics.find(gate.metric)
+    suggested = bound_from(metric, values) if all(map(math.isfinite, values)) else None
+    if suggested is None:
+        return ""
+    worst = worst_of(metric, values)
+    taken = max(metric.distance(worst), metric.floor)
+    if gate.room <= ratio * taken:
+        return ""
+    looseness = f"{gate.room / taken:.0f} times the room" if taken else "room where none"
+    return (
+        f"{gate.name}: {gate.bound} leaves {looseness} that the worst of {len(values)} measured values takes, "
+        f"{headroom.number(worst)}; calibrated it would be {replace(gate.bound, limit=suggested)}"
+    )
+
+
+def _suggest(measured: list[Measured]) -> Gate | None:
     first = measured[0]
     metric, values = metrics.find(first.metric), [record.value for record in measured]
     for record in measured:
         if not math.isfinite(record.value):
             where = f"case {record.case}, {record.numerics}"
             raise CalibrationError(f"{record.gate} measured {record.value} ({where}): mend that before calibrating")
-    if first.gate in exact or first.metric in exact:
-        if any(value != metric.ideal for value in values):
-            worst = worst_of(metric, values)
-            raise CalibrationError(f"{first.gate} is said to be exact and measured {worst}, not {metric.ideal:g}")
-    elif len({(record.case, record.numerics) for record in measured}) < FEWEST:
+    if len({(record.case, record.numerics) for record in measured}) < FEWEST:
         raise CalibrationError(
             f"{first.gate} was measured on case {first.case} in {first.numerics} alone, and one value has no spread: "
-            "measure more cases, or name it as exact"
+            "measure more cases"
         )
     bound = bound_from(metric, values)
     if bound is None:
         return None
-    form = FORMS[metric.better]
-    return Gate(first.stage, first.variant, first.output, first.metric, form, bound, _origin(metric, measured))
+    return gate((first.stage, first.variant, first.output), metric, bound, _origin(metric, measured))
 
 
 def _origin(metric: Metric, measured: list[Measured]) -> str:

@@ -12,18 +12,18 @@ for each gate, or table of gates, that was taken away.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from parity.base import toml
-from parity.base.toml import Place
+from parity.base.toml import Filled, Place, Text
 from parity.compare import metrics
-from parity.verdict import Finding
+from parity.compare.metrics import Metric
+from parity.verdict import Bound, Finding, Form
 
-Form = Literal["min", "max", "within"]
 Table = tuple[str, str, str]
 
 FORMS: Mapping[str, Form] = {"higher": "min", "lower": "max", "near": "within"}
@@ -31,11 +31,19 @@ ACCEPTABLE_BLINDNESS = frozenset({"sign", "phase"})
 """What no gate of an output has to see: over a chain, rounding moves the phase of a harmonic source for good."""
 
 
+class _Entry(toml.Table):
+    min: float | None = None
+    max: float | None = None
+    within: float | None = None
+    derived_from: Text
+    reason: Text = ""
+
+
 class GateError(ValueError):
     """A file of gates that can't be taken at its word."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """One metric of one output, its bound, and where that bound comes from."""
 
@@ -43,8 +51,7 @@ class Gate:
     variant: str
     output: str
     metric: str
-    form: Form
-    bound: float
+    bound: Bound
     derived_from: str
     reason: str = ""
 
@@ -57,28 +64,28 @@ class Gate:
         return ".".join((*self.table, self.metric))
 
     @property
-    def text(self) -> str:
-        """The bound in words."""
-        bound = toml.number(self.bound)
-        if self.form == "within":
-            return f"within {bound} of {metrics.find(self.metric).ideal:g}"
-        return f"{'≥' if self.form == 'min' else '≤'} {bound}"
-
-    @property
     def room(self) -> float:
-        """How far from the ideal a value may be."""
-        return self.bound if self.form == "within" else metrics.find(self.metric).distance(self.bound)
+        """The distance from the ideal that is allowed."""
+        return self.bound.limit if self.bound.form == "within" else metrics.find(self.metric).distance(self.bound.limit)
 
     def check(self, value: float) -> Finding:
-        low, high = -math.inf, math.inf
-        if self.form == "min":
-            low = self.bound
-        elif self.form == "max":
-            high = self.bound
-        else:
-            ideal = metrics.find(self.metric).ideal
-            low, high = ideal - self.bound, ideal + self.bound
-        return Finding(self.output, self.metric, math.isfinite(value) and low <= value <= high, value, self.text)
+        """Return what the gate says of a value of its metric."""
+        return Finding(self.output, self.metric, self.bound.holds(value), value, self.bound)
+
+
+def gate(table: Table, metric: Metric, limit: float, derived_from: str, reason: str = "") -> Gate:
+    """Return the gate with the form of bound that its metric takes."""
+    stage, variant, output = table
+    bound = Bound(FORMS[metric.better], limit, metric.ideal)
+    return Gate(
+        stage=stage,
+        variant=variant,
+        output=output,
+        metric=metric.name,
+        bound=bound,
+        derived_from=derived_from,
+        reason=reason,
+    )
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,22 @@ class Gates:
     gates: tuple[Gate, ...]
     retired: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, stage: str, variant: str, output: str) -> tuple[Gate, ...]:
-        return tuple(gate for gate in self.gates if gate.table == (stage, variant, output))
+    @cached_property
+    def tables(self) -> Mapping[Table, tuple[Gate, ...]]:
+        """The gates of each output."""
+        found: dict[Table, list[Gate]] = {}
+        for gate in self.gates:
+            found.setdefault(gate.table, []).append(gate)
+        return {table: tuple(gates) for table, gates in found.items()}
 
-    def tables(self) -> tuple[Table, ...]:
-        return tuple(dict.fromkeys(gate.table for gate in self.gates))
+    @cached_property
+    def blind(self) -> Mapping[Table, str]:
+        """The outputs whose gates all miss the same fault, and the advice about each."""
+        return {table: said for table, gates in self.tables.items() if (said := _blind(table, gates))}
+
+    def of(self, stage: str, variant: str, output: str) -> tuple[Gate, ...]:
+        """Return the gates of one output."""
+        return self.tables.get((stage, variant, output), ())
 
     def by_name(self) -> dict[str, Gate]:
         return {gate.name: gate for gate in self.gates}
@@ -107,19 +125,18 @@ def load(path: Path) -> Gates:
 
 
 def parse(text: str, source: str) -> Gates:
-    """The gates of a file's text; `source` names the file in errors."""
+    """Return the gates of a file's text; `source` names the file in errors."""
     place = Place(source, GateError)
-    content = dict(toml.parse(text, place))
+    content = toml.parse(text, place)
     retired = toml.retired(content, place)
+    tables = toml.checked(Filled[Filled[Filled[Filled[Any]]]], content, place)
     gates = tuple(
         _gate((stage, variant, output), metric, entry, place.at(stage, variant, output))
-        for stage, variants in content.items()
-        for variant, outputs in place.at(stage).table(variants).items()
-        for output, entries in place.at(stage, variant).table(outputs).items()
-        for metric, entry in place.at(stage, variant, output).table(entries).items()
+        for stage, variants in tables.items()
+        for variant, outputs in variants.items()
+        for output, entries in outputs.items()
+        for metric, entry in entries.items()
     )
-    if not gates:
-        raise place.wrong("holds no gate at all, and nothing may pass for want of one")
     toml.absent(retired, [gate.name for gate in gates], place)
     return Gates(gates, retired)
 
@@ -149,7 +166,7 @@ def judge(gates: tuple[Gate, ...], values: Mapping[str, float]) -> tuple[Finding
     return tuple(
         gate.check(values[gate.metric])
         if gate.metric in values
-        else Finding(gate.output, gate.metric, False, None, gate.text, f"{gate.metric} was not measured")
+        else Finding(gate.output, gate.metric, False, None, gate.bound, f"{gate.metric} was not measured")
         for gate in gates
     )
 
@@ -161,52 +178,52 @@ def complete(gates: Gates, expected: Iterable[Table]) -> list[str]:
         return ["no output is expected at all: a system declares its stages and their outputs"]
     problems = []
     for table in wanted:
-        found = gates.of(*table)
-        if not found:
+        if table not in gates.tables:
             problems.append(f"{'.'.join(table)} has no gate: calibrate it")
-            continue
-        blind = frozenset.intersection(*(metrics.find(gate.metric).blind_to for gate in found)) - ACCEPTABLE_BLINDNESS
-        if blind:
-            names = ", ".join(gate.metric for gate in found)
-            advice = (
-                "a correlation alone is not a gate: add relative_l2 or rms_ratio"
-                if "gain" in blind
-                else ("add relative_l2 or cosine")
-            )
-            problems.append(f"{'.'.join(table)}: {names} can't see {', '.join(sorted(blind))}; {advice}")
+        elif table in gates.blind:
+            problems.append(gates.blind[table])
     known = [".".join(table) for table in wanted]
-    for table in gates.tables():
+    for table in gates.tables:
         if table not in wanted:
             name = ".".join(table)
             problems.append(f"{name} is gated but declared nowhere{toml.nearest(name, known)}")
     return problems
 
 
-def _gate(table: Table, metric: str, entry: object, place: Place) -> Gate:
-    if any("." in name for name in table[:2]):
+def _blind(table: Table, gates: tuple[Gate, ...]) -> str:
+    unseen = frozenset.intersection(*(metrics.find(gate.metric).blind_to for gate in gates)) - ACCEPTABLE_BLINDNESS
+    if not unseen:
+        return ""
+    advice = "add relative_l2 or cosine"
+    if "gain" in unseen:
+        advice = "a correlation alone is not a gate: add relative_l2 or rms_ratio"
+    names = ", ".join(gate.metric for gate in gates)
+    return f"{'.'.join(table)}: {names} can't see {', '.join(sorted(unseen))}; {advice}"
+
+
+def _gate(table: Table, name: str, content: object, place: Place) -> Gate:
+    if any("." in part for part in table[:2]):
         raise place.wrong("has a dot in the name of its stage or variant: only an output may have one")
     try:
-        declared = metrics.find(metric)
+        metric = metrics.find(name)
     except ValueError as error:
         raise place.wrong(f"{error}. A table is [stage.variant.output], a name with a dot in quotes") from None
-    place = place.at(metric)
-    values = place.table(entry)
-    place.known(values, ("min", "max", "within", "derived_from", "reason"))
-    form = FORMS[declared.better]
-    given = [key for key in ("min", "max", "within") if key in values]
-    if given != [form]:
-        raise place.wrong(f"takes {form}, for {declared.better} is better; it has {' and '.join(given) or 'no bound'}")
-    derived_from, reason = place.text(values, "derived_from"), place.text(values, "reason", "")
-    gate = Gate(*table, metric, form, place.number(values, form), derived_from, reason)
-    limit = declared.limit
-    if gate.room < 0:
-        raise place.wrong(f"{gate.text} can't be met: the best is {declared.ideal:g}")
-    if gate.room >= limit:
-        raise place.wrong(f"{gate.text} can hardly fail: it has to be nearer than {limit:g} to {declared.ideal:g}")
-    return gate
+    place = place.at(name)
+    entry: _Entry = toml.checked(_Entry, content, place)
+    form = FORMS[metric.better]
+    given = {side: limit for side in FORMS.values() if (limit := getattr(entry, side)) is not None}
+    if list(given) != [form]:
+        raise place.wrong(f"takes {form}, for {metric.better} is better; it has {' and '.join(given) or 'no bound'}")
+    made = gate(table, metric, given[form], entry.derived_from, entry.reason)
+    limit = metric.limit
+    if made.room < 0:
+        raise place.wrong(f"{made.bound} can't be met: the best is {metric.ideal:g}")
+    if made.room >= limit:
+        raise place.wrong(f"{made.bound} can hardly fail: it has to be nearer than {limit:g} to {metric.ideal:g}")
+    return made
 
 
 def _entry(gate: Gate) -> str:
     reason = f", reason = {toml.quoted(gate.reason)}" if gate.reason else ""
-    bound = toml.number(gate.bound)
-    return f"{{ {gate.form} = {bound}, derived_from = {toml.quoted(gate.derived_from)}{reason} }}"
+    bound = toml.number(gate.bound.limit)
+    return f"{{ {gate.bound.form} = {bound}, derived_from = {toml.quoted(gate.derived_from)}{reason} }}"

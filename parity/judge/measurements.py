@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from parity.base.cache import Cache
 from parity.compare import evidence
 from parity.declarations import System
 from parity.judge.calibrate import CalibrationError, Measured
-from parity.plan.checks import plan
-from parity.record.run import RunRecord
 from parity.verdict import Verdict
 
 
-@dataclass(frozen=True)
-class _Ran:
-    name: str
-    numerics: str
-
-
-def left_out(record: RunRecord, system: System) -> list[str]:
-    """The checks of a system that a run had to leave out, or could not judge."""
-    cases = [case for case in system.reference.cases if case.name in record.cases]
-    runtimes = [_Ran(record.runtime, numerics) for numerics in record.numerics]
-    judged = {verdict.id for verdict in record.verdicts}
-    return [check.id for check in plan(system, cases, runtimes) if check.id not in judged]
-
-
-def measurements(verdicts: Iterable[Verdict], system: System, cache: Cache) -> list[Measured]:
-    found = []
+def measurements(verdicts: Iterable[Verdict], system: System, cache: Cache) -> Iterator[Measured]:
+    """Yield what the verdicts of a system rest on, each metric of each output."""
     for verdict in verdicts:
-        if verdict.system == system.name and verdict.evidence:
-            folder = evidence.folder_of(cache, verdict.evidence)
-            if folder is None:
-                raise CalibrationError(f"the evidence of {verdict.id} is gone; run `pytest -m parity` again")
-            for output, values in evidence.read(folder, verdict.evidence).values.items():
-                gated = system.family(verdict.stage, output)
-                found += [
-                    Measured(verdict.stage, verdict.variant, gated, metric, value, verdict.case, verdict.numerics)
-                    for metric, value in values.items()
-                ]
-    return found
+        check = verdict.check
+        if check.system != system.name or not verdict.evidence:
+            continue
+        folder = evidence.folder_of(cache, verdict.evidence)
+        if folder is None:
+            raise CalibrationError(f"the evidence of {check.id} is gone; run `pytest -m parity` again")
+        for output, values in evidence.read(folder, verdict.evidence).values.items():
+            for metric, value in values.items():
+                yield Measured(
+                    stage=check.stage,
+                    variant=check.variant,
+                    output=system.family(check.stage, output),
+                    metric=metric,
+                    value=value,
+                    case=check.case,
+                    numerics=check.numerics,
+                )

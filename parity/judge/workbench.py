@@ -26,13 +26,13 @@ from parity.compare.evidence import Comparison
 from parity.compare.outputs import PLAIN, compared, crossings, decisions, given
 from parity.declarations import HOST, Arrays, Case, ComputeUnits, Seam, Stage, System, Tensor, Variant
 from parity.judge import package
-from parity.judge.gates import Gates, complete, judge
-from parity.plan.checks import Check, chain_sets, users
+from parity.judge.gates import Gates, judge
+from parity.plan.checks import chain_sets, users
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session, chain, stepping
 from parity.run.chain import Chain, Free, Golden, Rehearsal
 from parity.run.stage import Crosser, cast, closing, repeated
-from parity.verdict import Finding, Verdict
+from parity.verdict import Check, Finding, Verdict
 
 
 class Goldens(Protocol):
@@ -79,13 +79,13 @@ class Workbench:
     def judged(self, stage: str, variant: str, measured: Mapping[str, Mapping[str, float]]) -> Iterator[Finding]:
         """What the gates say of the metrics of each output."""
         for output, values in measured.items():
-            family = self.system.family(stage, output)
-            gates = self.gates.of(stage, variant, family)
-            yield from (
-                (replace(found, output=output) for found in judge(gates, values)) if gates else [_ungated(output)]
-            )
-            blind = complete(Gates(gates), [(stage, variant, family)]) if gates else []
-            yield from (Finding(output, "gated", False, message=why) for why in blind)
+            table = stage, variant, self.system.family(stage, output)
+            if gates := self.gates.of(*table):
+                yield from (replace(found, output=output) for found in judge(gates, values))
+            else:
+                yield _ungated(output)
+            if blind := self.gates.blind.get(table):
+                yield Finding(output, "gated", False, message=blind)
 
     def parts(self, check: Check) -> dict[str, Any]:
         case = self.system.reference.case(check.case)

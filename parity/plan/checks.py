@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from parity.declarations import HOST, Case, Stage, System, Tensor, Variant
-from parity.verdict import Finding, Mode, Verdict
+from parity.verdict import Check, Mode
 
 CHAIN, MODULE, SHIPS = "chain", "module", "ships"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One verdict to be had. The chain's `stage` is "chain" and its `variant` a set of variants, one for each stage."""
-
-    system: str
-    stage: str
-    variant: str
-    case: str
-    mode: Mode
-    runtime: str
-    numerics: str
-
-    @property
-    def id(self) -> str:
-        return self.verdict(()).id
-
-    def verdict(self, findings: Sequence[Finding]) -> Verdict:
-        return Verdict(
-            self.system, self.stage, self.variant, self.case, self.mode, self.runtime, self.numerics, tuple(findings)
-        )
 
 
 class Executor(Protocol):
@@ -45,19 +23,19 @@ class Executor(Protocol):
 
 
 def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) -> Iterator[Check]:
-    """Every check of a system: what a complete run has to give a verdict on."""
+    """Yield every check of a system: a complete run has a verdict on each."""
     for case in cases:
+        of_case = partial(Check, system=system.name, case=case.name)
         for stage in system.stages:
-            yield Check(system.name, stage.name, MODULE, case.name, "module", "torch", "fp32")
+            yield of_case(stage=stage.name, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
             for runtime in runtimes:
-                for variant in stage.variants:
-                    for mode in modes(stage):
-                        yield Check(
-                            system.name, stage.name, variant.name, case.name, mode, runtime.name, runtime.numerics
-                        )
+                on_runtime = partial(of_case, stage=stage.name, runtime=runtime.name, numerics=runtime.numerics)
+                yield from (
+                    on_runtime(variant=variant.name, mode=mode) for variant in stage.variants for mode in modes(stage)
+                )
         for runtime in runtimes:
-            for chosen in chain_sets(system):
-                yield Check(system.name, CHAIN, chosen, case.name, "chained", runtime.name, runtime.numerics)
+            chained = partial(of_case, stage=CHAIN, mode="chained", runtime=runtime.name, numerics=runtime.numerics)
+            yield from (chained(variant=chosen) for chosen in chain_sets(system))
 
 
 def modes(stage: Stage) -> tuple[Mode, ...]:

@@ -10,11 +10,11 @@ import pytest
 
 from parity import report
 from parity.build import prebuild
-from parity.plan.checks import Check
 from parity.record import run
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.record.suite import Suite
 from parity.report.terminal import Progress, table
+from parity.verdict import Check
 
 SUITE = pytest.StashKey[Suite]()
 OUTCOMES = pytest.StashKey["Outcomes"]()
@@ -86,7 +86,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     suite, outcomes = config.stash[SUITE], config.stash[OUTCOMES]
     if outcomes.selected and not config.option.collectonly:
         record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes))
-        config.stash[WRITTEN] = record, suite.write(record)
+        config.stash[WRITTEN] = (
+            record,
+            report.write(record, suite.folder, suite.evidence, run.history(suite.project.state_folder)),
+        )
         if not record.passed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     suite.end()

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 from parity.base import records
-from parity.base.files import write_atomically
-from parity.verdict import Verdict
+from parity.declarations import System
+from parity.plan.checks import plan
+from parity.verdict import Check, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD = "run.json"
 PARTS = "verdicts"
-
-T = TypeVar("T")
+AGAIN = "delete the run's folder and run `pytest -m parity` again"
 
 
 class SessionError(ValueError):
@@ -30,7 +28,7 @@ class SessionError(ValueError):
 
 @dataclass(frozen=True)
 class Errored:
-    """A check that raised: it says nothing about the artifact, and the run fails."""
+    """A check, or another test under the mark, that raised: it says nothing of the artifact, and the run fails."""
 
     id: str
     message: str
@@ -42,12 +40,12 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Everything that one run found out, and what it had to find out."""
+    """Everything that one run found out, and the checks that it had to judge."""
 
     id: str
-    started: str
+    started: datetime
     seconds: float
     commit: str
     dirty: bool
@@ -58,7 +56,7 @@ class RunRecord:
     cases: tuple[str, ...]
     partial: bool
     machine: Mapping[str, str | int]
-    expected: tuple[str, ...]
+    expected: tuple[Check, ...]
     verdicts: tuple[Verdict, ...]
     errors: tuple[Errored, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -74,27 +72,43 @@ class RunRecord:
         return tuple(verdict for verdict in self.verdicts if not verdict.passed)
 
     @property
-    def missing(self) -> dict[str, str]:
-        """Each expected id that has neither a verdict nor an error, and why."""
-        judged = {verdict.id for verdict in self.verdicts} | {error.id for error in self.errors}
+    def missing(self) -> dict[Check, str]:
+        """Each expected check that has neither a verdict nor an error, and the reason."""
+        judged = {verdict.check for verdict in self.verdicts}
+        raised = {error.id for error in self.errors}
         reasons = {skip.id: f"skipped: {skip.reason}" for skip in self.skipped}
-        return {id: reasons.get(id, "no verdict came") for id in self.expected if id not in judged}
+        return {
+            check: reasons.get(check.id, "no verdict came")
+            for check in self.expected
+            if check not in judged and check.id not in raised
+        }
 
     def problems(self) -> list[str]:
-        """Each reason why this run is no pass; empty only where something was judged and all of it held."""
+        """Each reason why this run is not a pass; empty only where something was judged and all of it held."""
         found = [] if self.verdicts else ["nothing was judged: the run has no verdict at all"]
-        found += [f"{id}: expected, but {reason}" for id, reason in self.missing.items()]
+        found += [f"{check.id}: expected, but {reason}" for check, reason in self.missing.items()]
         found += [f"{error.id}: the check raised: {error.message}" for error in self.errors]
         counts = Counter(verdict.id for verdict in self.verdicts)
         found += [f"{id}: {count} verdicts where one is expected" for id, count in counts.items() if count > 1]
         return found + [f"{verdict.id}: {first_fault(verdict)}" for verdict in self.failed]
 
-    def as_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self), "verdicts": [verdict.as_json() for verdict in self.verdicts]}
+
+@dataclass(frozen=True)
+class _Executor:
+    name: str
+    numerics: str
+
+
+def left_out(record: RunRecord, system: System) -> list[Check]:
+    """Return the checks of a system that a run did not judge."""
+    cases = [case for case in system.reference.cases if case.name in record.cases]
+    runtimes = [_Executor(record.runtime, numerics) for numerics in record.numerics]
+    judged = {verdict.check for verdict in record.verdicts}
+    return [check for check in plan(system, cases, runtimes) if check not in judged]
 
 
 def first_fault(verdict: Verdict) -> str:
-    """The first broken finding of a failed verdict, and how many more there are."""
+    """Return the first broken finding of a failed verdict, and the number of the others."""
     if not verdict.findings:
         return "nothing was compared"
     more = len(verdict.failures) - 1
@@ -102,123 +116,70 @@ def first_fault(verdict: Verdict) -> str:
 
 
 def new_id(now: datetime) -> str:
-    """An id that sorts by time."""
+    """Return an id that sorts by time."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def folder_of(root: Path, id: str) -> Path:
-    """Where the run lies under `root`, the `.parity` folder."""
+    """Return the folder of a run under `root`, the `.parity` folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", id):
-        raise SessionError(f"{id!r} is no id of a run: letters, digits, '.', '_' and '-' only, as new_id() makes them")
+        raise SessionError(f"{id!r} is not an id of a run: use letters, digits, '.', '_' and '-', as new_id() does")
     return root / "runs" / id
 
 
 def add(run_folder: Path, verdict: Verdict) -> Path:
-    """Keeps one verdict of a run that is still going. A second verdict of the same id is refused, for it would hide
-    the first."""
+    """Write one verdict of a run that is still going. A second one of the same check would hide the first: refused."""
     path = run_folder / PARTS / f"{quote(verdict.id, safe=' ·')}.json"
     if path.exists():
-        raise SessionError(f"{path}: the run has a verdict {verdict.id} already; two checks must not share an id")
+        raise SessionError(f"{path}: the run has a verdict on {verdict.id} already; two checks must not share an id")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, _encode(verdict.as_json()))
-    return path
+    return records.save(verdict, path, SCHEMA)
 
 
 def collect(run_folder: Path) -> list[Verdict]:
-    """The verdicts that all workers have kept so far, by id."""
+    """Read the verdicts that all workers have written so far, by id."""
     found = []
     for path in sorted((run_folder / PARTS).glob("*.json")):
-        verdict = _verdict(_decode(path), str(path))
+        verdict = records.load(Verdict, path, SCHEMA, SessionError, AGAIN)
+        _refuse_false_passes([verdict], path)
         if path.stem != quote(verdict.id, safe=" ·"):
-            raise SessionError(f"{path} holds the verdict {verdict.id}; delete the file and run again")
+            raise SessionError(f"{path} holds the verdict on {verdict.id}; delete the file and run again")
         found.append(verdict)
     return found
 
 
 def save(record: RunRecord, folder: Path) -> Path:
-    """Writes run.json, which makes the run a complete one."""
+    """Write run.json, which makes the run a complete one."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / RECORD, _encode(record.as_json()))
-    return folder / RECORD
+    return records.save(record, folder / RECORD, SCHEMA)
 
 
 def load(path: Path) -> RunRecord:
-    """Reads a run.json, or the one in a run's folder."""
+    """Read a run.json, or the one in a run's folder."""
     path = path / RECORD if path.is_dir() else path
-    data = _decode(path)
-    if _schema(data) != SCHEMA:
-        raise SessionError(f"{path} has schema {_schema(data)!r}, this is schema {SCHEMA}; run again with this version")
-    return _record({name: value for name, value in data.items() if name != "schema"}, str(path))
+    record = records.load(RunRecord, path, SCHEMA, SessionError, AGAIN)
+    _refuse_false_passes(record.verdicts, path)
+    return record
 
 
 def latest(root: Path) -> RunRecord | None:
-    """The newest complete run under `root`; one that was killed has no run.json and is no run."""
+    """Read the newest complete run under `root`. A run that was killed has no run.json and does not count."""
     paths = _records(root)
     return load(paths[-1]) if paths else None
 
 
 def history(root: Path, limit: int = 30) -> list[RunRecord]:
-    """The newest complete runs, oldest first. Those of another schema can't be compared and are left out."""
-    return [load(path) for path in _records(root)[-limit:] if _schema(_decode(path)) == SCHEMA]
+    """Read the newest complete runs, oldest first, without those of another schema."""
+    return [load(path) for path in _records(root)[-limit:] if records.of_schema(path, SCHEMA)]
 
 
 def _records(root: Path) -> list[Path]:
     return sorted((root / "runs").glob(f"*/{RECORD}"), key=lambda path: path.parent.name)
 
 
-def _schema(data: Any) -> Any:
-    return data.get("schema") if isinstance(data, dict) else None
-
-
-def _encode(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def _decode(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes(), parse_constant=lambda name: _refuse(f"{name} is not JSON"))
-    except FileNotFoundError:
-        raise SessionError(f"{path} does not exist: no complete run lies there; run `pytest -m parity`") from None
-    except (ValueError, RecursionError) as error:
-        raise SessionError(f"{path} is damaged: {error}; delete the run's folder and run again") from error
-
-
-def _refuse(message: str) -> Any:
-    raise ValueError(message)
-
-
-def _record(data: Any, place: str) -> RunRecord:
-    listed = data.get("verdicts")
-    if not isinstance(listed, list):
-        raise SessionError(f"{place}: 'verdicts' is missing or no list; delete the run's folder and run again")
-    plain = {**data, "verdicts": [_without_claim(item) for item in listed]}
-    record = _read(RunRecord, plain, place)
-    for index, (verdict, item) in enumerate(zip(record.verdicts, listed, strict=True)):
-        _agrees(verdict, item, f"{place}.verdicts[{index}]")
-    try:
-        datetime.fromisoformat(record.started)
-    except ValueError:
-        raise SessionError(f"{place}: 'started' is {record.started!r}, no ISO time") from None
-    return record
-
-
-def _verdict(data: Any, place: str) -> Verdict:
-    return _agrees(_read(Verdict, _without_claim(data), place), data, place)
-
-
-def _without_claim(data: Any) -> Any:
-    return {name: value for name, value in data.items() if name != "passed"} if isinstance(data, dict) else data
-
-
-def _agrees(verdict: Verdict, data: Mapping[str, Any], place: str) -> Verdict:
-    """A record that says "passed" over findings that do not is a forged or damaged one."""
-    if data.get("passed") is not verdict.passed:
-        raise SessionError(f"{place} says passed: {data.get('passed')}, its findings say {verdict.passed}")
-    return verdict
-
-
-def _read(kind: type[T], data: Any, place: str) -> T:
-    try:
-        return records.read(kind, data, place)
-    except ValueError as error:
-        raise SessionError(f"{error}; delete the run's folder and run again") from None
+def _refuse_false_passes(verdicts: Iterable[Verdict], path: Path) -> None:
+    """A finding that says "passed" over a value that breaks its bound is a forged or damaged one."""
+    for verdict in verdicts:
+        for found in verdict.findings:
+            if found.passed and found.bound and not (found.value is not None and found.bound.holds(found.value)):
+                raise SessionError(f"{path}: {verdict.id} says passed: True of {found.line()}; {AGAIN}")

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from parity import report
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest, libraries
 from parity.base.paths import GATES, Project, project
@@ -22,16 +21,16 @@ from parity.compare.evidence import folder_of
 from parity.declarations import Case, ComputeUnits, Reference, System
 from parity.golden.scoped import Scoped
 from parity.judge import gates
+from parity.judge.calibrate import slack
 from parity.judge.measurements import measurements
-from parity.judge.slack import slack
 from parity.judge.workbench import Goldens, Workbench
-from parity.plan.checks import Check, chain_sets, plan
+from parity.plan.checks import chain_sets, plan
 from parity.plan.systems import systems
 from parity.plan.weights import Weights, choose, fitted
 from parity.record import run, unfinished
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.run import Runtime, runtime
-from parity.verdict import Verdict
+from parity.verdict import Check, Verdict
 
 OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
 
@@ -59,7 +58,7 @@ class Suite:
         self.cache = Cache(self.project.state_folder)
         self.run_id = run_id
         self.folder = run.folder_of(self.project.state_folder, run_id)
-        self.started = datetime.now(UTC)
+        self.started = datetime.now(UTC).replace(microsecond=0)
         self._clock = time.monotonic()
         self._benches: dict[tuple[str, str], Workbench] = {}
         self._stores: dict[str, Goldens] = {}
@@ -101,11 +100,15 @@ class Suite:
         return checks
 
     def workbench(self, check: Check) -> Workbench:
-        """The bench for a check. Hop 1 runs on no runtime of ours, so any bench of its system will do."""
-        chosen = next((known for known in self.runtimes if known.numerics == check.numerics), self.runtimes[0])
-        key = check.system, chosen.numerics
+        """Return the workbench for a check. Module checks run in PyTorch, so any workbench of their system serves."""
+        return self.bench(check.system, check.numerics)
+
+    def bench(self, name: str, numerics: str) -> Workbench:
+        """Return the workbench of a system for these numerics, or for the first chosen where none has them."""
+        chosen = next((known for known in self.runtimes if known.numerics == numerics), self.runtimes[0])
+        key = name, chosen.numerics
         if key not in self._benches:
-            self._benches[key] = self._bench(systems()[check.system], chosen)
+            self._benches[key] = self._bench(systems()[name], chosen)
         return self._benches[key]
 
     def _bench(self, system: System, chosen: Runtime) -> Workbench:
@@ -163,7 +166,17 @@ class Suite:
             needed.update({(name, part.name, own.name): None for part, own in parts})
         missing = []
         for name, stage_name, variant_name in needed:
-            bench = self.workbench(Check(name, stage_name, variant_name, "", "forced", "", self.options.numerics[0]))
+            bench = self.workbench(
+                Check(
+                    system=name,
+                    stage=stage_name,
+                    variant=variant_name,
+                    case="",
+                    mode="forced",
+                    runtime="",
+                    numerics=self.options.numerics[0],
+                )
+            )
             stage = bench.system.stage(stage_name)
             variant = stage.variant(variant_name)
             if not bench.artifacts.ready(stage, variant):
@@ -180,10 +193,11 @@ class Suite:
     ) -> RunRecord:
         """The record of this run, once all of its verdicts are in."""
         verdicts = tuple(run.collect(self.folder))
-        partial = set(selected) != {check.id for check in self.plan()}
+        planned = {check.id: check for check in self.plan()}
+        partial = set(selected) != set(planned)
         return RunRecord(
             id=self.run_id,
-            started=self.started.isoformat(timespec="seconds"),
+            started=self.started,
             seconds=round(time.monotonic() - self._clock, 1),
             commit=_git(self.root, "rev-parse", "HEAD"),
             dirty=bool(_git(self.root, "status", "--porcelain")),
@@ -194,7 +208,7 @@ class Suite:
             cases=tuple(dict.fromkeys(case.name for system in self.systems().values() for case in self.cases(system))),
             partial=partial,
             machine=machine(),
-            expected=tuple(selected),
+            expected=tuple(planned[id] for id in selected),
             verdicts=verdicts,
             errors=tuple(errors),
             skipped=tuple(skipped),
@@ -208,19 +222,19 @@ class Suite:
         for system in self.systems().values():
             if len(self.cases(system)) < len(system.reference.cases):
                 continue
-            gates, found = self.gates(system), measurements(verdicts, system, self.cache)
+            gates, found = self.gates(system), list(measurements(verdicts, system, self.cache))
             if gates.gates and found:
                 lines += [f"ratchet: {line}" for line in slack(gates, found)]
         return lines
 
-    def write(self, record: RunRecord) -> report.Written:
-        history = run.history(self.project.state_folder)
-        return report.write(record, self.folder, lambda key: folder_of(self.cache, key), history)
+    def evidence(self, key: str) -> Path | None:
+        """Return the folder of an evidence key, or None where it is gone."""
+        return folder_of(self.cache, key)
 
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         heavy = [name for name in systems() if name not in self.systems()]
         left = [f"{name}: all of its cases are long; --cases all runs them" for name in heavy]
-        if any(verdict.runtime == "coreml" for verdict in verdicts):
+        if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)
 

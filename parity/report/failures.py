@@ -6,7 +6,7 @@ from parity.judge.headroom import comparison, number, share
 from parity.record.run import RunRecord
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import percent, section
-from parity.report.summary import badness, gate_name, without_verdict, worst_first
+from parity.report.summary import badness, gate_name, place, without_verdict, worst_first
 from parity.report.terminal import FAULTS
 from parity.verdict import Blame, Finding, Verdict
 
@@ -29,11 +29,11 @@ def failures(record: RunRecord) -> Markup:
 
 
 def _card(verdict: Verdict) -> Markup:
-    place = f"{verdict.variant} · case {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
+    check = verdict.check
     head = tag(
         "h3",
-        tag("span", tag("span", "✗", class_="mark bad"), f"{verdict.system} · {verdict.stage}"),
-        tag("span", place, class_="soft"),
+        tag("span", tag("span", "✗", class_="mark bad"), f"{check.system} · {check.stage}"),
+        tag("span", place(check), class_="soft"),
     )
     broken = sorted(verdict.failures, key=badness, reverse=True)
     rows = [_row(finding) for finding in broken]
@@ -41,7 +41,7 @@ def _card(verdict: Verdict) -> Markup:
         rows = [tag("tr", tag("td", "Nothing was compared, and nothing may pass so."))]
     parts = [head, tag("table", *rows, class_="broken"), _held(verdict)]
     if verdict.blame:
-        parts.append(_blame(verdict.blame, verdict.stage))
+        parts.append(_blame(verdict.blame, check.stage))
     return tag("article", *parts, class_="card failure")
 
 

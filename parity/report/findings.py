@@ -7,7 +7,7 @@ from parity.judge.headroom import number, share
 from parity.report.figures import sparkline
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import mark, meter, section, tally
-from parity.report.summary import Group, badness, gate_name, worst_first
+from parity.report.summary import Group, badness, gate_name, place, worst_first
 from parity.report.trends import Trends
 from parity.verdict import Finding, Verdict
 
@@ -65,10 +65,10 @@ def _gates(group: Group, trends: Trends) -> Markup:
             "tr",
             tag("td", mark(finding.passed), gate_name(gate), class_="gate"),
             tag("td", number(finding.value or 0.0), class_="n worst"),
-            tag("td", finding.bound, class_="bound"),
+            tag("td", str(finding.bound or ""), class_="bound"),
             tag("td", meter(share(finding)), class_="used"),
             tag("td", Markup(sparkline(trends.get((group.system, group.stage, gate), ()))), class_="runs"),
-            tag("td", f"{finding.output}, {verdict.variant} · {verdict.case} · {verdict.mode}", class_="who soft"),
+            tag("td", f"{finding.output}, {place(verdict.check)}", class_="who soft"),
         )
         for gate, (verdict, finding) in sorted(worst.items(), key=lambda item: badness(item[1][1]), reverse=True)
     ]
@@ -81,9 +81,10 @@ def _head() -> Markup:
 
 
 def _verdict(verdict: Verdict) -> Markup:
-    place = f"{verdict.variant} · {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
     reused = tag("span", " evidence reused", class_="soft") if verdict.reused else ""
-    head = tag("tr", tag("th", mark(verdict.passed), place, reused, colspan=5, scope="rowgroup"), class_="head")
+    head = tag(
+        "tr", tag("th", mark(verdict.passed), place(verdict.check), reused, colspan=5, scope="rowgroup"), class_="head"
+    )
     return tag("tbody", head, *_rows(verdict))
 
 
@@ -102,7 +103,7 @@ def _rows(verdict: Verdict) -> list[Markup]:
 
 def _row(finding: Finding) -> Markup:
     value = number(finding.value) if finding.value is not None else ""
-    said = f"{finding.bound} {finding.message}".strip()
+    said = f"{finding.bound or ''} {finding.message}".strip()
     return tag(
         "tr",
         tag("td", finding.output),

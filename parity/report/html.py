@@ -7,13 +7,12 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from string import Template
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
-from parity.judge.headroom import comparison, share
+from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report.bench import as_section
 from parity.report.failures import failures
@@ -23,7 +22,7 @@ from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
 from parity.report.pieces import listing, mark, meter, section, tally
 from parity.report.speaking import speaking
-from parity.report.summary import Group, gate_name, homeless, proven, stages
+from parity.report.summary import Group, nearest, proven, stages, strays
 from parity.report.trends import trends
 
 HERE = Path(__file__).parent
@@ -95,10 +94,9 @@ def _verdict(record: RunRecord, groups: list[Group]) -> Markup:
 
 
 def _facts(record: RunRecord) -> Markup:
-    started = datetime.fromisoformat(record.started)
     reused = sum(verdict.reused for verdict in record.verdicts)
     facts = {
-        "Started": f"{started:%d %b %Y, %H:%M %Z}".strip(),
+        "Started": f"{record.started:%d %b %Y, %H:%M %Z}".strip(),
         "Took": duration(record.seconds) + (f", {reused} checks from kept evidence" if reused else ""),
         "Commit": record.commit[:12] + (", with uncommitted changes" if record.dirty else ""),
         "Runtime": f"{record.runtime}, numerics {', '.join(record.numerics)}",
@@ -112,32 +110,23 @@ def _overview(record: RunRecord, groups: list[Group]) -> Markup:
     names = ("Stage", "Artifacts", "Checks", "Nearest to its bound", "Used")
     head = tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Used" else None) for name in names)))
     rows = [_row(index, group) for index, group in enumerate(groups)]
-    lost = homeless(record)
+    lost = strays(record)
     if lost or not groups:
-        words = f"{many(len(lost), 'check')} of a system without any verdict" if lost else "Nothing was judged"
+        words = f"{many(len(lost), 'error')} outside the checks" if lost else "Nothing was judged"
         rows.append(tag("tr", tag("td", mark(False), words, colspan=5), class_="failed"))
     return section("Stages, worst first", tag("table", head, tag("tbody", *rows), class_="card overview"))
 
 
 def _row(index: int, group: Group) -> Markup:
-    nearest, used = "", None
-    lost = len(group.errors) + len(group.missing)
-    if lost and not group.failed:
-        nearest = f"{many(lost, 'check')} gave no verdict"
-    elif group.closest:
-        verdict, finding = group.closest
-        used = share(finding)
-        said = finding.message if finding.message and not finding.passed else comparison(finding)
-        nearest = (
-            f"{finding.output} {gate_name(finding.gate)} {said} ({verdict.variant}, {verdict.case}, {verdict.mode})"
-        )
+    shown = f"{many(group.lost, 'check')} gave no verdict" if group.lost and not group.failed else nearest(group)
+    used = share(group.closest[1]) if group.closest and not (group.lost and not group.failed) else None
     name = tag("a", f"{group.system} · {group.stage}", href=f"#{anchor(index)}")
     return tag(
         "tr",
         tag("td", mark(group.passed), name),
         tag("td", many(group.artifacts, "artifact"), class_="artifacts soft"),
         tag("td", tally(group)),
-        tag("td", nearest, class_="where soft"),
+        tag("td", shown, class_="where soft"),
         tag("td", meter(used), class_="n near"),
         class_=None if group.passed else "failed",
         data_stage=f"{group.system}/{group.stage}",

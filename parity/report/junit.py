@@ -20,15 +20,15 @@ def render(record: RunRecord) -> str:
     root = Element("testsuites", {"name": "parity"})
     suites: dict[str, Element] = {}
     for verdict in record.verdicts:
-        _verdict(_suite(root, suites, record, verdict.system), verdict)
+        _verdict(_suite(root, suites, record, verdict.check.system), verdict)
     for error in record.errors:
         case = _case(_suite(root, suites, record, "no verdict"), "no verdict", error.id)
         SubElement(case, "error", {"type": "raised", "message": _clean(error.message)}).text = _clean(error.message)
-    for id, why in record.missing.items():
-        case = _case(_suite(root, suites, record, "no verdict"), "no verdict", id)
+    for check, why in record.missing.items():
+        case = _case(_suite(root, suites, record, "no verdict"), "no verdict", check.id)
         SubElement(case, "failure", {"type": "missing", "message": _clean(f"expected, but {why}")})
     for skip in record.skipped:
-        if skip.id not in record.missing:
+        if skip.id not in {check.id for check in record.missing}:
             case = _case(_suite(root, suites, record, "skipped"), "skipped", skip.id)
             SubElement(case, "skipped", {"message": _clean(skip.reason)})
     if not record.verdicts:
@@ -41,7 +41,7 @@ def render(record: RunRecord) -> str:
 
 def _suite(root: Element, suites: dict[str, Element], record: RunRecord, name: str) -> Element:
     if name not in suites:
-        suites[name] = SubElement(root, "testsuite", {"name": _clean(name), "timestamp": _clean(record.started)})
+        suites[name] = SubElement(root, "testsuite", {"name": _clean(name), "timestamp": record.started.isoformat()})
         properties = SubElement(suites[name], "properties")
         facts = {"commit": record.commit, "runtime": record.runtime, "weights": record.weights, "run": record.id}
         for key, value in {**facts, "partial": str(record.partial).lower(), "verdict": headline(record)}.items():
@@ -55,7 +55,7 @@ def _case(suite: Element, group: str, name: str, seconds: float = 0.0) -> Elemen
 
 
 def _verdict(suite: Element, verdict: Verdict) -> None:
-    case = _case(suite, f"{verdict.system}.{verdict.stage}", verdict.id, verdict.seconds)
+    case = _case(suite, f"{verdict.check.system}.{verdict.check.stage}", verdict.id, verdict.seconds)
     if not verdict.passed:
         failure = SubElement(case, "failure", {"type": "gate", "message": _clean(first_fault(verdict))})
         failure.text = _clean(explain(verdict))

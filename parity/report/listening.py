@@ -15,7 +15,7 @@ from parity.report.audio import AudioError, Pair, Samples
 from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
-from parity.report.summary import where
+from parity.report.summary import place, where
 from parity.verdict import Verdict
 
 BUDGET = 3_500_000
@@ -44,11 +44,11 @@ def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
     remarks: list[str] = []
     for verdict, found in _audio(record, evidence):
         if isinstance(found, str):
-            remarks.append(f"{where(verdict)}: {found}")
+            remarks.append(f"{where(verdict.check)}: {found}")
         elif _same(found):
-            remarks.append(f"{where(verdict)}: {found.output} is the reference, sample by sample")
+            remarks.append(f"{where(verdict.check)}: {found.output} is the reference, sample by sample")
         elif clips.budget <= 0:
-            remarks.append(f"{where(verdict)}: {found.output} is left out, for the page would grow too large")
+            remarks.append(f"{where(verdict.check)}: {found.output} is left out, for the page would grow too large")
         else:
             cards.append(_card(verdict, found, clips, opened=not (cards and verdict.passed)))
     if not cards and not remarks:
@@ -77,10 +77,10 @@ def _same(pair: Pair) -> bool:
 
 
 def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
+    check = verdict.check
     begin, part = audio.excerpt(pair)
     length = max(len(pair.reference), len(pair.candidate)) / pair.rate
-    place = f"{verdict.variant} · case {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
-    head = tag("h3", mark(verdict.passed), f"{verdict.system} · {verdict.stage} · {pair.output}")
+    head = tag("h3", mark(verdict.passed), f"{check.system} · {check.stage} · {pair.output}")
     shown = [_transport(part, clips)]
     if len(part.reference) < len(pair.reference):
         last = begin + len(part.reference) / pair.rate
@@ -89,7 +89,7 @@ def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
     clips.budget -= len(pictures)
     return tag(
         "details",
-        tag("summary", head, tag("span", place, class_="soft")),
+        tag("summary", head, tag("span", place(check), class_="soft")),
         tag("div", *shown, pictures, _numbers(pair), class_="sound"),
         class_="card listen",
         open=opened,

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
-from parity.judge.headroom import comparison, share
+from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report.bench import as_lines
 from parity.report.pieces import percent
-from parity.report.summary import Group, gate_name, headline, homeless, stages, where, without_verdict, worst_first
+from parity.report.summary import Group, headline, nearest, stages, strays, where, without_verdict, worst_first
 from parity.report.terminal import explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
@@ -50,31 +50,23 @@ def _stages(record: RunRecord) -> Iterator[str]:
     yield "|---|---|---|--:|---|--:|"
     for group in stages(record):
         yield _row(group)
-    if lost := homeless(record):
-        yield f"| ✗ | | | 0 of {len(lost)} | {many(len(lost), 'check')} of a system without any verdict | |"
+    if lost := strays(record):
+        yield f"| ✗ | | | | {many(len(lost), 'error')} outside the checks | |"
     if not record.verdicts:
         yield "| ✗ | | | 0 | nothing was judged | |"
 
 
 def _row(group: Group) -> str:
-    held, lost = len(group.verdicts) - len(group.failed), len(group.errors) + len(group.missing)
-    nearest, used = "", ""
-    if group.closest:
-        verdict, finding = group.closest
-        said = finding.message if finding.message and not finding.passed else comparison(finding)
-        nearest = (
-            f"{finding.output} {gate_name(finding.gate)} {said} ({verdict.variant}, {verdict.case}, {verdict.mode})"
-        )
-        used = percent(share(finding))
-    if lost:
-        nearest = f"{many(lost, 'check')} without a verdict; {nearest}"
+    held, shown = len(group.verdicts) - len(group.failed), nearest(group)
+    if group.lost:
+        shown = f"{many(group.lost, 'check')} without a verdict; {shown}"
     cells = [
         "✓" if group.passed else "✗",
         escape(group.system),
         escape(group.stage),
-        f"{held} of {len(group.verdicts) + lost}",
-        escape(nearest),
-        used,
+        f"{held} of {len(group.verdicts) + group.lost}",
+        escape(shown),
+        percent(share(group.closest[1])) if group.closest else "",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -84,7 +76,7 @@ def _failures(record: RunRecord, room: int) -> Iterator[str]:
     failed = worst_first(record.failed)
     for index, verdict in enumerate(failed):
         block = [
-            f"<details><summary>✗ {_inline(where(verdict))}</summary>",
+            f"<details><summary>✗ {_inline(where(verdict.check))}</summary>",
             "",
             *_fenced(explain(verdict)),
             "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from parity.judge.headroom import bound_of, comparison, number
+from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
 from parity.report import bands, meeting, stretches
 from parity.report.bands import Band
@@ -13,7 +13,7 @@ from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
 from parity.report.meeting import Meeting, MeetingError
 from parity.report.pieces import listing, mark, section
-from parity.report.summary import where
+from parity.report.summary import place, where
 from parity.report.timeline import NAMES, timeline
 from parity.verdict import Finding, Verdict
 
@@ -41,11 +41,13 @@ def speaking(record: RunRecord, evidence: Evidence) -> Markup:
     for verdict, outputs, found in _meetings(record, evidence):
         named = " and ".join(outputs)
         if isinstance(found, str):
-            remarks.append(f"{where(verdict)}: {found}")
+            remarks.append(f"{where(verdict.check)}: {found}")
         elif found.agreed:
-            remarks.append(f"{where(verdict)}: {named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn")
+            remarks.append(
+                f"{where(verdict.check)}: {named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn"
+            )
         elif room <= 0:
-            remarks.append(f"{where(verdict)}: {named} is left out, for the page would grow too large")
+            remarks.append(f"{where(verdict.check)}: {named} is left out, for the page would grow too large")
         else:
             cards.append(_card(verdict, outputs, found, opened=not (cards and verdict.passed)))
             room -= len(cards[-1])
@@ -80,12 +82,12 @@ def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, 
 
 
 def _card(verdict: Verdict, outputs: Sequence[str], found: Meeting, opened: bool) -> Markup:
-    place = f"{verdict.variant} · case {verdict.case} · {verdict.mode} · {verdict.runtime}/{verdict.numerics}"
-    head = tag("h3", mark(verdict.passed), f"{verdict.system} · {verdict.stage} · {', '.join(outputs)}")
+    check = verdict.check
+    head = tag("h3", mark(verdict.passed), f"{check.system} · {check.stage} · {', '.join(outputs)}")
     shown = bands.bands(found)
     return tag(
         "details",
-        tag("summary", head, tag("span", place, class_="soft"), tag("span", _words(shown), class_="push soft")),
+        tag("summary", head, tag("span", place(check), class_="soft"), tag("span", _words(shown), class_="push soft")),
         tag("div", _rates(verdict, outputs), *_figures(shown), class_="sound"),
         class_="card speaking",
         open=opened,
@@ -133,9 +135,9 @@ def _rate(finding: Finding | None) -> Markup:
     if finding is None or finding.value is None:
         return join(["–"])
     difference = finding.gate == "der_delta"
-    said, bound = _percent(finding.value, difference), bound_of(finding)
+    said, bound = _percent(finding.value, difference), finding.bound
     unit = "points" if difference else "%"
-    limit = f"≤ {100 * bound.limit:.3g} {unit}" if bound and bound.form == "max" else finding.bound
+    limit = f"≤ {100 * bound.limit:.3g} {unit}" if bound and bound.form == "max" else str(bound or "")
     value = tag("span", said, class_=None if finding.passed else "bad value", title=comparison(finding))
     return join([value if finding.passed else join([mark(False), value]), " ", tag("span", limit, class_="soft")])
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from parity.judge.headroom import share
-from parity.record.run import RunRecord
-from parity.verdict import Finding, Verdict
+from parity.judge.headroom import comparison, share
+from parity.record.run import Errored, RunRecord
+from parity.verdict import Check, Finding, Verdict
 
 
 @dataclass(frozen=True)
 class Group:
-    """The verdicts of one stage, or of one system where `stage` is empty; and its checks that gave no verdict."""
+    """The checks of one stage, or of one system where `stage` is empty: verdicts, and those that have none."""
 
     system: str
     stage: str
     verdicts: tuple[Verdict, ...]
-    errors: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    errors: tuple[Check, ...] = ()
+    missing: tuple[Check, ...] = ()
 
     @property
     def failed(self) -> tuple[Verdict, ...]:
@@ -31,7 +31,13 @@ class Group:
 
     @property
     def artifacts(self) -> int:
-        return len({(verdict.stage, verdict.variant) for verdict in self.verdicts if verdict.mode != "module"})
+        checks = (verdict.check for verdict in self.verdicts)
+        return len({(check.stage, check.variant) for check in checks if check.mode != "module"})
+
+    @property
+    def lost(self) -> int:
+        """The number of checks without a verdict."""
+        return len(self.errors) + len(self.missing)
 
     @property
     def closest(self) -> tuple[Verdict, Finding] | None:
@@ -42,7 +48,7 @@ class Group:
     @property
     def badness(self) -> tuple[float, float, float]:
         nearest = badness(self.closest[1])[1] if self.closest else 0.0
-        return (0.0 if self.passed else 1.0, nearest, len(self.failed) + len(self.errors) + len(self.missing))
+        return (0.0 if self.passed else 1.0, nearest, len(self.failed) + self.lost)
 
 
 def badness(finding: Finding) -> tuple[float, float]:
@@ -52,31 +58,26 @@ def badness(finding: Finding) -> tuple[float, float]:
 
 
 def systems(record: RunRecord) -> list[Group]:
-    """One group per system, in the order of the record."""
-    names = dict.fromkeys(verdict.system for verdict in record.verdicts)
-    return [_group(record, name, "", names) for name in names]
+    """Return one group per system, in the order of the record."""
+    return [_group(record, checks, "") for checks in _alike(record, lambda check: check.system)]
 
 
 def stages(record: RunRecord) -> list[Group]:
-    """One group per stage, worst first: failed ones, then those nearest to a bound."""
-    names = dict.fromkeys((verdict.system, verdict.stage) for verdict in record.verdicts)
-    prefixes = [f"{system}-{stage}" for system, stage in names]
-    return sorted(
-        (_group(record, system, stage, prefixes) for system, stage in names),
-        key=lambda group: group.badness,
-        reverse=True,
-    )
+    """Return one group per stage, worst first: failed ones, then those nearest to a bound."""
+    groups = [_group(record, checks, checks[0].stage) for checks in _alike(record, lambda one: (one.system, one.stage))]
+    return sorted(groups, key=lambda group: group.badness, reverse=True)
 
 
-def homeless(record: RunRecord) -> dict[str, str]:
-    """The checks without a verdict whose system has no verdict either: id and reason."""
-    names = list(dict.fromkeys(verdict.system for verdict in record.verdicts))
-    return {id: why for id, why in without_verdict(record).items() if _owner(id, names) is None}
+def strays(record: RunRecord) -> list[Errored]:
+    """Return the errors that are not of an expected check, such as those of other tests and of the gate."""
+    ids = {check.id for check in record.expected}
+    return [error for error in record.errors if error.id not in ids]
 
 
 def without_verdict(record: RunRecord) -> dict[str, str]:
-    """Each check that raised or never came: id and reason."""
-    return {error.id: f"raised: {error.message}" for error in record.errors} | record.missing
+    """Return each check that raised or never came: id and reason."""
+    raised = {error.id: f"raised: {error.message}" for error in record.errors}
+    return raised | {check.id: why for check, why in record.missing.items()}
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -89,12 +90,12 @@ def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
 def proven(record: RunRecord, verdicts: Sequence[Verdict] | None = None) -> str:
     """What a pass of these verdicts proves, by what executed the artifacts. A pass on milrun is never a device pass."""
     chosen = record.verdicts if verdicts is None else verdicts
-    checked = [verdict for verdict in chosen if verdict.mode != "module"]
+    checked = [verdict.check for verdict in chosen if verdict.check.mode != "module"]
     if not checked:
         return "module pass (no artifact was checked)" if chosen else "nothing proven"
     said = []
-    for runtime in dict.fromkeys(verdict.runtime for verdict in checked):
-        numerics = " + ".join(dict.fromkeys(verdict.numerics for verdict in checked if verdict.runtime == runtime))
+    for runtime in dict.fromkeys(check.runtime for check in checked):
+        numerics = " + ".join(dict.fromkeys(check.numerics for check in checked if check.runtime == runtime))
         said.append(_kind(runtime, numerics, str(record.machine.get("system", "unknown"))))
     return ", ".join(said)
 
@@ -118,29 +119,45 @@ def headline(record: RunRecord) -> str:
     return f"FAILED: {count} problem{'s' if count != 1 else ''}{part}"
 
 
-def where(verdict: Verdict) -> str:
-    """Which check this is, as a person says it."""
-    return (
-        f"{verdict.system} · {verdict.stage} · {verdict.variant} · case {verdict.case} · {verdict.mode} · "
-        f"{verdict.runtime}/{verdict.numerics}"
-    )
+def where(check: Check) -> str:
+    """Return the name of a check as a person reads it."""
+    return f"{check.system} · {check.stage} · {place(check)}"
+
+
+def place(check: Check) -> str:
+    """Return the name of a check within its stage."""
+    return f"{check.variant} · case {check.case} · {check.mode} · {check.runtime}/{check.numerics}"
+
+
+def nearest(group: Group) -> str:
+    """Return the finding nearest to its bound, as text, and its check; empty where the group has none."""
+    if not group.closest:
+        return ""
+    verdict, finding = group.closest
+    said = finding.message if finding.message and not finding.passed else comparison(finding)
+    check = verdict.check
+    return f"{finding.output} {gate_name(finding.gate)} {said} ({check.variant}, {check.case}, {check.mode})"
 
 
 def gate_name(gate: str) -> str:
+    """Return the name of a gate as text."""
     return gate.replace("_", " ")
 
 
-def _group(record: RunRecord, system: str, stage: str, owners: Iterable[str]) -> Group:
-    owner, owners = f"{system}-{stage}" if stage else system, list(owners)
+def _alike(record: RunRecord, key: Callable[[Check], object]) -> list[list[Check]]:
+    """The checks of a record by a key, in the order of the record."""
+    found: dict[object, list[Check]] = {}
+    for check in dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected)):
+        found.setdefault(key(check), []).append(check)
+    return list(found.values())
+
+
+def _group(record: RunRecord, checks: Sequence[Check], stage: str) -> Group:
+    own, raised, missing = set(checks), {error.id for error in record.errors}, record.missing
     return Group(
-        system,
+        checks[0].system,
         stage,
-        tuple(one for one in record.verdicts if one.system == system and stage in ("", one.stage)),
-        tuple(error.id for error in record.errors if _owner(error.id, owners) == owner),
-        tuple(id for id in record.missing if _owner(id, owners) == owner),
+        tuple(verdict for verdict in record.verdicts if verdict.check in own),
+        tuple(check for check in checks if check.id in raised),
+        tuple(check for check in checks if check in missing),
     )
-
-
-def _owner(id: str, owners: Iterable[str]) -> str | None:
-    """The longest of the names that the id of a check begins with."""
-    return max((owner for owner in owners if id.startswith(f"{owner}-")), key=len, default=None)

@@ -19,9 +19,9 @@ from parity.report.summary import (
     badness,
     gate_name,
     headline,
-    homeless,
     proven,
     stages,
+    strays,
     systems,
     where,
     without_verdict,
@@ -52,7 +52,7 @@ def table(record: RunRecord) -> str:
 
 def explain(verdict: Verdict) -> str:
     """Why a verdict failed: what broke beside what held, and where it begins."""
-    lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(where(verdict))}"]
+    lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(where(verdict.check))}"]
     if not verdict.findings:
         lines.append("  nothing was compared, and nothing may pass so")
     outputs = dict.fromkeys(finding.output for finding in (verdict.findings if verdict.passed else verdict.failures))
@@ -61,7 +61,7 @@ def explain(verdict: Verdict) -> str:
         found = [finding for finding in verdict.findings if finding.output == output]
         lines.append(f"  {plain(output):<{width}}   {_beside(found)}")
     if verdict.blame:
-        lines += list(_blame(verdict.blame, verdict.stage))
+        lines += list(_blame(verdict.blame, verdict.check.stage))
     return "\n".join(lines)
 
 
@@ -135,8 +135,8 @@ def _systems(record: RunRecord) -> Iterator[str]:
             f"  {many(group.artifacts, 'artifact'):>13}  {many(len(group.verdicts), 'check'):>11}"
             f"   {_marks(group):<13}  {_remark(record, group)}"
         ).rstrip()
-    if lost := homeless(record):
-        yield f"{many(len(lost), 'check')} of systems that have no verdict at all"
+    if lost := strays(record):
+        yield f"{many(len(lost), 'error')} outside the checks"
     if not record.verdicts:
         yield "no verdict at all: nothing was judged"
 
@@ -153,9 +153,9 @@ def _remark(record: RunRecord, group: Group) -> str:
     if group.passed:
         return proven(record, group.verdicts)
     if not group.failed:
-        return "; ".join([f"{plain(id)} gave no verdict" for id in (*group.errors, *group.missing)][:1])
+        return f"{plain((*group.errors, *group.missing)[0].id)} gave no verdict"
     worst = worst_first(group.failed)[0]
-    return f"{plain(worst.stage)} {plain(worst.variant)}: {plain(first_fault(worst))}"
+    return f"{plain(worst.check.stage)} {plain(worst.check.variant)}: {plain(first_fault(worst))}"
 
 
 def _counts(record: RunRecord) -> Iterator[str]:

@@ -21,7 +21,7 @@ def trends(record: RunRecord, history: Iterable[RunRecord]) -> Trends:
                 used = share(finding)
                 if used is None:
                     continue
-                line = worst.setdefault((verdict.system, verdict.stage, finding.gate), [None] * len(runs))
+                line = worst.setdefault((verdict.check.system, verdict.check.stage, finding.gate), [None] * len(runs))
                 line[place] = max(used, line[place] or 0.0)
     return worst
 

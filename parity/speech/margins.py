@@ -6,18 +6,20 @@ it a line for each metric. What ships at low precision pays a price that roundin
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from pydantic import AfterValidator, Field
+
+from parity.base import toml
+from parity.base.toml import Place, Table, Text, one_of
 from parity.speech.sound import SpeechError
 
 NAME = "speech.toml"
 Named = Literal["words", "voice"]
 WEIGHTS = ("seeded", "hub", "path")
-KEYS = ("margin", "derived_from", "reason")
 
 
 @dataclass(frozen=True)
@@ -34,38 +36,24 @@ DEFAULTS: Mapping[str, Margin] = {
 }
 
 
+class _Entry(Table):
+    margin: Annotated[float, Field(ge=0, lt=1)]
+    derived_from: Text
+    reason: Text
+
+
 def load(path: Path, sets: Collection[str]) -> dict[tuple[str, str, str], Margin]:
-    """By weights, set of variants and metric; nothing where there is no file."""
+    """Return the margins of a file by weights, set of variants and metric; nothing where there is no file."""
     if not path.exists():
         return {}
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpeechError(f"{path} can't be read: {error}") from error
-    found = {}
-    for weights, tables in _tables(data, path, "", WEIGHTS):
-        for chosen, metrics in _tables(tables, path, f"{weights}.", sets):
-            where = f"{weights}.{chosen}."
-            for metric, given in _tables(metrics, path, where, get_args(Named)):
-                found[weights, chosen, metric] = _margin(given, f"{path}, {where}{metric}")
-    return found
-
-
-def _tables(data: Any, path: Path, where: str, known: Collection[str]) -> list[tuple[str, Any]]:
-    for name, value in data.items():
-        if name not in known:
-            raise SpeechError(f"{path}, {where}{name}: nothing is called so; there are {', '.join(sorted(known))}")
-        if not isinstance(value, dict):
-            raise SpeechError(f"{path}, {where}{name} is {value!r} where a table is expected")
-    return list(data.items())
-
-
-def _margin(given: Mapping[str, Any], where: str) -> Margin:
-    if set(given) != set(KEYS):
-        raise SpeechError(f"{where} has {', '.join(given) or 'nothing'}; a margin has {', '.join(KEYS)}")
-    value, reason = given["margin"], given["reason"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise SpeechError(f"{where} has the margin {value!r}: it is a number from 0 to less than 1")
-    if not all(isinstance(given[key], str) and given[key].strip() for key in KEYS[1:]):
-        raise SpeechError(f"{where}: a margin says what it was derived from, and its reason")
-    return Margin(float(value), reason)
+    place = Place(str(path), SpeechError)
+    named = (one_of(*names, word="name") for names in (WEIGHTS, sets, get_args(Named)))
+    by_weights, by_set, by_metric = (Annotated[str, AfterValidator(check)] for check in named)
+    kind = dict[by_weights, dict[by_set, dict[by_metric, _Entry]]]  # type: ignore[valid-type]
+    content = toml.checked(kind, toml.parse(toml.read(path, SpeechError), place), place)
+    return {
+        (weights, chosen, metric): Margin(entry.margin, entry.reason)
+        for weights, tables in content.items()
+        for chosen, metrics in tables.items()
+        for metric, entry in metrics.items()
+    }

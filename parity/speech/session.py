@@ -12,7 +12,7 @@ from parity.base.cache import Cache
 from parity.compare.evidence import folder_of
 from parity.declarations import AUDIBLE, Case, System
 from parity.golden.scoped import Scoped
-from parity.plan.checks import Check, chain_sets
+from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
 from parity.report import audio
@@ -24,6 +24,7 @@ from parity.speech.recognizer import Recognizer
 from parity.speech.renderings import render
 from parity.speech.sound import SpeechError, sound
 from parity.speech.speaker import SpeakerEncoder
+from parity.verdict import Check
 
 Render = Callable[[Scoped, Cache, Case, str], Sequence[np.ndarray]]
 NO_LANGUAGE = "seeded weights speak no language: no word error rate, and the voice is compared as a recording"

@@ -19,10 +19,11 @@ from parity.base.torch_threads import threads
 from parity.declarations import Arrays
 from parity.diarization import der, rttm, turns
 from parity.golden.store import open_store
-from parity.plan.checks import SHIPS, Check, chain_sets
+from parity.plan.checks import SHIPS, chain_sets
 from parity.record.suite import Options, Suite
 from parity.run.chain import Free
 from parity.run.stage import Crosser, cast
+from parity.verdict import Check
 
 PIECE = 16_000
 REPORT = 300
@@ -63,7 +64,17 @@ def main() -> None:
     parser.add_argument("--rttm", type=Path, help="where to write who speaks")
     given = parser.parse_args()
     suite = Suite(Options(), open_store, "long-meeting")
-    bench = suite.workbench(Check(given.system, "chain", SHIPS, given.case, "chained", "milrun", "declared"))
+    bench = suite.workbench(
+        Check(
+            system=given.system,
+            stage="chain",
+            variant=SHIPS,
+            case=given.case,
+            mode="chained",
+            runtime="milrun",
+            numerics="declared",
+        )
+    )
     system, seconds = bench.system, 60 * given.minutes
     case, chosen = system.reference.case(given.case), chain_sets(bench.system)[SHIPS]
     crossers = {

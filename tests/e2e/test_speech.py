@@ -15,13 +15,13 @@ from safetensors.numpy import save_file
 from parity.base.cache import Cache
 from parity.compare.evidence import KIND
 from parity.declarations import Case, Hub, Reference, Stage, System, Variant, f32
-from parity.plan.checks import SHIPS, Check
+from parity.plan.checks import SHIPS
 from parity.speech import session
 from parity.speech.margins import load
 from parity.speech.session import Heard, Speech
 from parity.speech.sound import Samples, SpeechError
 from parity.speech.table import table
-from parity.verdict import Finding
+from parity.verdict import Check, Finding
 from tests.support.project import HERE, Project
 
 RATE = 8_000
@@ -65,8 +65,12 @@ def run(
         save_file(heard, folder / "audio.safetensors", metadata={"sample_rate": str(RATE)})
 
     cache.get(KIND, KEY, evidence)
-    check = Check("duo", "chain", SHIPS, "hi", "chained", "milrun", "declared")
-    forced = Check("duo", "voice", "fp32", "hi", "forced", "milrun", "declared")
+    check = Check(
+        system="duo", stage="chain", variant=SHIPS, case="hi", mode="chained", runtime="milrun", numerics="declared"
+    )
+    forced = Check(
+        system="duo", stage="voice", variant="fp32", case="hi", mode="forced", runtime="milrun", numerics="declared"
+    )
     bench = SimpleNamespace(
         system=ported,
         weights=SimpleNamespace(source=source),

@@ -13,9 +13,9 @@ import numpy as np
 from parity.base.cache import Cache
 from parity.declarations import Arrays, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
-from parity.plan.checks import Check
 from parity.record.suite import Suite
 from parity.run import Session, stepping
+from parity.verdict import Check
 
 
 @dataclass

@@ -10,7 +10,7 @@ from converters.pocket_tts.glue import Glue
 from converters.pocket_tts.stages import INT8
 from converters.pocket_tts_2m import SYSTEM
 from parity.declarations import Stage
-from parity.plan.checks import Check
+from parity.verdict import Check
 from tests.faults import pocket_mutants as mutants
 from tests.faults.table import Fault, module, outputs, swapped
 
@@ -92,7 +92,15 @@ GLUE_FAULTS = (
     GlueFault("an end heard too early", mutants.Hasty, "flowlm_step", "steps", "the host runs it", case="harbour"),
 )
 
-CHAIN = Check(SYSTEM.name, "chain", "fp32", "hello", "chained", "milrun", "declared")
+CHAIN = Check(
+    system=SYSTEM.name,
+    stage="chain",
+    variant="fp32",
+    case="hello",
+    mode="chained",
+    runtime="milrun",
+    numerics="declared",
+)
 
 
 def glue(kind: type[Glue]) -> Glue:

@@ -13,7 +13,8 @@ from converters.sortformer import SYSTEMS
 from converters.sortformer.glue import Glue
 from converters.sortformer.stages import FP16, PALETTIZED
 from parity.declarations import Stage
-from parity.plan.checks import SHIPS, Check
+from parity.plan.checks import SHIPS
+from parity.verdict import Check
 from tests.faults import sortformer_mutants as mutants
 from tests.faults.table import Fault, module, same
 
@@ -147,4 +148,12 @@ CHANGES: Mapping[str, tuple[Change, tuple[str, ...]]] = {
 }
 """What becomes of an artifact's probabilities; the gates of the whole meeting that have to see it."""
 
-CHAIN = Check(SYSTEM.name, "chain", SHIPS, "quartet", "chained", "milrun", "declared")
+CHAIN = Check(
+    system=SYSTEM.name,
+    stage="chain",
+    variant=SHIPS,
+    case="quartet",
+    mode="chained",
+    runtime="milrun",
+    numerics="declared",
+)

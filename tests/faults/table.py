@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parity.declarations import Stage, Variant
-from parity.plan.checks import Check
-from parity.verdict import Mode
+from parity.verdict import Check, Mode
 from tests.faults import mutants
 
 
@@ -35,8 +34,16 @@ class Fault:
 
     @property
     def check(self) -> Check:
-        runtime = ("torch", "fp32") if self.mode == "module" else ("milrun", "declared")
-        return Check(self.system, self.stage, self.variant, self.case, self.mode, *runtime)
+        runtime, numerics = ("torch", "fp32") if self.mode == "module" else ("milrun", "declared")
+        return Check(
+            system=self.system,
+            stage=self.stage,
+            variant=self.variant,
+            case=self.case,
+            mode=self.mode,
+            runtime=runtime,
+            numerics=numerics,
+        )
 
 
 def module(mutant: Callable[[Any], Any]) -> Callable[[Stage], Stage]:

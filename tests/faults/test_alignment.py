@@ -11,8 +11,8 @@ import torch
 
 from parity.base.cache import Cache
 from parity.declarations import Case, Dim, Seam, real
-from parity.plan.checks import Check
 from parity.record.suite import Suite
+from parity.verdict import Check
 from tests.faults import mutants
 from tests.faults.planting import Planted
 from tests.faults.table import Fault, module
@@ -44,7 +44,15 @@ class LongGolden:
 
 
 def passed(suite: Suite, mutant: Any, frames: int, folder: Path) -> tuple[bool, str]:
-    check = Check("kokoro", "alignment", "fp16", "hello", "forced", "milrun", "declared")
+    check = Check(
+        system="kokoro",
+        stage="alignment",
+        variant="fp16",
+        case="hello",
+        mode="forced",
+        runtime="milrun",
+        numerics="declared",
+    )
     clean = suite.workbench(check)
     stages = tuple(
         replace(stage, outputs=WIDE) if stage.name == "alignment" else stage for stage in clean.system.stages

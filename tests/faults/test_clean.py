@@ -7,8 +7,9 @@ from pathlib import Path
 
 from parity.base.cache import Cache
 from parity.base.torch_threads import threads
-from parity.plan.checks import SHIPS, Check
+from parity.plan.checks import SHIPS
 from parity.record.suite import Suite
+from parity.verdict import Check
 
 TIMES = 20
 
@@ -28,6 +29,14 @@ def test_what_ships_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Pa
 
 
 def test_what_carries_its_state_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Path) -> None:
-    check = Check("pocket_tts_2m", "flowlm_step", "fp16", "hello", "carried", "milrun", "declared")
+    check = Check(
+        system="pocket_tts_2m",
+        stage="flowlm_step",
+        variant="fp16",
+        case="hello",
+        mode="carried",
+        runtime="milrun",
+        numerics="declared",
+    )
     with threads(1):
         assert times_passed(suite, check, tmp_path) == [True] * TIMES

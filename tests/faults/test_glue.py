@@ -13,12 +13,13 @@ from converters import kokoro
 from parity.declarations import Arrays, Case, Run, Seam
 from parity.golden.store import Golden
 from parity.judge.workbench import Workbench
-from parity.plan.checks import Check
 from parity.record.suite import Suite
-from parity.verdict import Verdict
+from parity.verdict import Check, Verdict
 from tests.faults.parrot import parrot
 
-CHECK = Check("kokoro", "chain", "fp32", "hello", "chained", "milrun", "declared")
+CHECK = Check(
+    system="kokoro", stage="chain", variant="fp32", case="hello", mode="chained", runtime="milrun", numerics="declared"
+)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from parity.base.torch_threads import threads
 from parity.declarations import Case, Seam, Stage, Variant
 from parity.golden.store import Golden
 from parity.judge.workbench import Workbench
-from parity.plan.checks import Check
 from parity.record.suite import Suite
 from parity.run import Session, stepping
 from parity.run.stage import Crosser, closing
-from parity.verdict import Mode, Verdict
+from parity.verdict import Check, Mode, Verdict
 from tests.faults.parrot import parrot
 from tests.faults.planting import assert_caught, judged
 from tests.faults.pocket_table import CHAIN, FAULTS, GLUE_FAULTS, UNCLEAN, UNSPARED, GlueFault, glue
@@ -93,7 +92,9 @@ def bench_of(suite: Suite, fault: Fault, goldens: type[First] = First) -> Workbe
 
 
 def of(stage: str, variant: str, mode: Mode) -> Check:
-    return Check(SYSTEM.name, stage, variant, "hello", mode, "milrun", "declared")
+    return Check(
+        system=SYSTEM.name, stage=stage, variant=variant, case="hello", mode=mode, runtime="milrun", numerics="declared"
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

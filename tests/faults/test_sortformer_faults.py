@@ -18,9 +18,9 @@ from parity.base.torch_threads import threads
 from parity.build.artifacts import Artifact
 from parity.declarations import Stage, Variant
 from parity.judge.workbench import Workbench
-from parity.plan.checks import Check
 from parity.record.suite import Suite
 from parity.run import Session
+from parity.verdict import Check
 from tests.faults.parrot import parrot
 from tests.faults.planting import assert_caught, judged
 from tests.faults.sortformer_table import CASE, CHAIN, CHANGES, FAULTS, GLUE_FAULTS, SYSTEM, Change, GlueFault
@@ -34,7 +34,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def of(stage: str, variant: str, system: str = SYSTEM.name) -> Check:
-    return Check(system, stage, variant, CASE, "forced", "milrun", "declared")
+    return Check(
+        system=system, stage=stage, variant=variant, case=CASE, mode="forced", runtime="milrun", numerics="declared"
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

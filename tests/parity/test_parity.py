@@ -4,11 +4,12 @@ import pytest
 
 from parity.declarations import System
 from parity.judge import gates
-from parity.plan.checks import Check, tables
+from parity.plan.checks import tables
 from parity.plan.systems import systems
 from parity.record import run
 from parity.record.suite import Suite
 from parity.report.terminal import explain
+from parity.verdict import Check
 
 pytestmark = pytest.mark.parity
 

@@ -20,9 +20,9 @@ from parity.declarations import Arrays, Case, Dim, Hub, Reference, Run, Seam, St
 from parity.judge import gates
 from parity.judge.workbench import Workbench
 from parity.plan import systems as discovery
-from parity.plan.checks import Check
 from parity.plan.weights import Weights
 from parity.record.suite import Options, Suite
+from parity.verdict import Check
 
 RATE = 1_000
 FRAMES = Dim("frames", 1, 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 from parity.diarization import rttm
 from parity.diarization.turns import Turns
 from parity.record.run import Errored, RunRecord, Skipped
-from parity.verdict import Blame, Finding, Mode, Verdict
+from parity.verdict import Blame, Bound, Check, Finding, Mode, Verdict
 
 RATE = 24_000
 OUTPUTS = {
@@ -32,6 +33,16 @@ MODES: tuple[Mode, ...] = ("module", "forced", "chained")
 SPREAD = {"fp32": 1e-6, "fp16": 2e-4, "fp16-pal8": 2e-3}
 
 
+def check(stage: str, variant: str, case: str, mode: Mode = "forced", system: str = "kokoro") -> Check:
+    runtime, numerics = ("torch", "fp32") if mode == "module" else ("milrun", "declared")
+    return Check(system=system, stage=stage, variant=variant, case=case, mode=mode, runtime=runtime, numerics=numerics)
+
+
+RAISED = check("prosody", "fp16", "flight")
+UNWANTED = check("vocoder", "fp16", "expedition")
+LOW, HIGH, NEAR_ONE = Bound("min", 0.9995, 1.0), Bound("max", 0.02, 0.0), Bound("within", 0.005, 1.0)
+
+
 def record(id: str = "20261120T185503-1a2b3c", drift: float = 1.0) -> RunRecord:
     """A run of 7 stages of which noise, vocoder and tail fail; `drift` scales every error, for a history."""
     verdicts = [
@@ -45,7 +56,7 @@ def record(id: str = "20261120T185503-1a2b3c", drift: float = 1.0) -> RunRecord:
     verdicts = [_broken(verdict) for verdict in verdicts]
     return RunRecord(
         id=id,
-        started=f"{id[:4]}-{id[4:6]}-{id[6:8]}T{id[9:11]}:{id[11:13]}:{id[13:15]}+00:00",
+        started=datetime.strptime(f"{id[:15]}+0000", "%Y%m%dT%H%M%S%z").astimezone(UTC),
         seconds=412.7,
         commit="4f1d2c9a7be05d3388c1f6a2900b7d6c5e4f3a21",
         dirty=True,
@@ -63,10 +74,10 @@ def record(id: str = "20261120T185503-1a2b3c", drift: float = 1.0) -> RunRecord:
             "torch": "2.13.0",
             "coremltools": "9.0",
         },
-        expected=(*(verdict.id for verdict in verdicts), "kokoro-prosody-fp16-flight-forced-milrun-declared"),
+        expected=(*(verdict.check for verdict in verdicts), RAISED),
         verdicts=tuple(verdicts),
-        errors=(Errored("kokoro-prosody-fp16-flight-forced-milrun-declared", "RuntimeError: out of memory"),),
-        skipped=(Skipped("kokoro-vocoder-fp16-expedition-forced-milrun-declared", "case 'expedition' is not short"),),
+        errors=(Errored(RAISED.id, "RuntimeError: out of memory"),),
+        skipped=(Skipped(UNWANTED.id, "case 'expedition' is not short"),),
         not_run_here=("device placement: no Core ML on this machine", "device RTFx: no Core ML on this machine"),
         notes=("loosened: kokoro vocoder.fp16-pal8.x_pre relative_l2 0.02 → 0.03: palettizer of coremltools 9.0",),
     )
@@ -77,15 +88,27 @@ def clean(id: str = "20261121T090000-0c0c0c") -> RunRecord:
     base = record(id)
     whole = tuple(verdict for verdict in base.verdicts if verdict.passed)
     return replace(
-        base, verdicts=whole, expected=tuple(verdict.id for verdict in whole), errors=(), dirty=False, notes=()
+        base, verdicts=whole, expected=tuple(verdict.check for verdict in whole), errors=(), dirty=False, notes=()
     )
+
+
+def on_core_ml(record: RunRecord) -> RunRecord:
+    """The same run with Core ML as the runtime of its artifacts."""
+    verdicts = tuple(
+        one if one.check.mode == "module" else replace(one, check=replace(one.check, runtime="coreml"))
+        for one in record.verdicts
+    )
+    return replace(record, verdicts=verdicts, expected=tuple(one.check for one in verdicts))
 
 
 def hostile(text: str) -> RunRecord:
     """A run in which every word that others wrote is `text`."""
-    found = (Finding(text, text, False, 1.0, text, text), Finding(text, text, True, 0.5, text), *_contract(text))
-    blame = Blame(text, text, text, text, text, 1, 2, text, "graph", text)
-    verdict = Verdict(text, text, text, text, "forced", text, text, found, blame, evidence=text)
+    found = (Finding(text, text, False, 1.0, None, text), Finding(text, text, True, 0.5), *_contract(text))
+    blame = Blame(
+        text, text, text, value=text, op_type=text, op_index=1, op_count=2, source=text, fault="graph", detail=text
+    )
+    named = Check(system=text, stage=text, variant=text, case=text, mode="forced", runtime=text, numerics=text)
+    verdict = Verdict(named, found, blame, evidence=text)
     fine = clean().verdicts[0]
     return replace(
         clean(),
@@ -96,7 +119,7 @@ def hostile(text: str) -> RunRecord:
         weights=text,
         cases=(text,),
         machine={text: text},
-        expected=(text, verdict.id),
+        expected=(replace(named, case=f"{text} lost"), named),
         verdicts=(fine, verdict),
         errors=(Errored(f"x{text}", text),),
         skipped=(Skipped(text, text),),
@@ -160,8 +183,8 @@ def talk(seconds: float = 40.0, speakers: int = 3, every: float = 4.0) -> Turns:
 
 def hearing(verdict: Verdict, **rates: float) -> Verdict:
     """That verdict as one about who speaks when, with these error rates against a bound of 2 %."""
-    found = tuple(Finding("speaking", gate, value <= 0.02, value, "≤ 0.02") for gate, value in rates.items())
-    return replace(verdict, system="sortformer", stage="chain", mode="chained", findings=found)
+    found = tuple(Finding("speaking", gate, value <= 0.02, value, HIGH) for gate, value in rates.items())
+    return Verdict(replace(verdict.check, system="sortformer", stage="chain", mode="chained"), found)
 
 
 def diarized(root: Path) -> tuple[RunRecord, Callable[[str], Path | None]]:
@@ -174,7 +197,7 @@ def diarized(root: Path) -> tuple[RunRecord, Callable[[str], Path | None]]:
     near[4, 1] += 0.08
     base = clean()
     verdicts = [
-        replace(hearing(one, **rates), case=case, evidence=case)
+        _of_case(hearing(one, **rates), case)
         for one, case, rates in zip(
             base.verdicts,
             ("alike", "near", "wrong"),
@@ -190,8 +213,12 @@ def diarized(root: Path) -> tuple[RunRecord, Callable[[str], Path | None]]:
         case: meeting(root / case, reference=said, candidate=heard, truth=real)
         for case, heard in (("alike", said), ("near", near), ("wrong", wrong))
     }
-    whole = replace(base, verdicts=tuple(verdicts), expected=tuple(one.id for one in verdicts))
+    whole = replace(base, verdicts=tuple(verdicts), expected=tuple(one.check for one in verdicts))
     return whole, folders.get
+
+
+def _of_case(verdict: Verdict, case: str) -> Verdict:
+    return replace(verdict, check=replace(verdict.check, case=case), evidence=case)
 
 
 def _hiss(level: float) -> np.ndarray:
@@ -205,26 +232,13 @@ def _verdict(stage: str, variant: str, case: str, mode: Mode, drift: float) -> V
         error = SPREAD.get(variant, 1e-4) * drift * (2 if mode == "chained" else 1) * float(random.uniform(0.5, 1.5))
         found += [
             *_contract(output),
-            Finding(output, "cosine", True, 1 - error**2 / 2, "≥ 0.9995"),
-            Finding(output, "relative_l2", True, error, "≤ 0.02"),
-            Finding(output, "rms_ratio", True, 1 + error / 4, "within 0.005 of 1"),
-            Finding(output, "max_abs", True, error * 12, "≤ 0.25"),
+            Finding(output, "cosine", True, 1 - error**2 / 2, LOW),
+            Finding(output, "relative_l2", True, error, HIGH),
+            Finding(output, "rms_ratio", True, 1 + error / 4, NEAR_ONE),
+            Finding(output, "max_abs", True, error * 12, Bound("max", 0.25, 0.0)),
         ]
     kept = f"{stage}-{case}-{mode}" if stage == "tail" and mode != "module" else ""
-    runtime, numerics = ("torch", "fp32") if mode == "module" else ("milrun", "declared")
-    return Verdict(
-        system="kokoro",
-        stage=stage,
-        variant=variant,
-        case=case,
-        mode=mode,
-        runtime=runtime,
-        numerics=numerics,
-        findings=tuple(found),
-        seconds=3.1,
-        evidence=kept,
-        reused=case == CASES[1],
-    )
+    return Verdict(check(stage, variant, case, mode), tuple(found), seconds=3.1, evidence=kept, reused=case == CASES[1])
 
 
 def _contract(output: str) -> list[Finding]:
@@ -233,7 +247,8 @@ def _contract(output: str) -> list[Finding]:
 
 
 def _broken(verdict: Verdict) -> Verdict:
-    key = (verdict.stage, verdict.variant, verdict.case, verdict.mode)
+    made = verdict.check
+    key = (made.stage, made.variant, made.case, made.mode)
     if key == ("noise", "fp32-pal8", "hello", "forced"):
         return _with(
             verdict,
@@ -243,13 +258,13 @@ def _broken(verdict: Verdict) -> Verdict:
                 "noise",
                 "x_source_0",
                 "a quadrant error of atan2 for x < 0",
-                "phase",
-                "atan",
-                41,
-                253,
-                "CustomSTFT.transform, atan2",
-                "graph",
-                "10.3 % of values are off by exactly π",
+                value="phase",
+                op_type="atan",
+                op_index=41,
+                op_count=253,
+                source="CustomSTFT.transform, atan2",
+                fault="graph",
+                detail="10.3 % of values are off by exactly π",
             ),
         )
     if key == ("vocoder", "fp16-pal8", "early_morning", "chained"):
@@ -257,7 +272,17 @@ def _broken(verdict: Verdict) -> Verdict:
             verdict,
             "x_pre",
             {"cosine": math.nan, "relative_l2": math.nan, "finite": "37 of 2212864 values are NaN, first at 128"},
-            Blame("vocoder", "x_pre", "NaN", "input_317", "exp", 612, 617, "Generator.conv_post", "precision", ""),
+            Blame(
+                "vocoder",
+                "x_pre",
+                "NaN",
+                value="input_317",
+                op_type="exp",
+                op_index=612,
+                op_count=617,
+                source="Generator.conv_post",
+                fault="precision",
+            ),
         )
     if key == ("alignment", "fp16", "hello", "forced"):
         missing = Finding("asr", "presence", False, message="is missing: the artifact gives en, var_42")
@@ -271,13 +296,13 @@ def _broken(verdict: Verdict) -> Verdict:
                 "tail",
                 "audio",
                 "a gain of 1.5 (+3.52 dB)",
-                "audio",
-                "conv_transpose",
-                17,
-                19,
-                "Tail.forward, conv_transpose1d",
-                "module",
-                "every value is 1.5 times the reference's",
+                value="audio",
+                op_type="conv_transpose",
+                op_index=17,
+                op_count=19,
+                source="Tail.forward, conv_transpose1d",
+                fault="module",
+                detail="every value is 1.5 times the reference's",
             ),
         )
     return verdict

@@ -9,9 +9,9 @@ from converters.sortformer.glue import Window
 from parity.base.torch_threads import threads
 from parity.declarations import Arrays
 from parity.diarization import der, turns
-from parity.plan.checks import Check
 from parity.record.suite import Suite
 from parity.run.chain import Free
+from parity.verdict import Check
 
 SYSTEM = next(system for system in SYSTEMS if system.name == "sortformer_v2_high")
 EPSILON = np.float32(1e-3)
@@ -20,7 +20,17 @@ EPSILON = np.float32(1e-3)
 
 def heard_at_once(suite: Suite, case: str) -> tuple[np.ndarray, np.ndarray]:
     """What the artifacts give for the whole recording, and what upstream does."""
-    bench = suite.workbench(Check(SYSTEM.name, "pipeline", "fp16", case, "forced", "milrun", "declared"))
+    bench = suite.workbench(
+        Check(
+            system=SYSTEM.name,
+            stage="pipeline",
+            variant="fp16",
+            case=case,
+            mode="forced",
+            runtime="milrun",
+            numerics="declared",
+        )
+    )
     audio, glue = bench.system.reference.case(case).inputs["audio"], bench.system.chain
 
     def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from parity import report
 from parity.bench import record as records
 from parity.bench.record import ArtifactFacts, BenchRecord, BenchRecordError, CaseTimes, Judged, SystemBench
 from parity.bench.table import table
-from parity.verdict import Finding
+from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
 
 HOSTILE = "<script>alert(1)</script>|x`\x1b[31m"
@@ -20,14 +20,32 @@ HOSTILE = "<script>alert(1)</script>|x`\x1b[31m"
 
 def sample(id: str = "20261120T185503-1a2b3c", text: str = "hello") -> BenchRecord:
     case = CaseTimes(
-        text, {"tokens": 14, "frames": 33}, 14, 0.825, 6, 1390.4, 1440.6, 0.59, 0.96, {text: 1.0}, {text: 2.0}
+        case=text,
+        sizes={"tokens": 14, "frames": 33},
+        t_enc=14,
+        audio_seconds=0.825,
+        rounds=6,
+        chain_ms=1390.4,
+        chain_p95_ms=1440.6,
+        rtfx=0.59,
+        ratio=0.96,
+        stage_ms={text: 1.0},
+        stage_ratio={text: 2.0},
     )
     artifacts = (ArtifactFacts(text, "fp16-pal8", 49.23, 0.75, 740.4), ArtifactFacts("tail", "fp32", None, None, None))
-    slower = Finding("vocoder", "baseline", False, 1.3, "≤ 1.1 × eager", f"slower: {text}")
+    slower = Finding("vocoder", "baseline", False, 1.3, Bound("max", 1.1, 0.0, "× eager"), f"slower: {text}")
     judged = (Judged("kokoro-vocoder", (slower,)), Judged("kokoro-chain", (slower,)))
     machine: dict[str, str | int] = {"processor": text, "cores": 2, "compute_units": "declared"}
     system = SystemBench("kokoro", (case,), artifacts)
-    return BenchRecord(id, "2026-11-20T18:55:03+00:00", machine, False, (system,), judged, {})
+    return BenchRecord(
+        id=id,
+        started="2026-11-20T18:55:03+00:00",
+        machine=machine,
+        partial=False,
+        systems=(system,),
+        judged=judged,
+        errors={},
+    )
 
 
 def test_a_bench_is_read_as_it_was_saved(tmp_path: Path) -> None:
@@ -44,10 +62,10 @@ def test_a_damaged_bench_is_refused_with_a_mend(tmp_path: Path, text: str) -> No
         records.load(tmp_path)
 
 
-def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
+def test_a_claim_that_its_findings_do_not_bear_out_is_refused(tmp_path: Path) -> None:
     path = records.save(sample(), tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "passed": True}))
-    with pytest.raises(BenchRecordError, match="knows no passed"):
+    with pytest.raises(BenchRecordError, match="says passed: True, its findings say False"):
         records.load(path)
 
 

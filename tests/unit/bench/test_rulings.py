@@ -11,7 +11,7 @@ from parity.bench.baseline import find, path_of
 from parity.bench.rulings import Ruling
 from parity.bench.session import Bench
 from parity.bench.subjects import Subject
-from parity.judge import budgets
+from parity.judge import budgets_toml
 from parity.judge.budgets import Budgets
 from parity.run.placement import Placement
 from parity.verdict import Finding
@@ -254,5 +254,5 @@ def test_a_suggested_budget_holds_what_it_was_measured_on(world: World) -> None:
     bench = world.bench()
     run(bench, "size")
     lines = [line for table, lines in bench.suggestions.items() for line in (f"[{table}]", *lines)]
-    found: Budgets = budgets.parse("\n".join(lines), "pasted")
-    assert found.of("artifact", "encoder", "fp32", "size_mb").measured == 1.5
+    found: Budgets = budgets_toml.parse("\n".join(lines), "pasted")
+    assert found.by_name()["artifact.encoder.fp32.size_mb"].measured == 1.5

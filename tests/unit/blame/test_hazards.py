@@ -9,8 +9,8 @@ from parity.blame.hazards import FILE, HazardError, read
 
 def test_every_hazard_is_recognized_by_something_and_has_a_mend() -> None:
     hazards = read(FILE.read_text())
-    assert len({hazard.number for hazard in hazards}) == len(hazards) > 5
-    assert all(hazard.mend for hazard in hazards)
+    assert len(hazards) > 5
+    assert all(hazard.mend for hazard in hazards.values())
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_every_hazard_is_recognized_by_something_and_has_a_mend() -> None:
     [
         ('[H99]\nname = "a"\nmend = "b"\nopp = ["sub"]', r"\[H99\] unknown key 'opp'; did you mean 'op'\?"),
         ('[H99]\nname = "a"\nop = ["sub"]', r"\[H99\] has no mend"),
-        ('[H99]\nname = "a"\nmend = "b"\nop = "sub"', "a list of words is expected"),
+        ('[H99]\nname = "a"\nmend = "b"\nop = "sub"', "where a list is expected"),
         ('[H99]\nname = "a"\nmend = "b"\nfault = "graph"', "is recognized by nothing"),
     ],
 )

@@ -25,11 +25,11 @@ from parity.declarations import Case, Dim, Hub, Reference, Run, Seam, Stage, Sys
 from parity.judge.gates import Gates
 from parity.judge.package import findings
 from parity.judge.workbench import Workbench
-from parity.plan.checks import Check
 from parity.plan.weights import choose
 from parity.record import suite
 from parity.record.suite import Options, Suite
 from parity.run import runtime
+from parity.verdict import Check
 from tests.support import stepping_system
 
 WIDTH = 64
@@ -228,7 +228,17 @@ def test_a_pipeline_is_judged_with_its_parts(cache: Cache) -> None:
 
     artifacts = built(cache)
     bench = Workbench(artifacts.system, artifacts.weights, Recorded(), artifacts, runtime("milrun"), Gates(()), cache)
-    verdict = bench.run(Check("joined", "whole", "fp16-pal6", "one", "forced", "milrun", "declared"))
+    verdict = bench.run(
+        Check(
+            system="joined",
+            stage="whole",
+            variant="fp16-pal6",
+            case="one",
+            mode="forced",
+            runtime="milrun",
+            numerics="declared",
+        )
+    )
     assert {found.gate for found in verdict.findings if found.passed} >= {"parts", "alias", "manifest", "compression"}
     assert {found.gate for found in verdict.failures} == {"gated"}
 
@@ -429,7 +439,15 @@ def test_given_packages_are_known_by_what_they_are_declared_as(cache: Cache, tmp
 def test_the_parts_of_a_pipeline_are_wanted_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "systems", lambda: {"joined": system()})
     run = Suite(Options(runtime="milrun"), lambda *_: None, "run", Project(tmp_path))  # type: ignore[arg-type, return-value]
-    check = Check("joined", "whole", "fp16-pal6", "one", "forced", "milrun", "declared")
+    check = Check(
+        system="joined",
+        stage="whole",
+        variant="fp16-pal6",
+        case="one",
+        mode="forced",
+        runtime="milrun",
+        numerics="declared",
+    )
     assert run.wanted([check]) == [
         ("joined", "head", "fp16-pal6"),
         ("joined", "pre", "fp16"),

@@ -9,7 +9,7 @@ from parity.gate import bounds, retired, take_survey
 from parity.gate.bounds import Bounds
 from parity.gate.coverage import uncovered
 from parity.gate.survey import Survey, Surveyed
-from parity.judge import budgets, gates
+from parity.judge import budgets_toml, gates
 from parity.judge.gates import GateError
 from parity.record.run import Errored, RunRecord
 from parity.verdict import Finding, Verdict
@@ -27,13 +27,13 @@ def of(*checks: Surveyed) -> Survey:
 
 
 def verdict(one: Surveyed, gates: tuple[str, ...] = ("cosine", "max_abs"), passed: bool = True) -> Verdict:
-    found = tuple(Finding("y", gate, passed, 1.0, "") for gate in gates)
-    judged = Verdict(one.system, one.stage, one.variant, one.case, "forced", "milrun", "declared", found)
-    return replace(judged, evidence=digest(one.parts))
+    found = tuple(Finding("y", gate, passed, 1.0) for gate in gates)
+    named = report_samples.check(one.stage, one.variant, one.case, system=one.system)
+    return Verdict(named, found, evidence=digest(one.parts))
 
 
 def run(*verdicts: Verdict) -> RunRecord:
-    expected = tuple(one.id for one in verdicts)
+    expected = tuple(one.check for one in verdicts)
     return replace(report_samples.clean(), verdicts=verdicts, expected=expected)
 
 
@@ -97,7 +97,7 @@ def test_what_the_run_tells_by_itself_is_not_told_twice() -> None:
     broken = verdict(FRONT, gates=("cosine",), passed=False)
     raised = replace(run(broken), errors=(Errored(verdict(BACK).id, "no memory"),))
     unselected = replace(check("tail"), fault="StaleGolden: …")
-    skipped = replace(raised, expected=(*raised.expected, verdict(unselected).id))
+    skipped = replace(raised, expected=(*raised.expected, verdict(unselected).check))
     assert uncovered(skipped, of(FRONT, BACK, unselected)) == []
 
 
@@ -141,7 +141,7 @@ BUDGETS = '[bundle]\nsize_mb = { min = 1.0, max = 2.0, measured = 1.5, derived_f
 
 
 def test_a_system_that_went_with_its_files_needs_a_reason_for_each_bound_or_one_for_all() -> None:
-    before = Bounds({"tiny": gates.parse(GATES, "")}, {"tiny": budgets.parse(BUDGETS, "")})
+    before = Bounds({"tiny": gates.parse(GATES, "")}, {"tiny": budgets_toml.parse(BUDGETS, "")})
     found = bounds.loosenings(before, Bounds())
     assert [one.name for one in found] == ["tiny.front.fp16.y.cosine", "tiny.bundle.size_mb"]
     assert all("taken away without a reason" in one.problem for one in found)
@@ -149,8 +149,8 @@ def test_a_system_that_went_with_its_files_needs_a_reason_for_each_bound_or_one_
 
 
 def test_a_looser_budget_is_found_beside_the_gates() -> None:
-    before = Bounds(budgets={"tiny": budgets.parse(BUDGETS, "")})
-    now = Bounds(budgets={"tiny": budgets.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})
+    before = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS, "")})
+    now = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})
     (found,) = bounds.loosenings(before, now)
     assert found.name == "tiny.bundle.size_mb"
     assert "without a reason" in found.problem

@@ -74,7 +74,8 @@ def test_a_failed_run_is_no_pass_of_the_gate() -> None:
 
 def test_it_fits_into_a_comment_however_much_is_wrong() -> None:
     record = report_samples.record()
-    many = tuple(replace(record.failed[0], case=f"case{number}") for number in range(300))
+    first = record.failed[0]
+    many = tuple(replace(first, check=replace(first.check, case=f"case{number}")) for number in range(300))
     flood = [Problem(f"check{number}", "x" * 400) for number in range(300)]
     said = report.render(outcome(replace(record, verdicts=(*record.verdicts, *many)), *flood))
     assert len(said) <= LONGEST

@@ -7,51 +7,62 @@ import math
 import pytest
 
 from parity.judge.headroom import comparison, share
-from parity.verdict import Finding
+from parity.verdict import Bound, Finding
+
+COSINE, ERROR, RATIO = Bound("min", 0.999, 1.0), Bound("max", 0.02, 0.0), Bound("within", 0.005, 1.0)
+SPEED = Bound("min", 40.0, None, "×")
+
+
+def finding(value: float | None, bound: Bound | None) -> Finding:
+    return Finding("out", "gate", bound is None or (value is not None and bound.holds(value)), value, bound)
 
 
 @pytest.mark.parametrize(
-    ("gate", "value", "bound", "used"),
+    ("value", "bound", "used"),
     [
-        ("cosine", 1.0, "≥ 0.999", 0.0),
-        ("cosine", 0.9995, "≥ 0.999", 0.5),
-        ("cosine", 0.849, "≥ 0.999", 151.0),
-        ("relative_l2", 0.005, "≤ 0.02", 0.25),
-        ("relative_l2", 0.0, "≤ 0.02", 0.0),
-        ("rms_ratio", 1.5, "within 0.005 of 1", 100.0),
-        ("rms_ratio", 0.9975, "within 0.005", 0.5),
-        ("gain_db", -0.05, "within 0.1 of 0", 0.5),
-        ("snr", 80.0, "≥ 40", 0.5),
-        ("equal", 1.0, "≥ 1", 0.0),
-        ("equal", 0.99, "≥ 1", math.inf),
-        ("max_abs", 0.0, "≤ 0", 0.0),
-        ("max_abs", 1e-9, "≤ 0.0", math.inf),
-        ("relative_l2", 2e-7, "≤ 1e-6", 0.2),
-        ("cosine", math.nan, "≥ 0.999", math.inf),
-        ("relative_l2", math.inf, "≤ 0.02", math.inf),
+        (1.0, COSINE, 0.0),
+        (0.9995, COSINE, 0.5),
+        (0.849, COSINE, 151.0),
+        (0.005, ERROR, 0.25),
+        (-0.1, ERROR, 0.0),
+        (1.5, RATIO, 100.0),
+        (0.9975, RATIO, 0.5),
+        (80.0, SPEED, 0.5),
+        (1.0, Bound("min", 1.0, 1.0), 0.0),
+        (0.99, Bound("min", 1.0, 1.0), math.inf),
+        (0.0, Bound("max", 0.0, 0.0), 0.0),
+        (1e-9, Bound("max", 0.0, 0.0), math.inf),
+        (math.nan, COSINE, math.inf),
+        (math.inf, ERROR, math.inf),
     ],
 )
-def test_the_share_of_a_bound_that_is_used_up(gate: str, value: float, bound: str, used: float) -> None:
-    assert share(Finding("out", gate, True, value, bound)) == pytest.approx(used)
+def test_the_share_of_a_bound_that_is_used_up(value: float, bound: Bound, used: float) -> None:
+    assert share(finding(value, bound)) == pytest.approx(used)
 
 
-@pytest.mark.parametrize(("value", "bound"), [(None, "≥ 0.9"), (0.5, ""), (0.5, "float16"), (0.5, "(1, 2)")])
-def test_what_has_no_number_has_no_share(value: float | None, bound: str) -> None:
-    assert share(Finding("out", "gate", True, value, bound)) is None
+@pytest.mark.parametrize(("value", "bound"), [(None, COSINE), (0.5, None)])
+def test_what_has_no_number_has_no_share(value: float | None, bound: Bound | None) -> None:
+    assert share(finding(value, bound)) is None
 
 
 @pytest.mark.parametrize(
-    ("passed", "value", "bound", "said"),
+    ("value", "bound", "said"),
     [
-        (True, 0.9999, "≥ 0.999", "0.9999 ≥ 0.999"),
-        (False, 0.849, "≥ 0.999", "0.849 < 0.999"),
-        (False, 0.541, "≤ 0.02", "0.541 > 0.02"),
-        (False, 1.5, "within 0.005 of 1", "1.5 not within 0.005 of 1"),
-        (False, math.nan, "≤ 0.02", "NaN breaks ≤ 0.02"),
-        (True, 1.0, "≥ 0.999", "1 ≥ 0.999"),
-        (True, 0.9999999, "≥ 0.999", "0.9999999 ≥ 0.999"),
-        (False, 3.0, "", "3"),
+        (0.9999, COSINE, "0.9999 ≥ 0.999"),
+        (0.849, COSINE, "0.849 < 0.999"),
+        (0.541, ERROR, "0.541 > 0.02"),
+        (1.5, RATIO, "1.5 not within 0.005 of 1"),
+        (math.nan, ERROR, "NaN breaks ≤ 0.02"),
+        (1.0, COSINE, "1 ≥ 0.999"),
+        (0.9999999, COSINE, "0.9999999 ≥ 0.999"),
+        (30.0, SPEED, "30 < 40 ×"),
+        (3.0, None, "3"),
     ],
 )
-def test_value_and_bound_are_written_as_they_compare(passed: bool, value: float, bound: str, said: str) -> None:
-    assert comparison(Finding("out", "gate", passed, value, bound)) == said
+def test_value_and_bound_are_written_as_they_compare(value: float, bound: Bound | None, said: str) -> None:
+    assert comparison(finding(value, bound)) == said
+
+
+@pytest.mark.parametrize(("limit", "said"), [(1.0, "1"), (1e-6, "1e-06"), (0.9999995, "0.9999995"), (0.0, "0")])
+def test_a_bound_is_written_exactly(limit: float, said: str) -> None:
+    assert str(Bound("max", limit, 0.0)) == f"≤ {said}"

@@ -189,7 +189,7 @@ def test_the_failed_check_comes_first_and_open_and_what_agrees_is_named_in_a_lin
 
 def test_every_failed_check_is_open(tmp_path: Path) -> None:
     record, evidence = samples.diarized(tmp_path)
-    again = replace(record.verdicts[2], evidence="near", variant="fp16")
+    again = replace(record.verdicts[2], evidence="near", check=samples.check("chain", "fp16", "near"))
     page = speaking(replace(record, verdicts=(*record.verdicts[:1], again, record.verdicts[2])), evidence)
     assert [" open" in card for card in re.findall(r"<details[^>]*>", page)] == [True, True]
 
@@ -250,7 +250,8 @@ def test_timelines_grow_no_further_than_their_budget_and_what_is_left_out_is_nam
     record, _ = samples.diarized(tmp_path)
     said = a_long_meeting()
     samples.meeting(tmp_path / "long", reference=said, candidate=said[::2], truth=said)
-    found = tuple(replace(record.verdicts[2], case=f"long{index}", evidence=str(index)) for index in range(12))
+    one = record.verdicts[2]
+    found = tuple(replace(one, check=samples.check("chain", "fp32", f"long{at}"), evidence=str(at)) for at in range(12))
     page = speaking(replace(record, verdicts=found), lambda key: tmp_path / "long")
     assert len(page) < BUDGET + 700_000
     left = page.count("is left out, for the page would grow too large")

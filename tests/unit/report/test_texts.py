@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from parity.report import junit, markdown
-from parity.verdict import Finding
+from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
 
 HOSTILE = "a|b`c```\n| d | <script>alert(1)</script> [x](y) @someone #1 \x00\x1b[31m *z* ]]>"
@@ -56,7 +56,7 @@ def test_no_text_of_others_breaks_out_of_markdown() -> None:
 
 
 def test_failures_that_do_not_fit_are_counted() -> None:
-    finding = Finding("out", "cosine", False, 0.1, "≥ 0.9", "x" * 2000)
+    finding = Finding("out", "cosine", False, 0.1, Bound("min", 0.9, 1.0), "x" * 2000)
     many = tuple(replace(one, findings=(finding,), blame=None) for one in samples.record().verdicts)
     text = markdown.render(replace(samples.record(), verdicts=many))
     assert len(text) < 65_000
@@ -66,7 +66,7 @@ def test_failures_that_do_not_fit_are_counted() -> None:
 
 def test_a_test_case_stands_for_each_verdict_and_each_that_is_missing() -> None:
     record = samples.record()
-    lost = replace(record, expected=(*record.expected, "kokoro-tail-fp32-lost-forced-milrun-declared"))
+    lost = replace(record, expected=(*record.expected, samples.check("tail", "fp32", "lost")))
     root = ElementTree.fromstring(junit.render(lost))
     counts = {name: int(root.get(name, "-1")) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": len(record.verdicts) + 3, "failures": 5, "errors": 1, "skipped": 1}
@@ -90,7 +90,7 @@ def test_a_run_without_a_verdict_has_a_failed_test_case(partial: bool) -> None:
 
 def test_a_skip_of_an_expected_check_is_a_failure() -> None:
     record = samples.clean()
-    record = replace(record, expected=(*record.expected, record.skipped[0].id))
+    record = replace(record, expected=(*record.expected, samples.UNWANTED))
     root = ElementTree.fromstring(junit.render(record))
     assert (root.get("failures"), root.get("skipped")) == ("1", "0")
 
@@ -98,5 +98,5 @@ def test_a_skip_of_an_expected_check_is_a_failure() -> None:
 def test_no_text_of_others_breaks_the_xml() -> None:
     root = ElementTree.fromstring(junit.render(samples.hostile(HOSTILE + "\ud800\ufffe")))
     assert {element.tag for element in root.iter()} == {
-        *("testsuites", "testsuite", "properties", "property", "testcase", "failure", "error")
+        *("testsuites", "testsuite", "properties", "property", "testcase", "failure", "error", "skipped")
     }

@@ -46,12 +46,14 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     variants = (*small.stage().variants, Variant("held", "float16", holds=True), int8)
     clean = small.system(variants=variants)
     found = verdicts(clean, gates.Gates(()))
-    bounds = propose(measurements.measurements(found, clean, cache), None)
+    bounds, _ = propose(measurements.measurements(found, clean, cache), None)
     return lambda **changes: verdicts(small.system(**{"variants": variants, **changes}), bounds)
 
 
 def broken(verdicts: list[Verdict], mode: Mode) -> set[tuple[str, str]]:
-    return {(found.output, found.gate) for verdict in verdicts if verdict.mode == mode for found in verdict.failures}
+    return {
+        (found.output, found.gate) for verdict in verdicts if verdict.check.mode == mode for found in verdict.failures
+    }
 
 
 def test_a_recording_gives_back_every_step_whole() -> None:
@@ -100,7 +102,7 @@ def test_a_recording_whose_steps_do_not_follow_on_each_other_is_refused() -> Non
 
 def test_every_way_of_keeping_the_state_passes(judge: Judge) -> None:
     verdicts = judge()
-    assert {(verdict.variant, verdict.mode) for verdict in verdicts} >= {
+    assert {(verdict.check.variant, verdict.check.mode) for verdict in verdicts} >= {
         *((name, mode) for name in ("fp32", "fp16", "held", "int8") for mode in ("forced", "carried")),
         ("module", "module"),
         ("ships", "chained"),
@@ -158,7 +160,7 @@ def test_a_state_that_goes_wrong_is_caught_by_itself(judge: Judge, module: Any, 
     wrong = {name for name, _ in broken(verdicts, "forced")}
     assert found[0] in wrong
     for verdict in verdicts:
-        if verdict.mode == "forced":
+        if verdict.check.mode == "forced":
             assert not verdict.passed
             assert verdict.blame is not None
             assert "of 9 on" in verdict.blame.detail, verdict.blame
