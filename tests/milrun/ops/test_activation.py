@@ -12,6 +12,7 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import each
 
 
 def run(type: str, **arguments: Any) -> Tensor:
@@ -58,8 +59,12 @@ FORMULAS: list[tuple[str, dict[str, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("shape", [(), (0, 3), (7,), (3, 5), (2, 3, 2, 2, 3)])
-@pytest.mark.parametrize(("type", "parameters", "formula"), FORMULAS)
+@each(
+    {
+        "shape": [(), (0, 3), (7,), (3, 5), (2, 3, 2, 2, 3)],
+        "type, parameters, formula": FORMULAS,
+    }
+)
 def test_an_activation_follows_its_formula(
     type: str, parameters: dict[str, Any], formula: Any, shape: tuple[int, ...]
 ) -> None:

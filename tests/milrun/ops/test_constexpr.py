@@ -12,6 +12,7 @@ import torch
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.ops import constexpr
 from milrun.registry import find
+from tests.support.covering import each, pairs
 
 RNG = np.random.default_rng(16)
 
@@ -47,11 +48,18 @@ def values_of(dtype: type, shape: Any) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("pieces")
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-@pytest.mark.parametrize("zero_dtype", [np.int8, np.uint8, np.float32])
-@pytest.mark.parametrize(
-    ("shape", "axis", "vectors"),
-    [((), 0, (0, 0)), ((5,), 0, (0, 0)), ((3, 4), -1, (1, 1)), ((2, 3, 2, 2), 1, (1, 0)), ((3, 5), 0, (0, 1))],
+@pairs(
+    {
+        "dtype": [np.int8, np.uint8],
+        "zero_dtype": [np.int8, np.uint8, np.float32],
+        "shape, axis, vectors": [
+            ((), 0, (0, 0)),
+            ((5,), 0, (0, 0)),
+            ((3, 4), -1, (1, 1)),
+            ((2, 3, 2, 2), 1, (1, 0)),
+            ((3, 5), 0, (0, 1)),
+        ],
+    }
 )
 def test_affine_dequantize_scales_the_distance_from_the_zero_point(
     dtype: type, zero_dtype: type, shape: tuple[int, ...], axis: int, vectors: tuple[int, int]
@@ -78,18 +86,19 @@ def test_affine_dequantize_of_fp16_scales_is_exact_but_for_one_rounding() -> Non
 
 
 @pytest.mark.usefixtures("pieces")
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float16])
-@pytest.mark.parametrize("offset_dtype", [None, np.int8, np.float16])
-@pytest.mark.parametrize(
-    ("shape", "blocks"),
-    [
-        ((6,), (3,)),
-        ((4, 6), (1, 1)),
-        ((4, 6), (4, 2)),
-        ((4, 6), (2, 6)),
-        ((2, 4, 3, 2), (1, 2, 3, 1)),
-        ((3, 4), (3, 4)),
-    ],
+@pairs(
+    {
+        "dtype": [np.int8, np.uint8, np.float16],
+        "offset_dtype": [None, np.int8, np.float16],
+        "shape, blocks": [
+            ((6,), (3,)),
+            ((4, 6), (1, 1)),
+            ((4, 6), (4, 2)),
+            ((4, 6), (2, 6)),
+            ((2, 4, 3, 2), (1, 2, 3, 1)),
+            ((3, 4), (3, 4)),
+        ],
+    }
 )
 def test_blockwise_shift_scale_applies_the_scale_of_each_block(
     dtype: type, offset_dtype: type | None, shape: tuple[int, ...], blocks: tuple[int, ...]
@@ -110,10 +119,14 @@ def test_cast_widens_fp16() -> None:
     np.testing.assert_array_equal(run("cast", "iOS16", source_val=x, output_dtype="fp32"), x.astype(np.float32))
 
 
-@pytest.mark.parametrize("piece", [None, 64], ids=["whole", "in pieces"])
-@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8])
-@pytest.mark.parametrize("dtype", [np.int8, np.float16])
-@pytest.mark.parametrize("shape", [(1,), (4, 1), (2, 3, 5), (7, 31), (0, 3)])
+@pairs(
+    {
+        "piece": [None, 64],
+        "bits": [1, 2, 4, 6, 8],
+        "dtype": [np.int8, np.float16],
+        "shape": [(1,), (4, 1), (2, 3, 5), (7, 31), (0, 3)],
+    }
+)
 def test_packed_lut_to_dense_looks_up_indices_of_any_width(
     piece: int | None, bits: int, dtype: type, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,8 +173,12 @@ LUTS = [
 
 
 @pytest.mark.usefixtures("pieces")
-@pytest.mark.parametrize(("shape", "tables", "axis", "length"), LUTS)
-@pytest.mark.parametrize(("bits", "dtype"), [(1, np.float16), (3, np.int8), (8, np.float32)])
+@each(
+    {
+        "shape, tables, axis, length": LUTS,
+        "bits, dtype": [(1, np.float16), (3, np.int8), (8, np.float32)],
+    }
+)
 def test_lut_to_dense_looks_up_the_table_of_each_block(
     shape: tuple[int, ...], tables: tuple[int, ...], axis: int | None, length: int, bits: int, dtype: type
 ) -> None:
@@ -195,8 +212,12 @@ def test_lut_to_sparse_gives_the_values_of_the_formats_own_tests() -> None:
     np.testing.assert_array_equal(nonzero, [2, 3, 2, 3, 3, 2, 3, 3, 2, 3, 3, 2, 2, 3, 2, 2, 3, 3])
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float16, np.float32])
-@pytest.mark.parametrize("shape", [(5,), (8,), (2, 3, 4), (7, 9), (0, 2)])
+@each(
+    {
+        "dtype": [np.int8, np.uint8, np.float16, np.float32],
+        "shape": [(5,), (8,), (2, 3, 4), (7, 9), (0, 2)],
+    }
+)
 def test_sparse_to_dense_puts_the_values_where_the_mask_is_set(dtype: type, shape: tuple[int, ...]) -> None:
     mask = RNG.integers(0, 2, shape, dtype=np.uint8)
     values = values_of(dtype, int(mask.sum()))
@@ -211,8 +232,12 @@ def test_sparse_to_dense_puts_the_values_where_the_mask_is_set(dtype: type, shap
 
 
 @pytest.mark.usefixtures("pieces")
-@pytest.mark.parametrize("blocks", [(1, 1), (4, 1), (1, 6), (2, 3)])
-@pytest.mark.parametrize("with_offset", [False, True])
+@each(
+    {
+        "blocks": [(1, 1), (4, 1), (1, 6), (2, 3)],
+        "with_offset": [False, True],
+    }
+)
 def test_sparse_blockwise_shift_scale_is_the_dense_one_where_the_mask_is_set(
     blocks: tuple[int, int], with_offset: bool
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find, find_preparer
+from tests.support.covering import each, pairs
 
 RNG = np.random.default_rng(11)
 
@@ -79,20 +80,21 @@ def transposed(
     return out if bias is None else out + bias.reshape(-1, *[1] * n)
 
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "channels", "attributes"),
-    [
-        ((7,), (3,), (2, 4, 1), {}),
-        ((9,), (3,), (4, 6, 2), {"strides": [2], "dilations": [3], "pad": [4, 1]}),
-        ((6, 7), (3, 2), (3, 2, 1), {"pad": [1, 1, 2, 2]}),
-        ((8, 9), (3, 4), (4, 4, 4), {"strides": [2, 3], "pad": [0, 3, 1, 2], "dilations": [2, 1]}),
-        ((8, 9), (3, 3), (4, 8, 2), {"strides": [1, 2], "pad": [2, 2, 0, 0], "dilations": [1, 3]}),
-        ((5, 1), (2, 1), (1, 1, 1), {"strides": [3, 1]}),
-        ((4, 5, 6), (2, 3, 1), (2, 4, 2), {"pad": [1, 0, 1, 1, 0, 2], "strides": [1, 2, 2]}),
-        ((4, 5, 4), (2, 2, 2), (2, 2, 1), {"pad": [1, 1, 1, 1, 1, 1], "dilations": [2, 1, 2]}),
-    ],
+@each(
+    {
+        "size, kernel, channels, attributes": [
+            ((7,), (3,), (2, 4, 1), {}),
+            ((9,), (3,), (4, 6, 2), {"strides": [2], "dilations": [3], "pad": [4, 1]}),
+            ((6, 7), (3, 2), (3, 2, 1), {"pad": [1, 1, 2, 2]}),
+            ((8, 9), (3, 4), (4, 4, 4), {"strides": [2, 3], "pad": [0, 3, 1, 2], "dilations": [2, 1]}),
+            ((8, 9), (3, 3), (4, 8, 2), {"strides": [1, 2], "pad": [2, 2, 0, 0], "dilations": [1, 3]}),
+            ((5, 1), (2, 1), (1, 1, 1), {"strides": [3, 1]}),
+            ((4, 5, 6), (2, 3, 1), (2, 4, 2), {"pad": [1, 0, 1, 1, 0, 2], "strides": [1, 2, 2]}),
+            ((4, 5, 4), (2, 2, 2), (2, 2, 1), {"pad": [1, 1, 1, 1, 1, 1], "dilations": [2, 1, 2]}),
+        ],
+        "with_bias": [False, True],
+    }
 )
-@pytest.mark.parametrize("with_bias", [False, True])
 def test_conv_sums_over_the_kernel(
     size: tuple[int, ...], kernel: Any, channels: tuple[int, int, int], attributes: dict[str, Any], with_bias: bool
 ) -> None:
@@ -199,9 +201,13 @@ TRANSPOSED = [
 ]
 
 
-@pytest.mark.parametrize(("size", "kernel", "channels", "strides", "dilations", "pad"), TRANSPOSED)
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("pad_type", ["valid", "custom", "same"])
+@pairs(
+    {
+        "size, kernel, channels, strides, dilations, pad": TRANSPOSED,
+        "with_bias": [False, True],
+        "pad_type": ["valid", "custom", "same"],
+    }
+)
 def test_conv_transpose_spreads_its_input_over_the_kernel(
     size: tuple[int, ...],
     kernel: Any,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find, find_preparer
+from tests.support.covering import each, pairs
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 
@@ -45,8 +46,12 @@ COMPARISONS: list[tuple[str, Any]] = [
 SHAPES = [((), ()), ((3,), ()), ((), (2, 3)), ((4, 1), (3,)), ((0, 3), (1, 3)), ((2, 1, 3, 1, 2), (4, 1, 5, 1))]
 
 
-@pytest.mark.parametrize(("left", "right"), SHAPES)
-@pytest.mark.parametrize(("type", "function"), ARITHMETIC)
+@each(
+    {
+        "left, right": SHAPES,
+        "type, function": ARITHMETIC,
+    }
+)
 def test_arithmetic_broadcasts_its_operands(
     type: str, function: Any, left: tuple[int, ...], right: tuple[int, ...]
 ) -> None:
@@ -59,9 +64,13 @@ def test_arithmetic_broadcasts_its_operands(
     np.testing.assert_allclose(result.numpy(), expected, rtol=3e-6, atol=3e-6)
 
 
-@pytest.mark.parametrize(("left", "right"), SHAPES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32])
-@pytest.mark.parametrize(("type", "function"), COMPARISONS)
+@pairs(
+    {
+        "left, right": SHAPES,
+        "dtype": [np.float32, np.float16, np.int32],
+        "type, function": COMPARISONS,
+    }
+)
 def test_a_comparison_gives_booleans(
     type: str, function: Any, dtype: Any, left: tuple[int, ...], right: tuple[int, ...]
 ) -> None:
@@ -178,10 +187,17 @@ def test_pow_with_other_constants_is_left_as_it_is(exponent: Tensor) -> None:
     assert prepare(y=exponent) is None
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.bool_])
-@pytest.mark.parametrize(
-    ("cond", "a", "b"),
-    [((), (), ()), ((3, 1), (3,), (3, 3)), ((3, 1), (), (3, 2)), ((), (2, 3), ()), ((1, 2), (0, 2), (1,))],
+@each(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.bool_],
+        "cond, a, b": [
+            ((), (), ()),
+            ((3, 1), (3,), (3, 3)),
+            ((3, 1), (), (3, 2)),
+            ((), (2, 3), ()),
+            ((1, 2), (0, 2), (1,)),
+        ],
+    }
 )
 def test_select_broadcasts_and_keeps_the_dtype(
     dtype: Any, cond: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]

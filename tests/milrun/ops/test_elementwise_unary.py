@@ -12,6 +12,7 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import each
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 
@@ -51,8 +52,12 @@ FUNCTIONS: list[tuple[str, Any, float, float]] = [
 ]
 
 
-@pytest.mark.parametrize("shape", [(), (0, 3), (37,), (2, 3, 1, 2, 3)])
-@pytest.mark.parametrize(("type", "function", "low", "high"), FUNCTIONS)
+@each(
+    {
+        "shape": [(), (0, 3), (37,), (2, 3, 1, 2, 3)],
+        "type, function, low, high": FUNCTIONS,
+    }
+)
 def test_a_function_is_applied_to_every_element(
     type: str, function: Any, low: float, high: float, shape: tuple[int, ...]
 ) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find, find_preparer
+from tests.support.covering import each, pairs
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,8 +36,12 @@ def integers(seed: int, shape: tuple[int, ...], high: int = 20000) -> Array:
 LINEAR_SHAPES = [(4,), (1, 4), (3, 4), (2, 3, 4), (2, 1, 2, 3, 4), (0, 4), (2, 0, 4)]
 
 
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("shape", LINEAR_SHAPES)
+@each(
+    {
+        "with_bias": [False, True],
+        "shape": LINEAR_SHAPES,
+    }
+)
 def test_linear_multiplies_by_the_transposed_weight(shape: tuple[int, ...], with_bias: bool) -> None:
     x, weight, bias = normal(1, shape), normal(2, (5, 4)), normal(3, (5,))
     expected = x.astype(np.float64) @ weight.astype(np.float64).T + (bias if with_bias else 0)
@@ -60,8 +65,12 @@ def test_linear_takes_a_weight_of_another_type(x_type: Any, weight_type: Any) ->
     np.testing.assert_array_equal(y.numpy(), x @ weight.T + bias)
 
 
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("lead", [(), (1,), (7,), (2, 3), (2, 1, 1, 3), (0,)])
+@each(
+    {
+        "with_bias": [False, True],
+        "lead": [(), (1,), (7,), (2, 3), (2, 1, 1, 3), (0,)],
+    }
+)
 def test_a_large_constant_weight_is_packed_at_load(lead: tuple[int, ...], with_bias: bool) -> None:
     prepare = find_preparer("linear")
     assert prepare is not None
@@ -133,8 +142,12 @@ MATRICES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-@pytest.mark.parametrize(("left", "right"), MATRICES)
+@each(
+    {
+        "dtype": [np.float32, np.int32],
+        "left, right": MATRICES,
+    }
+)
 def test_matmul_broadcasts_its_leading_axes(left: tuple[int, ...], right: tuple[int, ...], dtype: Any) -> None:
     x, y = (np.asarray(integers(15, shape, 12000)) for shape in (left, right))
     result = run("matmul", x=x.astype(dtype), y=y.astype(dtype))
@@ -145,9 +158,13 @@ def test_matmul_broadcasts_its_leading_axes(left: tuple[int, ...], right: tuple[
     )
 
 
-@pytest.mark.parametrize("transpose_x", [False, True])
-@pytest.mark.parametrize("transpose_y", [False, True])
-@pytest.mark.parametrize(("x_lead", "y_lead"), [((), ()), ((2, 1), (3,)), ((2, 1, 3), (2, 3, 1))])
+@pairs(
+    {
+        "transpose_x": [False, True],
+        "transpose_y": [False, True],
+        "x_lead, y_lead": [((), ()), ((2, 1), (3,)), ((2, 1, 3), (2, 3, 1))],
+    }
+)
 def test_matmul_transposes_the_last_two_axes(
     x_lead: tuple[int, ...], y_lead: tuple[int, ...], transpose_x: bool, transpose_y: bool
 ) -> None:
@@ -216,25 +233,26 @@ def attention(query: Array, key: Array, value: Array, mask: Array | None) -> Arr
     return np.asarray((weights / weights.sum(-1, keepdims=True)) @ value)
 
 
-@pytest.mark.parametrize("dtype", [np.bool_, np.float32, np.float16])
-@pytest.mark.parametrize(
-    ("lead", "mask_shape"),
-    [
-        ((3,), None),
-        ((3,), (5,)),
-        ((3,), (7, 5)),
-        ((3,), (1, 1, 5)),
-        ((3,), (3, 7, 5)),
-        ((2, 3), None),
-        ((2, 3), (7, 5)),
-        ((2, 3), (3, 1, 5)),
-        ((2, 3), (2, 1, 7, 5)),
-        ((2, 3, 2), None),
-        ((2, 3, 2), (1, 5)),
-        ((2, 3, 2), (3, 1, 7, 5)),
-        ((2, 3, 2), (2, 1, 2, 7, 5)),
-        ((0, 3), None),
-    ],
+@each(
+    {
+        "dtype": [np.bool_, np.float32, np.float16],
+        "lead, mask_shape": [
+            ((3,), None),
+            ((3,), (5,)),
+            ((3,), (7, 5)),
+            ((3,), (1, 1, 5)),
+            ((3,), (3, 7, 5)),
+            ((2, 3), None),
+            ((2, 3), (7, 5)),
+            ((2, 3), (3, 1, 5)),
+            ((2, 3), (2, 1, 7, 5)),
+            ((2, 3, 2), None),
+            ((2, 3, 2), (1, 5)),
+            ((2, 3, 2), (3, 1, 7, 5)),
+            ((2, 3, 2), (2, 1, 2, 7, 5)),
+            ((0, 3), None),
+        ],
+    }
 )
 def test_attention_weighs_values_by_the_softmax_of_masked_scores(
     lead: tuple[int, ...], mask_shape: tuple[int, ...] | None, dtype: Any

@@ -10,6 +10,7 @@ import torch
 from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each
 
 
 def run(op: str, **arguments: Any) -> Any:
@@ -22,10 +23,12 @@ def plain(ls: list[torch.Tensor]) -> list[Any]:
     return [item.tolist() for item in ls]
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("int32", torch.int32), ("bool", torch.bool)]
+@each(
+    {
+        "name, dtype": [("fp32", torch.float32), ("fp16", torch.float16), ("int32", torch.int32), ("bool", torch.bool)],
+        "elem_shape, sizes": [([], ()), ([2], (2,)), (["1", "3"], (1, 3))],
+    }
 )
-@pytest.mark.parametrize(("elem_shape", "sizes"), [([], ()), ([2], (2,)), (["1", "3"], (1, 3))])
 def test_a_new_list_holds_zeros_of_its_element_type(name: str, dtype: torch.dtype, elem_shape: Any, sizes: Any) -> None:
     ls = run("make_list", init_length=3, elem_shape=elem_shape, dtype=name)
     assert [(item.shape, item.dtype, int(item.any())) for item in ls] == [(sizes, dtype, 0)] * 3

@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import pairs
 
 
 def run(opset: str, **arguments: Any) -> list[np.ndarray]:
@@ -47,10 +48,14 @@ def scene(batch: int, boxes: int, classes: int) -> tuple[np.ndarray, np.ndarray]
     return np.concatenate([places, sizes], -1).astype(np.float32), rng.normal(size=(batch, boxes, classes)).astype("f4")
 
 
-@pytest.mark.parametrize(("boxes", "most"), [(10, 7), (100, 64), (300, 5), (300, 400)])
-@pytest.mark.parametrize("classes", [1, 4])
-@pytest.mark.parametrize("per_class", [False, True])
-@pytest.mark.parametrize(("limit", "least"), [(0.05, -10.0), (0.4, 0.2), (1.0, 0.0), (0.4, 99.0)])
+@pairs(
+    {
+        "boxes, most": [(10, 7), (100, 64), (300, 5), (300, 400)],
+        "classes": [1, 4],
+        "per_class": [False, True],
+        "limit, least": [(0.05, -10.0), (0.4, 0.2), (1.0, 0.0), (0.4, 99.0)],
+    }
+)
 def test_boxes_are_selected_greedily_by_score(
     boxes: int, most: int, classes: int, per_class: bool, limit: float, least: float
 ) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import each
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,8 +41,12 @@ def standardized(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
 SPATIAL = [(2, 3, 4), (2, 3, 4, 5), (1, 3, 2, 2, 3), (2, 3, 1), (1, 3, 1, 1), (0, 3, 4), (2, 3, 0)]
 
 
-@pytest.mark.parametrize("affine", ["", "gamma", "beta", "gamma beta"])
-@pytest.mark.parametrize("shape", SPATIAL)
+@each(
+    {
+        "affine": ["", "gamma", "beta", "gamma beta"],
+        "shape": SPATIAL,
+    }
+)
 def test_batch_norm_uses_the_given_statistics(shape: tuple[int, ...], affine: str) -> None:
     x, mean = normal(1, shape), normal(2, (3,))
     variance = np.array([0.5, 2.0, 9.0], dtype=np.float32)
@@ -59,8 +64,12 @@ def test_batch_norm_adds_epsilon_to_the_variance() -> None:
     assert run("batch_norm", x=x, mean=zero, variance=zero, epsilon=4.0).tolist() == [[[3.0, 3.0]]]
 
 
-@pytest.mark.parametrize("affine", ["", "gamma", "beta", "gamma beta"])
-@pytest.mark.parametrize("shape", SPATIAL)
+@each(
+    {
+        "affine": ["", "gamma", "beta", "gamma beta"],
+        "shape": SPATIAL,
+    }
+)
 def test_instance_norm_takes_statistics_per_sample_and_channel(shape: tuple[int, ...], affine: str) -> None:
     x = normal(4, shape, offset=5.0)
     extra = {name: normal(5 + i, (3,)) for i, name in enumerate(affine.split())}
@@ -91,8 +100,12 @@ LAYERS: list[tuple[tuple[int, ...], list[int] | None]] = [
 ]
 
 
-@pytest.mark.parametrize("affine", ["", "gamma", "beta", "gamma beta"])
-@pytest.mark.parametrize(("shape", "axes"), LAYERS)
+@each(
+    {
+        "affine": ["", "gamma", "beta", "gamma beta"],
+        "shape, axes": LAYERS,
+    }
+)
 def test_layer_norm_normalizes_over_any_axes(shape: tuple[int, ...], axes: list[int] | None, affine: str) -> None:
     rank = len(shape)
     over = sorted(axis % rank for axis in (range(rank) if axes is None else axes))
@@ -142,12 +155,17 @@ def local_response(x: Array, channel: int, size: int, alpha: float, beta: float,
     return np.moveaxis(wide / scale, 0, channel)
 
 
-@pytest.mark.parametrize(
-    ("size", "alpha", "beta", "k"),
-    [(1, 0.5, 0.75, 1.0), (2, 1.0, 0.75, 1.0), (3, 0.5, 0.5, 2.0), (5, 0.3, 1.0, 1.0), (12, 0.3, 0.75, 1.0)],
-)
-@pytest.mark.parametrize(
-    ("shape", "channel"), [((5, 2, 3), 0), ((2, 6, 3, 4), 1), ((2, 4, 3, 2, 2), 1), ((0, 4, 2, 2), 1)]
+@each(
+    {
+        "size, alpha, beta, k": [
+            (1, 0.5, 0.75, 1.0),
+            (2, 1.0, 0.75, 1.0),
+            (3, 0.5, 0.5, 2.0),
+            (5, 0.3, 1.0, 1.0),
+            (12, 0.3, 0.75, 1.0),
+        ],
+        "shape, channel": [((5, 2, 3), 0), ((2, 6, 3, 4), 1), ((2, 4, 3, 2, 2), 1), ((0, 4, 2, 2), 1)],
+    }
 )
 def test_local_response_norm_divides_by_the_energy_of_neighbouring_channels(
     shape: tuple[int, ...], channel: int, size: int, alpha: float, beta: float, k: float

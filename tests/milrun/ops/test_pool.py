@@ -11,6 +11,7 @@ import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find, find_preparer
+from tests.support.covering import pairs
 
 RNG = np.random.default_rng(12)
 
@@ -105,16 +106,17 @@ def test_an_average_can_leave_out_the_padding(
     np.testing.assert_allclose(got, pooled("avg_pool", x, kernel, strides, pad, ceil, exclude=True), atol=1e-5)
 
 
-@pytest.mark.parametrize("pad_type", ["same", "same_lower", "SAME"])
-@pytest.mark.parametrize("op", ["max_pool", "avg_pool", "l2_pool"])
-@pytest.mark.parametrize(
-    ("size", "kernel", "strides", "pads"),
-    [
-        ((7,), [3], [3], [(1, 1)]),
-        ((5,), [2], [1], [(0, 1)]),
-        ((6, 5), [2, 3], [2, 2], [(0, 0), (1, 1)]),
-        ((6, 5), [4, 4], [1, 2], [(1, 2), (1, 2)]),
-    ],
+@pairs(
+    {
+        "pad_type": ["same", "same_lower", "SAME"],
+        "op": ["max_pool", "avg_pool", "l2_pool"],
+        "size, kernel, strides, pads": [
+            ((7,), [3], [3], [(1, 1)]),
+            ((5,), [2], [1], [(0, 1)]),
+            ((6, 5), [2, 3], [2, 2], [(0, 0), (1, 1)]),
+            ((6, 5), [4, 4], [1, 2], [(1, 2), (1, 2)]),
+        ],
+    }
 )
 def test_same_padding_yields_one_window_for_each_step(
     op: str, pad_type: str, size: tuple[int, ...], kernel: Any, strides: list[int], pads: list[tuple[int, int]]

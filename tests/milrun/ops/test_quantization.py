@@ -10,6 +10,7 @@ import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import pairs
 
 RNG = np.random.default_rng(15)
 
@@ -30,10 +31,12 @@ def spread(values: np.ndarray, rank: int, axis: int | None) -> np.ndarray:
     return np.moveaxis(values.reshape(-1, *[1] * (rank - 1)), 0, axis)
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-@pytest.mark.parametrize("with_zero_point", [False, True])
-@pytest.mark.parametrize(
-    ("shape", "axis"), [((6,), None), ((6,), 0), ((2, 3, 4), 1), ((2, 3, 4), -1), ((2, 1, 3, 2, 2), -5), ((0, 3), 1)]
+@pairs(
+    {
+        "dtype": [np.int8, np.uint8],
+        "with_zero_point": [False, True],
+        "shape, axis": [((6,), None), ((6,), 0), ((2, 3, 4), 1), ((2, 3, 4), -1), ((2, 1, 3, 2, 2), -5), ((0, 3), 1)],
+    }
 )
 def test_quantize_divides_rounds_shifts_and_saturates(
     dtype: type, with_zero_point: bool, shape: tuple[int, ...], axis: int | None
@@ -66,9 +69,13 @@ def test_quantize_rounds_halves_to_even_and_saturates_at_both_ends() -> None:
     )
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-@pytest.mark.parametrize("with_zero_point", [False, True])
-@pytest.mark.parametrize(("shape", "axis"), [((6,), None), ((2, 3, 4), 1), ((2, 3, 4), -1), ((3, 0), 0)])
+@pairs(
+    {
+        "dtype": [np.int8, np.uint8],
+        "with_zero_point": [False, True],
+        "shape, axis": [((6,), None), ((2, 3, 4), 1), ((2, 3, 4), -1), ((3, 0), 0)],
+    }
+)
 def test_dequantize_scales_the_distance_from_the_zero_point(
     dtype: type, with_zero_point: bool, shape: tuple[int, ...], axis: int | None
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each
 
 OPS: list[tuple[str, dict[str, Any]]] = [
     ("random_bernoulli", {"shape": [50]}),
@@ -47,8 +48,12 @@ def test_with_a_seed_every_call_gives_the_same_numbers(op: str, arguments: dict[
     assert not np.array_equal(first, run(op, 8, seed=seed - 1 if seed else 1, **arguments))
 
 
-@pytest.mark.parametrize("shape", [[], [3], [2, 0], [1, 2, 3, 1, 2]])
-@pytest.mark.parametrize("op", ["random_bernoulli", "random_normal", "random_uniform"])
+@each(
+    {
+        "shape": [[], [3], [2, 0], [1, 2, 3, 1, 2]],
+        "op": ["random_bernoulli", "random_normal", "random_uniform"],
+    }
+)
 def test_numbers_have_the_shape_asked_for(op: str, shape: list[int]) -> None:
     y = run(op, shape=shape)
     assert (y.shape, y.dtype) == (tuple(shape), np.float32)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from milrun.registry import find, find_preparer
+from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each, pairs
 
 ACTIVATIONS: dict[str, Any] = {
     "tanh": np.tanh,
@@ -21,20 +22,13 @@ ACTIVATIONS: dict[str, Any] = {
     "relu": lambda x: np.maximum(x, 0),
     "linear": lambda x: x,
 }
-RUNTIME = {"x", "initial_h", "initial_c"}
 
 
-def run(op: str, opset: str, arguments: dict[str, Any], prepared: bool) -> list[np.ndarray]:
+def run(op: str, opset: str, arguments: dict[str, Any]) -> list[np.ndarray]:
     tensors = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
     definition = find(op, opset)
     assert definition is not None
-    if not prepared:
-        return [y.numpy() for y in definition.run(**tensors)]
-    preparer = find_preparer(op)
-    assert preparer is not None
-    kernel = preparer(**{k: v for k, v in tensors.items() if k not in RUNTIME})
-    assert kernel is not None
-    return [y.numpy() for y in kernel(**{k: v for k, v in tensors.items() if k in RUNTIME})]
+    return [y.numpy() for y in definition.run(**tensors)]
 
 
 def close(got: list[np.ndarray], expected: tuple[np.ndarray, ...]) -> None:
@@ -89,7 +83,6 @@ def check_lstm(
     names: tuple[str, str, str] = STANDARD,
     clip: float | None = None,
     output_sequence: bool = True,
-    prepared: bool = True,
     opset: str = "iOS15",
 ) -> None:
     both = direction == "bidirectional"
@@ -108,27 +101,35 @@ def check_lstm(
         sequence = [np.concatenate(pair, -1) for pair in zip(sequence, behind[::-1], strict=True)]
         last_h, last_c = np.concatenate([last_h, back_h], -1), np.concatenate([last_c, back_c], -1)
     out = np.reshape(sequence, (steps, batch, width)) if output_sequence else last_h[None]
-    close(run("lstm", opset, arguments, prepared), (out, last_h, last_c))
+    close(run("lstm", opset, arguments), (out, last_h, last_c))
 
 
-@pytest.mark.parametrize("prepared", [False, True])
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("output_sequence", [False, True])
-@pytest.mark.parametrize("steps", [1, 3, 12])
-def test_lstm_follows_its_equations(
-    prepared: bool, direction: str, bias: bool, output_sequence: bool, steps: int
-) -> None:
-    check_lstm(steps, direction=direction, bias=bias, output_sequence=output_sequence, prepared=prepared)
+@pairs(
+    {
+        "direction": ["forward", "reverse", "bidirectional"],
+        "bias": [False, True],
+        "output_sequence": [False, True],
+        "steps": [1, 3, 12],
+    }
+)
+def test_lstm_follows_its_equations(direction: str, bias: bool, output_sequence: bool, steps: int) -> None:
+    check_lstm(steps, direction=direction, bias=bias, output_sequence=output_sequence)
 
 
-@pytest.mark.parametrize(
-    "names",
-    [("sigmoid", "tanh", "relu"), ("sigmoid", "tanh", "scaled_tanh"), ("sigmoid", "tanh", "hard_sigmoid"),
-     ("sigmoid", "tanh", "linear"), ("hard_sigmoid", "relu", "tanh"), ("tanh", "linear", "sigmoid"),
-     ("linear", "sigmoid", "tanh")],
-)  # fmt: skip
-@pytest.mark.parametrize(("peephole", "clip"), [(False, None), (True, None), (False, 0.2), (True, 0.01), (True, 50.0)])
+@each(
+    {
+        "names": [
+            ("sigmoid", "tanh", "relu"),
+            ("sigmoid", "tanh", "scaled_tanh"),
+            ("sigmoid", "tanh", "hard_sigmoid"),
+            ("sigmoid", "tanh", "linear"),
+            ("hard_sigmoid", "relu", "tanh"),
+            ("tanh", "linear", "sigmoid"),
+            ("linear", "sigmoid", "tanh"),
+        ],
+        "peephole, clip": [(False, None), (True, None), (False, 0.2), (True, 0.01), (True, 50.0)],
+    }
+)
 def test_lstm_takes_any_activations_peepholes_and_clip(
     names: tuple[str, str, str], peephole: bool, clip: float | None
 ) -> None:
@@ -161,7 +162,7 @@ def test_lstm_may_have_a_bias_in_one_direction_only() -> None:
     arguments |= {f"{name}_back": value for name, value in back.items()}
     _, ahead, _ = lstm_steps(x, h[:, :4], c[:, :4], weights, STANDARD, None)
     _, behind, _ = lstm_steps(x[::-1], h[:, 4:], c[:, 4:], back, STANDARD, None)
-    np.testing.assert_allclose(run("lstm", "iOS15", arguments, True)[1], np.concatenate([ahead, behind], -1), atol=1e-6)
+    np.testing.assert_allclose(run("lstm", "iOS15", arguments)[1], np.concatenate([ahead, behind], -1), atol=1e-6)
 
 
 def test_lstm_accepts_operands_that_are_not_contiguous() -> None:
@@ -185,7 +186,7 @@ def test_lstm_accepts_operands_that_are_not_contiguous() -> None:
 def test_lstm_refuses_what_the_specification_does_not_allow(arguments: dict[str, Any], match: str) -> None:
     state = {"x": floats(1, 2, 1, 3), "initial_h": floats(2, 1, 4), "initial_c": floats(3, 1, 4)}
     with pytest.raises(ValueError, match=match):
-        run("lstm", "iOS15", state | lstm_weights(10, 3, 4, True, False) | arguments, prepared=False)
+        run("lstm", "iOS15", state | lstm_weights(10, 3, 4, True, False) | arguments)
 
 
 def gru_steps(
@@ -208,16 +209,17 @@ def gru_steps(
     return steps, h
 
 
-@pytest.mark.parametrize("prepared", [False, True])
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
-@pytest.mark.parametrize("biases", [(), ("bias",), ("bias", "input_bias"), ("input_bias",)])
-@pytest.mark.parametrize("reset_after", [False, True])
-@pytest.mark.parametrize("names", [("sigmoid", "tanh"), ("tanh", "sigmoid"), ("hard_sigmoid", "relu")])
-@pytest.mark.parametrize(
-    ("steps", "batch", "output_sequence"), [(0, 2, True), (1, 1, False), (5, 3, True), (4, 2, False)]
+@pairs(
+    {
+        "direction": ["forward", "reverse"],
+        "biases": [(), ("bias",), ("bias", "input_bias"), ("input_bias",)],
+        "reset_after": [False, True],
+        "names": [("sigmoid", "tanh"), ("tanh", "sigmoid"), ("hard_sigmoid", "relu")],
+        "steps, batch, output_sequence": [(0, 2, True), (1, 1, False), (5, 3, True), (4, 2, False)],
+    }
 )
 def test_gru_follows_its_equations(
-    prepared: bool, direction: str, biases: tuple[str, ...], reset_after: bool, names: tuple[str, str], steps: int,
+    direction: str, biases: tuple[str, ...], reset_after: bool, names: tuple[str, str], steps: int,
     batch: int, output_sequence: bool,
 ) -> None:  # fmt: skip
     x, h = floats(1, steps, batch, 3), floats(2, batch, 4)
@@ -227,14 +229,16 @@ def test_gru_follows_its_equations(
     arguments |= {"recurrent_activation": names[0], "activation": names[1], "reset_after": reset_after}
     sequence, last = gru_steps(x[::-1] if direction == "reverse" else x, h, weights, names, reset_after)
     out = np.reshape(sequence, (steps, batch, 4)) if output_sequence else last[None]
-    close(run("gru", "iOS18", arguments, prepared), (out, last))
+    close(run("gru", "iOS18", arguments), (out, last))
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "sigmoid_hard", "scaled_tanh", "linear"])
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(
-    ("steps", "batch", "output_sequence"), [(0, 2, True), (1, 1, False), (5, 3, True), (4, 2, False)]
+@pairs(
+    {
+        "activation": ["tanh", "relu", "sigmoid", "sigmoid_hard", "scaled_tanh", "linear"],
+        "direction": ["forward", "reverse"],
+        "bias": [False, True],
+        "steps, batch, output_sequence": [(0, 2, True), (1, 1, False), (5, 3, True), (4, 2, False)],
+    }
 )
 def test_rnn_follows_its_equation(
     activation: str, direction: str, bias: bool, steps: int, batch: int, output_sequence: bool
@@ -248,7 +252,7 @@ def test_rnn_follows_its_equation(
         state = ACTIVATIONS[activation](total + weights.get("bias", 0))
         sequence.append(state)
     out = np.reshape(sequence, (steps, batch, 4)) if output_sequence else state[None]
-    close(run("rnn", "iOS15", arguments | {"activation": activation}, prepared=False), (out, state))
+    close(run("rnn", "iOS15", arguments | {"activation": activation}), (out, state))
 
 
 @pytest.mark.parametrize("op", ["gru", "rnn"])
@@ -257,4 +261,4 @@ def test_gru_and_rnn_refuse_what_the_specification_does_not_allow(op: str, argum
     size = 12 if op == "gru" else 4
     given = {"x": floats(1, 2, 1, 3), "initial_h": floats(2, 1, 4), "weight_ih": floats(3, size, 3)}
     with pytest.raises(ValueError, match=f"{op}: {next(iter(arguments))} is"):
-        run(op, "iOS15", given | {"weight_hh": floats(4, size, 4)} | arguments, prepared=False)
+        run(op, "iOS15", given | {"weight_hh": floats(4, size, 4)} | arguments)

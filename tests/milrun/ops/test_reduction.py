@@ -13,6 +13,7 @@ from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import each, pairs
 
 INT_MAX = 2**31 - 1
 
@@ -52,9 +53,13 @@ SHAPES_AND_AXES: list[tuple[tuple[int, ...], list[int] | None]] = [
 ]
 
 
-@pytest.mark.parametrize("keep_dims", [False, True])
-@pytest.mark.parametrize(("shape", "axes"), SHAPES_AND_AXES)
-@pytest.mark.parametrize("type", REDUCTIONS)
+@pairs(
+    {
+        "keep_dims": [False, True],
+        "shape, axes": SHAPES_AND_AXES,
+        "type": REDUCTIONS,
+    }
+)
 def test_a_reduction_goes_over_its_axes(
     type: str, shape: tuple[int, ...], axes: list[int] | None, keep_dims: bool
 ) -> None:
@@ -76,8 +81,12 @@ def test_without_arguments_a_reduction_takes_all_axes_and_drops_them(type: str) 
     np.testing.assert_allclose(y.item(), REDUCTIONS[type](x.astype(np.float64)), rtol=1e-6)
 
 
-@pytest.mark.parametrize("keep_dims", [False, True])
-@pytest.mark.parametrize("type", REDUCTIONS)
+@each(
+    {
+        "keep_dims": [False, True],
+        "type": REDUCTIONS,
+    }
+)
 def test_an_empty_list_of_axes_reduces_every_element_by_itself(type: str, keep_dims: bool) -> None:
     x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=np.float32)
     y = run(type, x, axes=[], keep_dims=keep_dims)
@@ -154,10 +163,14 @@ def test_a_long_sum_does_not_drift(type: str) -> None:
     np.testing.assert_allclose(run(type, x).item(), REDUCTIONS[type](x.astype(np.float64)), rtol=3e-7)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32])
-@pytest.mark.parametrize("keep_dims", [False, True])
-@pytest.mark.parametrize(("shape", "axis"), [((5,), 0), ((3, 4), 0), ((3, 4), -1), ((2, 3, 4, 1, 5), -3), ((0, 3), 1)])
-@pytest.mark.parametrize(("type", "function"), [("reduce_argmax", np.argmax), ("reduce_argmin", np.argmin)])
+@pairs(
+    {
+        "dtype": [np.float32, np.float16, np.int32],
+        "keep_dims": [False, True],
+        "shape, axis": [((5,), 0), ((3, 4), 0), ((3, 4), -1), ((2, 3, 4, 1, 5), -3), ((0, 3), 1)],
+        "type, function": [("reduce_argmax", np.argmax), ("reduce_argmin", np.argmin)],
+    }
+)
 def test_the_position_of_an_extreme_is_the_first_one(
     type: str, function: Any, shape: tuple[int, ...], axis: int, keep_dims: bool, dtype: Any
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import each, pairs
 
 RNG = np.random.default_rng(13)
 MODES = ["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS"]
@@ -51,9 +52,13 @@ def interpolated(x: np.ndarray, sizes: list[int], mode: str) -> np.ndarray:
     return y
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 4, 6), (1, 2, 2, 3, 4), (2, 1, 4)])
-@pytest.mark.parametrize("sizes", [[4, 9], [10, 14], [1, 6], [1, 1], [6, 2]])
+@pairs(
+    {
+        "mode": MODES,
+        "shape": [(2, 3, 5, 7), (3, 4, 6), (1, 2, 2, 3, 4), (2, 1, 4)],
+        "sizes": [[4, 9], [10, 14], [1, 6], [1, 1], [6, 2]],
+    }
+)
 def test_resize_bilinear_samples_the_grid_of_its_mode(mode: str, shape: tuple[int, ...], sizes: list[int]) -> None:
     x = random(*shape)
     got = run("resize_bilinear", x, target_size_height=sizes[0], target_size_width=sizes[1], sampling_mode=mode)
@@ -83,19 +88,20 @@ def test_resize_bilinear_makes_one_pixel_of_the_first_by_default() -> None:
     np.testing.assert_array_equal(run("resize_bilinear", x), x[:, :, :1, :1])
 
 
-@pytest.mark.parametrize(
-    ("shape", "wanted", "dims", "sizes"),
-    [
-        ((1, 2, 3, 4), [1, 6, 8], 2, [6, 8]),
-        ((1, 2, 3, 4), [9, 9, 5, 7], 1, [7]),
-        ((2, 3, 4), [2, 5, 3], 3, [2, 5, 3]),
-        ((1, 2, 3, 4), [1, 0, 0], 2, [3, 4]),
-        ((1, 2, 3, 4), [0, 5], 2, [3, 5]),
-        ((2, 3), [7], 0, []),
-        ((2, 2, 3, 2, 3), [3, 4, 5], 3, [3, 4, 5]),
-    ],
+@each(
+    {
+        "shape, wanted, dims, sizes": [
+            ((1, 2, 3, 4), [1, 6, 8], 2, [6, 8]),
+            ((1, 2, 3, 4), [9, 9, 5, 7], 1, [7]),
+            ((2, 3, 4), [2, 5, 3], 3, [2, 5, 3]),
+            ((1, 2, 3, 4), [1, 0, 0], 2, [3, 4]),
+            ((1, 2, 3, 4), [0, 5], 2, [3, 5]),
+            ((2, 3), [7], 0, []),
+            ((2, 2, 3, 2, 3), [3, 4, 5], 3, [3, 4, 5]),
+        ],
+        "mode": ["DEFAULT", "UNALIGN_CORNERS"],
+    }
 )
-@pytest.mark.parametrize("mode", ["DEFAULT", "UNALIGN_CORNERS"])
 def test_resize_takes_its_sizes_from_the_end_of_shape_and_zeros_from_x(
     shape: tuple[int, ...], wanted: list[int], dims: int, sizes: list[int], mode: str
 ) -> None:
@@ -115,8 +121,12 @@ def picked(x: np.ndarray, places: list[list[int]]) -> np.ndarray:
 SIZES = [(3, 5), (5, 3), (4, 8), (8, 4), (2, 6), (7, 7), (1, 4), (6, 1), (3, 41), (41, 3), (10, 45), (2, 41)]
 
 
-@pytest.mark.parametrize(("size", "count"), SIZES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@each(
+    {
+        "size, count": SIZES,
+        "dtype": [np.float32, np.float16],
+    }
+)
 def test_resize_nearest_neighbor_picks_the_element_under_the_centre(size: int, count: int, dtype: type) -> None:
     x = random(2, 2, size, 3).astype(dtype)
     centres = [(2 * i + 1) * size // (2 * count) for i in range(count)]
@@ -155,16 +165,17 @@ def test_resize_interpolates_integers_exactly_enough_for_all_of_int32() -> None:
     np.testing.assert_allclose(got, interpolated(x, [1, 8], "DEFAULT"), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("factors", [(2.0, 3.0), (2.5, 1.0), (0.5, 0.75), (1.3, 3.17), (1.0, 1.0)])
-@pytest.mark.parametrize(
-    ("corners", "centres", "mode"),
-    [
-        (True, None, "STRICT_ALIGN_CORNERS"),
-        (True, False, "STRICT_ALIGN_CORNERS"),
-        (False, None, "UNALIGN_CORNERS"),
-        (False, True, "UNALIGN_CORNERS"),
-        (False, False, "DEFAULT"),
-    ],
+@each(
+    {
+        "factors": [(2.0, 3.0), (2.5, 1.0), (0.5, 0.75), (1.3, 3.17), (1.0, 1.0)],
+        "corners, centres, mode": [
+            (True, None, "STRICT_ALIGN_CORNERS"),
+            (True, False, "STRICT_ALIGN_CORNERS"),
+            (False, None, "UNALIGN_CORNERS"),
+            (False, True, "UNALIGN_CORNERS"),
+            (False, False, "DEFAULT"),
+        ],
+    }
 )
 def test_upsample_bilinear_spaces_its_grid_by_the_rounded_size(
     factors: tuple[float, float], corners: bool, centres: bool | None, mode: str

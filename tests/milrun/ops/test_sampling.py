@@ -11,6 +11,7 @@ import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
 from milrun.registry import find
+from tests.support.covering import each, pairs
 
 RNG = np.random.default_rng(14)
 MODES = ["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS"]
@@ -89,11 +90,15 @@ def resampled(
     return out
 
 
-@pytest.mark.parametrize("align", [True, False])
-@pytest.mark.parametrize("mode", COORDINATES)
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("sampling", ["bilinear", "nearest"])
-@pytest.mark.parametrize("size", [(4, 5), (1, 3)])
+@pairs(
+    {
+        "align": [True, False],
+        "mode": COORDINATES,
+        "padding": PADDINGS,
+        "sampling": ["bilinear", "nearest"],
+        "size": [(4, 5), (1, 3)],
+    }
+)
 def test_resample_reads_the_image_at_the_coordinates(
     sampling: str, padding: str, mode: str, align: bool, size: tuple[int, int]
 ) -> None:
@@ -191,8 +196,12 @@ BOXES = np.array(
 )
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("size", [(3, 4), (1, 1), (7, 2)])
+@each(
+    {
+        "mode": MODES,
+        "size": [(3, 4), (1, 1), (7, 2)],
+    }
+)
 def test_crop_resize_samples_each_box_of_its_image(mode: str, size: tuple[int, int]) -> None:
     x, indices = random(3, 2, 6, 7), np.array([2, 0, 1, 1, 0, 2], np.int32)
     got = run(
@@ -218,16 +227,17 @@ def test_crop_resize_of_rois_cuts_every_box_out_of_its_image_or_of_all(with_inde
         np.testing.assert_allclose(got[n], want, atol=1e-5)
 
 
-@pytest.mark.parametrize("normalized", [False, True])
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-@pytest.mark.parametrize(
-    ("mode", "order", "centred"),
-    [
-        ("CORNERS_HEIGHT_FIRST", [0, 1, 2, 3], False),
-        ("CORNERS_WIDTH_FIRST", [1, 0, 3, 2], False),
-        ("CENTER_SIZE_HEIGHT_FIRST", [0, 1, 2, 3], True),
-        ("CENTER_SIZE_WIDTH_FIRST", [1, 0, 3, 2], True),
-    ],
+@pairs(
+    {
+        "normalized": [False, True],
+        "scale": [1.0, 0.5],
+        "mode, order, centred": [
+            ("CORNERS_HEIGHT_FIRST", [0, 1, 2, 3], False),
+            ("CORNERS_WIDTH_FIRST", [1, 0, 3, 2], False),
+            ("CENTER_SIZE_HEIGHT_FIRST", [0, 1, 2, 3], True),
+            ("CENTER_SIZE_WIDTH_FIRST", [1, 0, 3, 2], True),
+        ],
+    }
 )
 def test_crop_resize_reads_boxes_in_every_convention(
     mode: str, order: list[int], centred: bool, normalized: bool, scale: float

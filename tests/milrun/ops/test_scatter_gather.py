@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find, find_preparer
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each, pairs
 
 INDEX_DTYPES = [np.int32, np.int8, np.int64]
 
@@ -30,12 +31,14 @@ def some(low: int, high: int, shape: tuple[int, ...], dtype: Any = np.int32) -> 
     return np.asarray(np.random.default_rng(6).integers(low, high, shape)).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.uint8, np.bool_])
-@pytest.mark.parametrize("index_dtype", INDEX_DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "axis"), [((5,), 0), ((5, 2), 0), ((2, 5), -1), ((2, 5, 3), 1), ((1, 2, 2, 5, 2), -2)]
+@pairs(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.uint8, np.bool_],
+        "index_dtype": INDEX_DTYPES,
+        "shape, axis": [((5,), 0), ((5, 2), 0), ((2, 5), -1), ((2, 5, 3), 1), ((1, 2, 2, 5, 2), -2)],
+        "index_shape": [(), (3,), (2, 3), (0,), (1, 2, 2)],
+    }
 )
-@pytest.mark.parametrize("index_shape", [(), (3,), (2, 3), (0,), (1, 2, 2)])
 def test_gather_takes_slices_of_an_axis(
     dtype: Any, index_dtype: Any, shape: tuple[int, ...], axis: int, index_shape: tuple[int, ...]
 ) -> None:
@@ -80,11 +83,12 @@ def test_constant_indices_that_need_checking_prepare_nothing() -> None:
     assert preparer(indices=torch.tensor([0]), batch_dims=1) is None
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.uint8])
-@pytest.mark.parametrize("index_dtype", INDEX_DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "axis", "length"),
-    [((5,), 0, 7), ((3, 4), 1, 2), ((3, 4), -2, 5), ((1, 2, 3, 2, 2), 2, 4), ((2, 3), 0, 0)],
+@pairs(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.uint8],
+        "index_dtype": INDEX_DTYPES,
+        "shape, axis, length": [((5,), 0, 7), ((3, 4), 1, 2), ((3, 4), -2, 5), ((1, 2, 3, 2, 2), 2, 4), ((2, 3), 0, 0)],
+    }
 )
 def test_gather_along_axis_takes_single_elements(
     dtype: Any, index_dtype: Any, shape: tuple[int, ...], axis: int, length: int
@@ -96,13 +100,22 @@ def test_gather_along_axis_takes_single_elements(
     np.testing.assert_array_equal(got, np.take_along_axis(x, indices.astype(np.int64), axis), strict=True)
 
 
-@pytest.mark.parametrize("index_dtype", INDEX_DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "index_shape", "batch_dims"),
-    [((2, 3), (4, 2), 0), ((2, 3), (4, 1), 0), ((2, 2, 3), (2, 2), 0), ((2, 2, 3), (2, 2), 1), ((2, 3, 4, 2),
-     (2, 3, 5, 1), 2),
-     ((2, 3, 4, 2), (2, 5, 3, 2), 1), ((4,), (1,), 0), ((2, 3), (2, 0), 0), ((2, 2, 2, 2, 2), (3, 5), 0)],
-)  # fmt: skip
+@each(
+    {
+        "index_dtype": INDEX_DTYPES,
+        "shape, index_shape, batch_dims": [
+            ((2, 3), (4, 2), 0),
+            ((2, 3), (4, 1), 0),
+            ((2, 2, 3), (2, 2), 0),
+            ((2, 2, 3), (2, 2), 1),
+            ((2, 3, 4, 2), (2, 3, 5, 1), 2),
+            ((2, 3, 4, 2), (2, 5, 3, 2), 1),
+            ((4,), (1,), 0),
+            ((2, 3), (2, 0), 0),
+            ((2, 2, 2, 2, 2), (3, 5), 0),
+        ],
+    }
+)
 def test_gather_nd_takes_what_index_tuples_name(
     index_dtype: Any, shape: tuple[int, ...], index_shape: tuple[int, ...], batch_dims: int
 ) -> None:
@@ -143,11 +156,18 @@ def check(got: np.ndarray, expected: np.ndarray, dtype: Any) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-@pytest.mark.parametrize("mode", COMBINE)
-@pytest.mark.parametrize(
-    ("shape", "index_shape", "axis"),
-    [((4,), (6,), 0), ((3, 4), (5,), 1), ((4, 2, 3), (2, 3), -3), ((2, 2, 3, 2, 2), (4,), 2), ((3,), (0,), 0)],
+@pairs(
+    {
+        "dtype": [np.float32, np.int32],
+        "mode": COMBINE,
+        "shape, index_shape, axis": [
+            ((4,), (6,), 0),
+            ((3, 4), (5,), 1),
+            ((4, 2, 3), (2, 3), -3),
+            ((2, 2, 3, 2, 2), (4,), 2),
+            ((3,), (0,), 0),
+        ],
+    }
 )
 def test_scatter_combines_slices_in_order(
     dtype: Any, mode: str, shape: tuple[int, ...], index_shape: tuple[int, ...], axis: int
@@ -165,10 +185,12 @@ def test_scatter_combines_slices_in_order(
     np.testing.assert_array_equal(data, original)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-@pytest.mark.parametrize("mode", COMBINE)
-@pytest.mark.parametrize(
-    ("shape", "axis", "length"), [((4,), 0, 6), ((3, 4), -1, 5), ((3, 4), 0, 2), ((2, 1, 3, 2, 2), 2, 4)]
+@pairs(
+    {
+        "dtype": [np.float32, np.int32],
+        "mode": COMBINE,
+        "shape, axis, length": [((4,), 0, 6), ((3, 4), -1, 5), ((3, 4), 0, 2), ((2, 1, 3, 2, 2), 2, 4)],
+    }
 )
 def test_scatter_along_axis_combines_elements_in_order(
     dtype: Any, mode: str, shape: tuple[int, ...], axis: int, length: int
@@ -185,12 +207,19 @@ def test_scatter_along_axis_combines_elements_in_order(
     check(run("scatter_along_axis", data=data, indices=indices, updates=updates, axis=axis, mode=mode), expected, dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-@pytest.mark.parametrize("mode", COMBINE)
-@pytest.mark.parametrize(
-    ("shape", "index_shape"),
-    [((2, 3), (7, 2)), ((3, 2), (2, 3, 1)), ((2, 2, 2, 2, 3), (4, 3)), ((3,), (5, 1)), ((2, 2), (3, 0))],
-)  # fmt: skip
+@pairs(
+    {
+        "dtype": [np.float32, np.int32],
+        "mode": COMBINE,
+        "shape, index_shape": [
+            ((2, 3), (7, 2)),
+            ((3, 2), (2, 3, 1)),
+            ((2, 2, 2, 2, 3), (4, 3)),
+            ((3,), (5, 1)),
+            ((2, 2), (3, 0)),
+        ],
+    }
+)
 def test_scatter_nd_combines_what_index_tuples_name(
     dtype: Any, mode: str, shape: tuple[int, ...], index_shape: tuple[int, ...]
 ) -> None:
@@ -237,9 +266,13 @@ def outside(op: str, wrong: int) -> np.ndarray:
     return np.array(indices, np.int32)
 
 
-@pytest.mark.parametrize(("op", "name", "arguments"), CALLS)
-@pytest.mark.parametrize("wrong", [3, -4, 2**31 - 1, -(2**31)])
-@pytest.mark.parametrize("validate", [False, True])
+@pairs(
+    {
+        "op, name, arguments": CALLS,
+        "wrong": [3, -4, 2**31 - 1, -(2**31)],
+        "validate": [False, True],
+    }
+)
 def test_an_index_outside_the_axis_is_an_error(
     op: str, name: str, arguments: dict[str, Any], wrong: int, validate: bool
 ) -> None:

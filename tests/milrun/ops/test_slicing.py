@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each
 
 INT_MAX = 2**31 - 1
 
@@ -58,8 +59,12 @@ def counting(dtype: Any = np.float32) -> np.ndarray:
     return np.arange(24).reshape(2, 3, 4).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.uint8, np.bool_])
-@pytest.mark.parametrize(("begin", "end", "stride", "begin_mask", "end_mask", "squeeze_mask", "index"), CASES)
+@each(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.uint8, np.bool_],
+        "begin, end, stride, begin_mask, end_mask, squeeze_mask, index": CASES,
+    }
+)
 def test_slice_by_index_is_numpys_slice(
     dtype: Any, begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any, index: Any
 ) -> None:
@@ -91,8 +96,12 @@ def test_a_single_index_outside_the_axis_is_an_error() -> None:
         run("slice_by_index", x=counting(), begin=[2, 0, 0], end=[0, 0, 0], squeeze_mask=[True, False, False])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.bool_])
-@pytest.mark.parametrize(("begin", "end", "stride", "begin_mask", "end_mask", "squeeze_mask", "index"), CASES)
+@each(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.bool_],
+        "begin, end, stride, begin_mask, end_mask, squeeze_mask, index": CASES,
+    }
+)
 def test_slice_update_writes_numpys_slice_and_leaves_its_input_alone(
     dtype: Any, begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any, index: Any
 ) -> None:
@@ -111,13 +120,19 @@ def test_slice_update_refuses_an_update_that_would_have_to_be_repeated() -> None
         run("slice_update", x=counting(), update=np.zeros((1, 1, 4), np.float32), begin=[0, 0, 0], end=[2, 1, 4])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.bool_])
-@pytest.mark.parametrize(
-    ("begin", "size", "index"),
-    [([1, 1, 1], [1, 2, 3], np.s_[1:2, 1:3, 1:4]), ([1, 1, 1], [-1, 2, -1], np.s_[1:, 1:3, 1:]),
-     ([0, 1, 0], [-1, -1, 3], np.s_[:, 1:, :3]), ([0, -2, 0], [-1, -1, 3], np.s_[:, -2:, :3]),
-     ([0, 0, -4], [2, 0, 4], np.s_[:, :0]), ([2, 0, 0], [0, 3, 4], np.s_[2:])],
-)  # fmt: skip
+@each(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.bool_],
+        "begin, size, index": [
+            ([1, 1, 1], [1, 2, 3], np.s_[1:2, 1:3, 1:4]),
+            ([1, 1, 1], [-1, 2, -1], np.s_[1:, 1:3, 1:]),
+            ([0, 1, 0], [-1, -1, 3], np.s_[:, 1:, :3]),
+            ([0, -2, 0], [-1, -1, 3], np.s_[:, -2:, :3]),
+            ([0, 0, -4], [2, 0, 4], np.s_[:, :0]),
+            ([2, 0, 0], [0, 3, 4], np.s_[2:]),
+        ],
+    }
+)
 def test_slice_by_size_takes_so_many_elements(dtype: Any, begin: list[int], size: list[int], index: Any) -> None:
     x = counting(dtype)
     np.testing.assert_array_equal(run("slice_by_size", x=x, begin=begin, size=size), x[index], strict=True)

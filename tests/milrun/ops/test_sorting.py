@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import pairs
 
 SHAPES = [((7,), -1), ((2, 3), 0), ((2, 5), 1), ((1, 2, 3, 2, 4), -2), ((300,), 0)]
 
@@ -36,10 +37,14 @@ def with_ties(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.random.default_rng(4).integers(0, 3, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32])
-@pytest.mark.parametrize(("shape", "axis"), SHAPES)
-@pytest.mark.parametrize("ascending", [False, True])
-@pytest.mark.parametrize("make", [distinct, with_ties])
+@pairs(
+    {
+        "dtype": [np.float32, np.float16, np.int32],
+        "shape, axis": SHAPES,
+        "ascending": [False, True],
+        "make": [distinct, with_ties],
+    }
+)
 def test_argsort_keeps_equal_values_in_order(
     dtype: Any, shape: tuple[int, ...], axis: int, ascending: bool, make: Any
 ) -> None:
@@ -52,11 +57,15 @@ def test_argsort_defaults_to_the_last_axis_in_descending_order() -> None:
     np.testing.assert_array_equal(run("argsort", x=x, opset="iOS15"), [[1, 0, 2], [2, 0, 1]])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.int8, np.uint8])
-@pytest.mark.parametrize(("shape", "axis"), SHAPES[:-1])
-@pytest.mark.parametrize("k", [0, 1, 2, -1])
-@pytest.mark.parametrize("ascending", [False, True])
-@pytest.mark.parametrize("make", [distinct, with_ties])
+@pairs(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.int8, np.uint8],
+        "shape, axis": SHAPES[:-1],
+        "k": [0, 1, 2, -1],
+        "ascending": [False, True],
+        "make": [distinct, with_ties],
+    }
+)
 def test_topk_gives_the_first_values_and_indices_of_a_stable_sort(
     dtype: Any, shape: tuple[int, ...], axis: int, k: int, ascending: bool, make: Any
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each, pairs
 
 DTYPES = [np.float32, np.float16, np.int32, np.int8, np.bool_]
 
@@ -28,9 +29,13 @@ def values(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> np
     return rng.integers(-9, 9, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.bool_])
-@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (2, 1, 5, 3), (0, 3)])
-@pytest.mark.parametrize(("lower", "upper"), [(-1, -1), (0, -1), (-1, 0), (0, 0), (1, 2), (2, 1), (9, 0), (-3, -7)])
+@pairs(
+    {
+        "dtype": [np.float32, np.float16, np.int32, np.bool_],
+        "shape": [(4, 4), (3, 5), (2, 1, 5, 3), (0, 3)],
+        "lower, upper": [(-1, -1), (0, -1), (-1, 0), (0, 0), (1, 2), (2, 1), (9, 0), (-3, -7)],
+    }
+)
 def test_band_part_keeps_the_diagonals_of_the_band(dtype: Any, shape: tuple[int, ...], lower: int, upper: int) -> None:
     x = values(shape, dtype)
     m, n = np.indices(shape[-2:])
@@ -45,10 +50,14 @@ def test_band_part_zeroes_what_is_not_finite_outside_the_band() -> None:
     np.testing.assert_array_equal(run("band_part", x=x, lower=0, upper=0), [[np.nan, 0], [0, np.nan]])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-@pytest.mark.parametrize(("shape", "axis"), [((5,), 0), ((2, 3), 1), ((2, 3), -1), ((1, 2, 3, 2, 4), 3), ((2, 0), 1)])
-@pytest.mark.parametrize("exclusive", [False, True])
-@pytest.mark.parametrize("reverse", [False, True])
+@pairs(
+    {
+        "dtype": [np.float32, np.int32],
+        "shape, axis": [((5,), 0), ((2, 3), 1), ((2, 3), -1), ((1, 2, 3, 2, 4), 3), ((2, 0), 1)],
+        "exclusive": [False, True],
+        "reverse": [False, True],
+    }
+)
 def test_cumsum_adds_up_along_an_axis(
     dtype: Any, shape: tuple[int, ...], axis: int, exclusive: bool, reverse: bool
 ) -> None:
@@ -66,8 +75,12 @@ def test_cumsum_of_integers_is_exact_where_floats_are_not() -> None:
     np.testing.assert_array_equal(run("cumsum", x=x), np.cumsum(x.astype(np.int64)))
 
 
-@pytest.mark.parametrize("shape", [[], [3], [2, 1, 3, 1, 2], [2, 0]])
-@pytest.mark.parametrize("value", [np.float32(1.5), np.float16(-7), np.int32(2**31 - 1), np.bool_(True)])
+@each(
+    {
+        "shape": [[], [3], [2, 1, 3, 1, 2], [2, 0]],
+        "value": [np.float32(1.5), np.float16(-7), np.int32(2**31 - 1), np.bool_(True)],
+    }
+)
 def test_fill_has_the_shape_the_value_and_its_type(shape: list[int], value: Any) -> None:
     for y in (
         run("fill", shape=shape, value=np.asarray(value)),
@@ -83,15 +96,23 @@ def test_fill_defaults_to_floating_point_zeros() -> None:
         np.testing.assert_array_equal(y, np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(7,), (6, 1, 7), (2, 2, 2, 2, 2), (0, 3)])
+@each(
+    {
+        "dtype": DTYPES,
+        "shape": [(7,), (6, 1, 7), (2, 2, 2, 2, 2), (0, 3)],
+    }
+)
 def test_non_zero_lists_the_indices_in_row_major_order(dtype: Any, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
     np.testing.assert_array_equal(run("non_zero", x=x), np.argwhere(x))
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((2,), -1), ((2,), 0), ((3, 4), 1), ((3, 4), -3), ((3, 4), -2), ((), -1)])
-@pytest.mark.parametrize(("on", "off"), [(np.float32(1), np.float32(0.25)), (np.int32(5), np.int32(-2))])
+@each(
+    {
+        "shape, axis": [((2,), -1), ((2,), 0), ((3, 4), 1), ((3, 4), -3), ((3, 4), -2), ((), -1)],
+        "on, off": [(np.float32(1), np.float32(0.25)), (np.int32(5), np.int32(-2))],
+    }
+)
 def test_one_hot_puts_the_classes_on_the_new_axis(shape: tuple[int, ...], axis: int, on: Any, off: Any) -> None:
     indices = np.random.default_rng(2).integers(0, 5, shape).astype(np.int32)
     expected = np.moveaxis(np.where(np.arange(5) == np.asarray(indices)[..., None], on, off), -1, axis)
@@ -126,11 +147,13 @@ PADS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("mode", "numpy_mode"), [("constant", "constant"), ("reflect", "reflect"), ("replicate", "edge")]
+@pairs(
+    {
+        "dtype": DTYPES,
+        "mode, numpy_mode": [("constant", "constant"), ("reflect", "reflect"), ("replicate", "edge")],
+        "shape, pad": PADS,
+    }
 )
-@pytest.mark.parametrize(("shape", "pad"), PADS)
 def test_pad_extends_the_last_axes(
     dtype: Any, mode: str, numpy_mode: Any, shape: tuple[int, ...], pad: list[int]
 ) -> None:
@@ -187,10 +210,17 @@ def test_range_1d_refuses_a_step_of_zero() -> None:
         run("range_1d", **dict.fromkeys(("start", "end", "step"), np.asarray(0, np.int32)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "reps"),
-    [((2, 3), [1, 1]), ((2, 3), [2, 3]), ((1, 3, 1), [4, 1, 2]), ((1, 2, 1, 1, 2), [2] * 5), ((), [])],
+@each(
+    {
+        "dtype": DTYPES,
+        "shape, reps": [
+            ((2, 3), [1, 1]),
+            ((2, 3), [2, 3]),
+            ((1, 3, 1), [4, 1, 2]),
+            ((1, 2, 1, 1, 2), [2] * 5),
+            ((), []),
+        ],
+    }
 )
 def test_tile_repeats_every_axis(dtype: Any, shape: tuple[int, ...], reps: list[int]) -> None:
     x = np.asarray(values(shape, dtype))
@@ -221,8 +251,12 @@ def test_shape_gives_the_sizes(size: tuple[int, ...]) -> None:
     assert y.tolist() == list(size)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rank", "axis"), [(1, 0), (2, -1), (3, 1), (5, -5), (5, 4)])
+@each(
+    {
+        "dtype": DTYPES,
+        "rank, axis": [(1, 0), (2, -1), (3, 1), (5, -5), (5, 4)],
+    }
+)
 def test_concat_joins_values_of_different_lengths(dtype: Any, rank: int, axis: int) -> None:
     parts = []
     for seed, length in enumerate((2, 1, 0, 3)):
@@ -233,8 +267,12 @@ def test_concat_joins_values_of_different_lengths(dtype: Any, rank: int, axis: i
     np.testing.assert_array_equal(y, np.concatenate(parts, axis))
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((3,), 0), ((3, 2), 0), ((2, 3), -1), ((1, 2, 3, 2, 2), 2)])
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pairs(
+    {
+        "shape, axis": [((3,), 0), ((3, 2), 0), ((2, 3), -1), ((1, 2, 3, 2, 2), 2)],
+        "count": [1, 2, 3],
+    }
+)
 def test_concat_interleaves_values_along_the_axis(shape: tuple[int, ...], axis: int, count: int) -> None:
     parts = [values(shape, seed=seed) for seed in range(count)]
     y = run("concat", values=[torch.from_numpy(part) for part in parts], axis=axis, interleave=True)

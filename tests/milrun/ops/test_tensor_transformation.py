@@ -11,6 +11,7 @@ import torch
 from milrun.registry import find, find_preparer
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
+from tests.support.covering import each, pairs
 
 DTYPES = [np.float32, np.float16, np.int32, np.uint8, np.bool_]
 
@@ -66,21 +67,28 @@ def test_a_constant_shape_prepares_a_kernel_unless_a_zero_depends_on_the_opset()
         kernel(x=torch.arange(5))
 
 
-@pytest.mark.parametrize("opset", ["iOS15", "iOS17"])
-@pytest.mark.parametrize("wanted", [[4, -1], [0, 7], [-1, -1], [5], [-2, -3], [], [7, -1]])
+@each(
+    {
+        "opset": ["iOS15", "iOS17"],
+        "wanted": [[4, -1], [0, 7], [-1, -1], [5], [-2, -3], [], [7, -1]],
+    }
+)
 def test_reshape_refuses_another_number_of_elements(opset: str, wanted: list[int]) -> None:
     with pytest.raises(ValueError, match="reshape"):
         run("reshape", opset=opset, x=counting((2, 3)), shape=wanted)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "refs", "begins", "ends", "masks", "expected"),
-    [((4, 3), ((2, 2, 3), (1, 3)), (0, 1), (2, 2), (False, False), (2, 2, 3)),
-     ((32,), ((1, 2, 2, 2), (3, 2, 2)), (1, 1), (0, 0), (True, True), (2, 2, 2, 2, 2)),
-     ((72, 1), ((1, 2, 3, 4, 1), (3,)), (1, 0), (0, 1), (True, False), (2, 3, 4, 1, 3)),
-     ((6,), ((4, 2, 3),), (-2,), (0,), (True,), (2, 3))],
-)  # fmt: skip
+@each(
+    {
+        "dtype": DTYPES,
+        "shape, refs, begins, ends, masks, expected": [
+            ((4, 3), ((2, 2, 3), (1, 3)), (0, 1), (2, 2), (False, False), (2, 2, 3)),
+            ((32,), ((1, 2, 2, 2), (3, 2, 2)), (1, 1), (0, 0), (True, True), (2, 2, 2, 2, 2)),
+            ((72, 1), ((1, 2, 3, 4, 1), (3,)), (1, 0), (0, 1), (True, False), (2, 3, 4, 1, 3)),
+            ((6,), ((4, 2, 3),), (-2,), (0,), (True,), (2, 3)),
+        ],
+    }
+)
 def test_reshape_like_joins_parts_of_the_shapes_of_others(
     dtype: Any, shape: Any, refs: Any, begins: Any, ends: Any, masks: Any, expected: Any
 ) -> None:
@@ -96,15 +104,24 @@ def test_reshape_like_joins_parts_of_the_shapes_of_others(
     np.testing.assert_array_equal(got, x.reshape(expected), strict=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "axes", "expected"),
-    [((2, 3), [0], (1, 2, 3)), ((2, 3), [-1], (2, 3, 1)), ((2, 3), [0, 1], (1, 1, 2, 3)),
-     ((2, 3), [-1, -2], (2, 3, 1, 1)),
-     ((1, 6), [0, -1, -2], (1, 1, 6, 1, 1)), ((2, 4), [-3, 1, -1], (2, 1, 1, 4, 1)),
-     ((3,), [0, 1, -2, -1], (1, 1, 3, 1, 1)),
-     ((), [0], (1,)), ((), [0, -1], (1, 1)), ((0, 2), [1], (0, 1, 2)), ((2,), [], (2,))],
-)  # fmt: skip
+@each(
+    {
+        "dtype": DTYPES,
+        "shape, axes, expected": [
+            ((2, 3), [0], (1, 2, 3)),
+            ((2, 3), [-1], (2, 3, 1)),
+            ((2, 3), [0, 1], (1, 1, 2, 3)),
+            ((2, 3), [-1, -2], (2, 3, 1, 1)),
+            ((1, 6), [0, -1, -2], (1, 1, 6, 1, 1)),
+            ((2, 4), [-3, 1, -1], (2, 1, 1, 4, 1)),
+            ((3,), [0, 1, -2, -1], (1, 1, 3, 1, 1)),
+            ((), [0], (1,)),
+            ((), [0, -1], (1, 1)),
+            ((0, 2), [1], (0, 1, 2)),
+            ((2,), [], (2,)),
+        ],
+    }
+)
 def test_expand_dims_inserts_axes_of_the_result(
     dtype: Any, shape: tuple[int, ...], axes: list[int], expected: tuple[int, ...]
 ) -> None:
@@ -126,31 +143,52 @@ def test_squeeze_removes_axes_of_size_one_only(
     np.testing.assert_array_equal(run("squeeze", x=x, axes=axes), x.reshape(expected), strict=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "perm"),
-    [((2, 3), [1, 0]), ((2, 3), [-1, 0]), ((2, 3), [-2, -1]), ((1, 2, 3, 4, 5), [4, 0, 3, 1, 2]), ((), [])],
+@each(
+    {
+        "dtype": DTYPES,
+        "shape, perm": [
+            ((2, 3), [1, 0]),
+            ((2, 3), [-1, 0]),
+            ((2, 3), [-2, -1]),
+            ((1, 2, 3, 4, 5), [4, 0, 3, 1, 2]),
+            ((), []),
+        ],
+    }
 )
 def test_transpose_permutes_the_axes(dtype: Any, shape: tuple[int, ...], perm: list[int]) -> None:
     x = counting(shape, dtype)
     np.testing.assert_array_equal(run("transpose", x=x, perm=perm), np.transpose(x, perm), strict=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "axes"),
-    [((2, 3), None), ((2, 3), [0]), ((2, 3, 4), [-1, 0]), ((1, 2, 3, 2, 2), [2, 4]), ((), None), ((0, 2), [0])],
+@each(
+    {
+        "dtype": DTYPES,
+        "shape, axes": [
+            ((2, 3), None),
+            ((2, 3), [0]),
+            ((2, 3, 4), [-1, 0]),
+            ((1, 2, 3, 2, 2), [2, 4]),
+            ((), None),
+            ((0, 2), [0]),
+        ],
+    }
 )
 def test_reverse_flips_the_axes_named_or_all(dtype: Any, shape: tuple[int, ...], axes: list[int] | None) -> None:
     x = counting(shape, dtype)
     np.testing.assert_array_equal(run("reverse", x=x, axes=axes), np.flip(x, axes), strict=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("index_dtype", [np.int32, np.int8])
-@pytest.mark.parametrize(
-    ("shape", "seq_axis", "batch_axis"),
-    [((3, 4), 1, 0), ((4, 3), 0, 1), ((2, 4, 3, 2), 1, -2), ((3, 2, 2, 1, 4), -1, 0)],
+@pairs(
+    {
+        "dtype": DTYPES,
+        "index_dtype": [np.int32, np.int8],
+        "shape, seq_axis, batch_axis": [
+            ((3, 4), 1, 0),
+            ((4, 3), 0, 1),
+            ((2, 4, 3, 2), 1, -2),
+            ((3, 2, 2, 1, 4), -1, 0),
+        ],
+    }
 )
 def test_reverse_sequence_reverses_the_first_elements_of_each_sequence(
     dtype: Any, index_dtype: Any, shape: tuple[int, ...], seq_axis: int, batch_axis: int
