@@ -1,4 +1,4 @@
-"""Where an artifact comes from: built into the cache under everything that made it, or built by someone else."""
+"""Artifacts: built into the cache under a key of everything that made them, or built by someone else."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Built:
         return self.system.reference.build(self.weights.checkpoint())
 
     def parts(self, stage: Stage, variant: Variant) -> dict[str, Any]:
-        """Everything that made an artifact."""
+        """Return everything that made an artifact."""
         declared = _declared(stage, variant)
         if stage.parts:
             keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
@@ -140,7 +140,7 @@ Artifacts = Built | Given
 
 
 def composed(system: System, stage: Stage, variant: Variant) -> Iterator[tuple[Stage, Variant]]:
-    """What a variant of a pipeline is made of: of each part the variant of its name, or the only one there is."""
+    """Yield the (stage, variant) pairs of a pipeline: each part's variant of the same name, or its only one."""
     for name in stage.parts:
         part = system.stage(name)
         if part.parts:
@@ -150,7 +150,7 @@ def composed(system: System, stage: Stage, variant: Variant) -> Iterator[tuple[S
 
 
 def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
-    """What is declared of an artifact, and so what it is judged by."""
+    """Return the declarations of an artifact, by which it is judged."""
     return {
         "stage": {
             "inputs": {name: _plain(asdict(tensor)) for name, tensor in stage.inputs.items()},
@@ -169,18 +169,18 @@ def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
 
 
 def pieces(system: System, artifacts: Artifacts, stage: Stage, variant: Variant) -> list[Artifact]:
-    """The artifacts that a pipeline is made of, in their order; none for another stage."""
+    """Return the artifacts of a pipeline's parts, in their order; none for another stage."""
     return [artifacts.get(part, own) for part, own in composed(system, stage, variant)]
 
 
 def facts_of(system: System, stage: Stage, variant: Variant, identity: Mapping[str, str]) -> dict[str, str]:
-    """What a package remembers of its making."""
+    """Return the facts about its making that a package remembers."""
     told = {"system": system.name, "stage": stage.name, "variant": variant.name, "weights": json.dumps(dict(identity))}
     return {f"{FACTS}{name}": value for name, value in told.items()}
 
 
 def told_by(package: Path) -> dict[str, str]:
-    """The facts in a package's metadata; none if a foreign tool made it."""
+    """Return the facts in a package's metadata; none if a foreign tool made it."""
     from coremltools.models.utils import load_spec
 
     metadata = load_spec(str(package)).description.metadata.userDefined
@@ -188,7 +188,7 @@ def told_by(package: Path) -> dict[str, str]:
 
 
 def _uncompressed(stage: Stage, variant: Variant) -> Variant:
-    """The variant that a compressed one is made from: declared if it is checked itself, else built on the way."""
+    """Return the variant from which a compressed one is made: a declared one if there is, else an intermediate one."""
     plain = Variant(variant.precision, variant.precision, holds=variant.holds)
     alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False) == plain)
     return next(alike, plain)

@@ -22,7 +22,7 @@ Needs = tuple[str, str, str]
 
 
 def build(needs: Sequence[Needs], weights: str, cache: Cache, progress: Progress) -> None:
-    """Builds each (system, stage, variant). What can't be built is left to the check that wants it, which says why."""
+    """Build each (system, stage, variant). One that fails is left to its check, which then reports why."""
     workers = min(len(needs), os.cpu_count() or 1, 4)
     with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_the_parent) as pool:
         futures = {pool.submit(_build, need, weights, cache.root): need for need in needs}
@@ -37,7 +37,7 @@ def build(needs: Sequence[Needs], weights: str, cache: Cache, progress: Progress
 
 
 def _end_with_the_parent() -> None:
-    """A pool's process would otherwise wait for work for ever once the one that gives it out was killed."""
+    """End a pool's process when its parent was killed; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent:
 

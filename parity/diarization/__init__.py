@@ -1,1 +1,1 @@
-"""Who speaks when: turns, their files, and how far two accounts of the same recording differ."""
+"""Diarization: turns, their files, and the error rate between two accounts of a recording."""

@@ -38,7 +38,7 @@ class Errors:
         return self.share(self.wrong)
 
     def share(self, part: float) -> float:
-        """A part of the errors, for each second of speech."""
+        """Return a part of the errors for each second of speech."""
         return part / self.speech if self.speech else math.inf if part else 0.0
 
     def __add__(self, other: Errors) -> Errors:
@@ -51,11 +51,10 @@ class Errors:
 
 
 def errors(reference: Turns, hypothesis: Turns, collar: float, seconds: float) -> Errors:
-    """Of a recording that is so long, with the mapping of speakers that does best on all of it.
+    """Return the errors on a recording, with the mapping of speakers that does best on all of it.
 
-    For `collar` seconds on either side of every beginning and end of a reference turn nothing is judged; pyannote, that
-    counts both sides, calls twice as much its collar. What overlaps is judged. Turns of one speaker that overlap or
-    touch are one.
+    Nothing is judged within `collar` seconds of either end of a reference turn. pyannote counts both sides, and calls
+    twice as much its collar. Overlapping speech is judged. Turns of one speaker that overlap or touch count as one.
     """
     for what, value in (("collar", collar), ("recording", seconds)):
         if not 0 <= value < math.inf:

@@ -36,10 +36,10 @@ def read(path: Path, recording: str = "", speakers: Sequence[str] = ()) -> dict[
 
 
 def parse(text: str, source: str, recording: str = "", speakers: Sequence[str] = ()) -> dict[str, Turns]:
-    """The turns of each recording, in the order of time; `source` names the file in errors.
+    """Return the turns of each recording, in the order of time; `source` names the file in errors.
 
-    Speakers are numbered as `speakers` names them, or else, in each recording, by when they first speak. If there is to
-    be one `recording` alone, a line of another is an error.
+    Speakers are numbered in the order of `speakers`, or else, in each recording, by when they first speak.
+    With `recording`, a line of any other recording is an error.
     """
     said: dict[str, list[tuple[float, float, str]]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -62,7 +62,7 @@ def write(path: Path, recordings: Mapping[str, Turns], speakers: Sequence[str] =
 
 
 def render(recordings: Mapping[str, Turns], speakers: Sequence[str] = ()) -> str:
-    """The text of the file, to the millisecond. Speakers have the names given for their numbers, or else s0, s1, …"""
+    """Return the text of the file, to the millisecond. Speakers have the given names, or else s0, s1, …"""
     lines = []
     for of, turns in recordings.items():
         for begin, end, speaker in ordered(checked(turns)).tolist():

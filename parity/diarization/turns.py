@@ -13,7 +13,7 @@ _ROUNDING = 1e-9
 
 
 def turns(mask: ArrayLike, rate: float) -> Turns:
-    """Every stretch in which a speaker is active, in the order of time; `rate` is frames per second."""
+    """Return every stretch in which a speaker is active, in the order of time; `rate` is frames per second."""
     active = np.asarray(mask, np.bool_)
     if active.ndim != 2:
         raise ValueError(f"a mask of the shape {active.shape} where (frames, speakers) is expected")
@@ -24,7 +24,7 @@ def turns(mask: ArrayLike, rate: float) -> Turns:
 
 
 def mask(turns: ArrayLike, frames: int, rate: float, speakers: int) -> Mask:
-    """The frames of each speaker: those whose middle is in a turn. What is past the last frame is left out."""
+    """Return the frames of each speaker: those whose middle is in a turn. Turns past the last frame are ignored."""
     known = checked(turns)
     if len(known) and known[:, 2].max() >= speakers:
         raise ValueError(f"speaker {known[:, 2].max():.0f} has no place in a mask of {speakers} speakers")
@@ -36,7 +36,7 @@ def mask(turns: ArrayLike, frames: int, rate: float, speakers: int) -> Mask:
 
 
 def merged(turns: ArrayLike) -> Turns:
-    """The same with what overlaps or touches made one turn: nobody speaks twice at a time."""
+    """Return the turns with those of one speaker that overlap or touch made one."""
     known = checked(turns)
     rows: list[list[float]] = []
     for begin, end, speaker in known[np.lexsort((known[:, 0], known[:, 2]))].tolist():
@@ -52,7 +52,7 @@ def ordered(turns: Turns) -> Turns:
 
 
 def checked(turns: ArrayLike) -> Turns:
-    """The turns as float64, if they are any."""
+    """Return the turns as float64, or raise a ValueError for anything else."""
     array = np.asarray(turns, np.float64)
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"turns of the shape {array.shape}: a row is beginning, end and speaker, so (turns, 3)")

@@ -1,4 +1,4 @@
-"""Which checks there are: what a complete run has to give a verdict on, and which outputs need gates."""
+"""Checks of a complete run, and the outputs that need gates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHAIN, MODULE, SHIPS = "chain", "module", "ships"
 
 
 class Executor(Protocol):
-    """What is asked of a runtime to plan for it."""
+    """Part of a runtime that planning needs."""
 
     @property
     def name(self) -> str: ...
@@ -39,12 +39,12 @@ def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) ->
 
 
 def modes(stage: Stage) -> tuple[Mode, ...]:
-    """How each artifact of a stage is checked by itself."""
+    """Return the modes in which each artifact of a stage is checked by itself."""
     return ("forced", "carried") if stage.carries else ("forced",)
 
 
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
-    """What is chained: the variants that ship, and each other that every stage has which comes in more than one."""
+    """Return the chained sets of variants: those that ship, and each name that all stages with a choice share."""
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
     many = [stage for stage in system.stages if len(stage.variants) > 1]
     for variant in many[0].variants if many else ():
@@ -56,7 +56,7 @@ def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
 
 
 def tables(system: System) -> Iterator[tuple[str, str, str]]:
-    """Every (stage, variant, output) that needs gates."""
+    """Return every (stage, variant, output) that needs gates."""
     for stage in system.stages:
         for variant in (MODULE, *(variant.name for variant in stage.variants)):
             yield from ((stage.name, variant, output) for output in _gated(stage, (*stage.outputs, *stage.derived)))
@@ -69,7 +69,7 @@ def tables(system: System) -> Iterator[tuple[str, str, str]]:
 
 
 def users(system: System) -> dict[str, Tensor]:
-    """The decisions that the user gets: they are also judged where nothing keeps the chain on upstream's path."""
+    """Return the decisions that the user gets. They are also judged on the chain's own path."""
     return {name: tensor for name, tensor in system.decisions.items() if tensor.kind == "diarization"}
 
 

@@ -1,4 +1,4 @@
-"""Which numbers a model runs with: seeded, published at a pinned revision, or a checkpoint that the user names."""
+"""Weights of a model: seeded, published at a pinned revision, or a checkpoint that the user names."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Weights:
     path: Path | None = None
 
     def checkpoint(self) -> Path:
-        """The file, made or fetched when it is first wanted."""
+        """Return the file, made or fetched at first use."""
         return self.find()
 
     @property
     def folder(self) -> str:
-        """Where, in the room of a system, the truth and the bounds of these weights lie; of the seeded ones, in itself.
+        """Folder of these weights' truth and bounds within the system's folder; empty for seeded ones.
 
-        Of published weights the name says which, but not which revision: a newer one makes the old truth stale.
+        For published weights it names the checkpoint, but not its revision: a newer one makes the old truth stale.
         """
         if self.source == "seeded":
             return ""
@@ -52,7 +52,7 @@ class Weights:
 
 
 def choose(reference: Reference, option: str, cache: Cache) -> Weights:
-    """What `--weights seeded|hub|PATH` means for one system."""
+    """Return the weights of one system for `--weights seeded|hub|PATH`."""
     if option == "seeded":
         return _seeded(reference, cache)
     if option == "hub":
@@ -79,13 +79,13 @@ def _seeded(reference: Reference, cache: Cache) -> Weights:
 
 
 def fitted(system: System, weights: Weights) -> System:
-    """The system as it is under these weights: in the sizes of a checkpoint that is not the seeded one."""
+    """Return the system under these weights, in the sizes of their checkpoint."""
     sized = system.sized(weights.checkpoint()) if system.sized and weights.source != "seeded" else system
     return replace(sized, reference=dressed(system.reference, weights))
 
 
 def dressed(reference: Reference, weights: Weights) -> Reference:
-    """The reference with its cases as they are under these weights: published ones go with published voices."""
+    """Return the reference under these weights; published weights go with published voices."""
     if weights.source != "hub" or not reference.published:
         return reference
     files = {name: fetched(hub) for name, hub in reference.published.items()}

@@ -28,7 +28,7 @@ class Chain:
         execute: Callable[[str, Arrays], dict[str, np.ndarray]],
         given: Callable[[str, Arrays], Arrays],
     ) -> None:
-        """`given` casts what the host hands to a stage, and `execute` runs it on that."""
+        """Take `given`, which casts the host's inputs for a stage, and `execute`, which runs the stage on them."""
         self.system, self.golden, self.tables, self._execute, self._given = system, golden, tables, execute, given
         self._crossed: dict[str, Seam] = {}
         self._tracks: dict[str, stepping.Track] = {}
@@ -52,13 +52,13 @@ class Chain:
         return truly(self.system, self.golden, stage, name, made)
 
     def outputs(self, stage: Stage) -> dict[str, np.ndarray]:
-        """What a stage gave, all its steps together; nothing where it never ran."""
+        """Return the outputs of a stage, all steps together; nothing for a stage that never ran."""
         if stage.stepped:
             return self._tracks[stage.name].outputs if stage.name in self._tracks else {}
         return dict(self._crossed[stage.name].outputs) if stage.name in self._crossed else {}
 
     def decisions(self, stage: Stage) -> dict[str, np.ndarray]:
-        """What the host decided at a stage, in its own shape, or that of all steps."""
+        """Return the host's decisions at a stage, in their own shape, or in that of all steps."""
         made = self._decided.get(stage.name, {})
         return {name: np.stack(values) if name in stage.derived else values[-1] for name, values in made.items()}
 
@@ -68,7 +68,7 @@ class Chain:
         return {name: np.concatenate(values) for name, values in self._decided.get(HOST, {}).items()}
 
     def findings(self, stage: Stage) -> Iterator[Finding]:
-        """Whether a stage made all of its steps, and left alone what they don't write."""
+        """Yield whether a stage made all of its steps and left unwritten slots alone."""
         if stage.stepped and stage.name in self._tracks:
             yield from self._tracks[stage.name].findings()
 
@@ -102,7 +102,7 @@ class Free:
 
 
 def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: Sequence[np.ndarray]) -> np.ndarray:
-    """What upstream decided in place of the last of those that the host made."""
+    """Return upstream's decision in place of the host's last one."""
     golden = goldens[name_of_stage]
     if name_of_stage == HOST:
         first, rows = sum(map(len, made[:-1])), len(made[-1])
@@ -152,7 +152,7 @@ class Rehearsal:
         return truth
 
     def findings(self) -> Iterator[Finding]:
-        """What went wrong first comes first; what follows from it would only hide it."""
+        """Yield the faults in the order in which they arose, since later ones may follow from the first."""
         for (owner, name), fault in self._faults.items():
             yield Finding(f"{owner}.{name}", "glue", False, message=fault)
         for stage in self.system.stages:
@@ -187,7 +187,7 @@ _ULPS = 4
 
 
 def _agree(tensor: Tensor | None, one: np.ndarray, other: np.ndarray) -> bool:
-    """What a cache keeps is a set, row by row: of two copies of a frame nobody can tell which one was chosen first."""
+    """Compare what a cache keeps as a set, row by row. Of two copies of a frame, either may have been chosen first."""
     if tensor is not None and tensor.kind == "kept":
         return _same(np.sort(one), np.sort(other))
     return _same(one, other)
@@ -198,7 +198,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    """Libraries add in other orders: up to a few units in the last place of the largest value."""
+    """Compare up to a few units in the last place of the largest value, because libraries add in different orders."""
     if one.dtype != other.dtype or one.shape != other.shape or not np.isfinite(other).all():
         return _same(one, other)
     room = _ULPS * float(np.finfo(other.dtype).eps) * float(np.abs(other).max(initial=0))

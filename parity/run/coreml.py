@@ -111,7 +111,7 @@ class _RemoteState:
 
 
 def unavailable(system: str = sys.platform) -> str | None:
-    """Why Core ML cannot predict here, with the mend; None where it can."""
+    """Return why Core ML cannot predict here, with the mend; None where it can."""
     if system != "darwin":
         return f"Core ML is part of macOS, and this is {system}: use --runtime milrun, or run this on a Mac"
     if int(platform.mac_ver()[0].partition(".")[0] or 0) < 12:
@@ -124,7 +124,7 @@ def unavailable(system: str = sys.platform) -> str | None:
 
 
 def open_model(package: str, compute_units: str, function: str | None, stand_in: bool) -> Service:
-    """In the child: coremltools' model, with what it declares."""
+    """Return coremltools' model and its declarations. Runs in the child."""
     ct = coremltools_for(stand_in)
     start = time.perf_counter()
     model = ct.models.MLModel(package, compute_units=ct.ComputeUnit[compute_units], function_name=function)
@@ -139,7 +139,7 @@ def open_model(package: str, compute_units: str, function: str | None, stand_in:
 
 
 def coremltools_for(stand_in: bool) -> Any:
-    """In the child: coremltools, on Core ML or, if that was asked for, on milrun."""
+    """Return coremltools, on Core ML or, on request, on milrun. Runs in the child."""
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     if stand_in:
         import milrun
@@ -199,10 +199,10 @@ class Predictor:
 
 
 def as_declared(name: str, value: Any, declared: Declared | None) -> np.ndarray[Any, Any]:
-    """A result in the type of the package, packed.
+    """Return a result in the type of the package, packed.
 
     coremltools hands fp16 results out as float32. They go back to fp16 only if that changes no value: anything else
-    was no fp16 result, and the check of types must see it as it came.
+    was not an fp16 result, and the check of types must see it unchanged.
     """
     if not isinstance(value, np.ndarray | np.generic | int | float):
         raise TypeError(f"output {name!r} is a {type(value).__name__}, no array to compare")
@@ -218,7 +218,7 @@ def as_declared(name: str, value: Any, declared: Declared | None) -> np.ndarray[
 
 
 def _description(model: Any) -> Any:
-    """What the model says of its inputs and outputs: that of the function, where there are several."""
+    """Return the description of inputs and outputs: the function's, if there are several functions."""
     description = model.get_spec().description
     for function in description.functions:
         if function.name == model.function_name:

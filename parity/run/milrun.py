@@ -43,7 +43,7 @@ class MilrunSession:
 
     @property
     def model(self) -> milrun.Model | milrun.Pipeline:
-        """What can be traced, to find where a failure begins."""
+        """The model, which can be traced to find where a failure begins."""
         if self._model is None:
             raise ValueError(f"{self._package}: the session is closed; load the package again")
         return self._model

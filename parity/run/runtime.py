@@ -1,4 +1,4 @@
-"""What the harness knows of a runtime: load an artifact, run it, close it."""
+"""Interface of a runtime: load an artifact, run it, close it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parity.declarations import Arrays, ComputeUnits
 
 
 class State(Protocol):
-    """What a stateful model keeps from one run to the next; zeros at first."""
+    """Values that a stateful model keeps from one run to the next; zeros at first."""
 
     def read_state(self, name: str) -> np.ndarray[Any, Any]: ...
 
@@ -44,7 +44,7 @@ class Runtime(Protocol):
 
     @property
     def proves(self) -> str:
-        """What a pass on this runtime proves, as the report says it."""
+        """The meaning of a pass on this runtime, as reports word it."""
         ...
 
     def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> Session: ...
@@ -61,14 +61,14 @@ class RuntimeFailure(Exception):  # noqa: N818 (RuntimeError is another thing)
 
 @dataclass(frozen=True)
 class Declared:
-    """The type that a package declares for an input or output, or None where it is no array."""
+    """Type that a package declares for an input or output; None for one that is not an array."""
 
     dtype: str | None
     optional: bool = False
 
 
 def refuse_wrong_inputs(package: Path, declared: Mapping[str, Declared], inputs: Arrays) -> None:
-    """A ValueError unless every input is an array of exactly the declared type.
+    """Raise a ValueError unless every input is an array of exactly the declared type.
 
     Runtimes would cast in silence, and a cast that only happens in the harness is not what ships.
     """
@@ -94,7 +94,7 @@ def refuse_wrong_inputs(package: Path, declared: Mapping[str, Declared], inputs:
 
 
 def check_target(package: Path, compute_units: str) -> None:
-    """A ValueError unless there is a package and such compute units."""
+    """Raise a ValueError unless there is a package and such compute units."""
     if compute_units not in get_args(ComputeUnits):
         raise ValueError(f"there are no compute units {compute_units!r}, only {', '.join(get_args(ComputeUnits))}")
     if not package.exists():

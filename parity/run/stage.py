@@ -15,8 +15,10 @@ from parity.verdict import Finding
 
 
 class Crosser:
-    """What crosses one loaded artifact. Values that the artifact holds itself are written before a step and read after
-    it, so that all artifacts of a stage take and give the same."""
+    """Runner of one loaded artifact.
+
+    Values that the artifact holds in states are written before a step and read after it, so that all artifacts of a
+    stage take and give the same."""
 
     def __init__(self, stage: Stage, variant: Variant, session: Session) -> None:
         self.stage, self.variant, self.session = stage, variant, session
@@ -43,7 +45,7 @@ def closing(session: Session) -> Iterator[Session]:
 
 
 def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Inputs in the declared dtypes, as the app casts between half and single precision. Integers stay as they are."""
+    """Return inputs in the declared dtypes. As in the app, only half and single precision are cast."""
     result = {}
     for name, value in inputs.items():
         declared = stage.inputs.get(name)
@@ -57,8 +59,9 @@ FEW = 3
 
 
 def repeated(stage: Stage, golden: Seam, used: Crosser, fresh: Crosser) -> Iterator[Finding]:
-    """Whether an artifact that has made all its steps starts anew as one that was just loaded: an utterance must not
-    hang on the one before it."""
+    """Check that an artifact after all its steps starts like one that was just loaded.
+
+    An utterance must not depend on the one before it."""
     first, second = (_beginning(stage, golden, cross) for cross in (used, fresh))
     for name in stage.outputs:
         pairs = [(one.get(name), other.get(name)) for one, other in zip(first, second, strict=True)]

@@ -16,12 +16,12 @@ from parity.verdict import Finding
 
 
 def slots_of(stage: Stage) -> dict[str, int]:
-    """The caches of a stage of which a step writes a few slots, and the axis of these."""
+    """Return the caches of which a step writes a few slots, and the axis of these slots."""
     return {name: axis for name in stage.carries if (axis := stage.outputs[name].slots) is not None}
 
 
 def count(stage: Stage, golden: Seam) -> int:
-    """How many steps were recorded."""
+    """Return how many steps were recorded."""
     for name in stage.outputs:
         if f"{name}{SLOTS}" in golden.inputs:
             return len(golden.inputs[f"{name}{SLOTS}"])
@@ -31,13 +31,13 @@ def count(stage: Stage, golden: Seam) -> int:
 
 
 def written(stage: Stage, golden: Seam, step: int) -> dict[str, np.ndarray]:
-    """Which slots of each cache upstream wrote at a step."""
+    """Return the slots of each cache that upstream wrote at a step."""
     tables = {name: golden.inputs[f"{name}{SLOTS}"][step] for name in slots_of(stage)}
     return {name: row[row >= 0] for name, row in tables.items()}
 
 
 def crossings(stage: Stage, golden: Seam) -> Iterator[Crossing]:
-    """Every recorded step, in order, whole. What is given may be kept and written to."""
+    """Yield every recorded step, in order and whole. Callers may keep and modify its arrays."""
     carried = {name: golden.inputs[source].copy() for name, source in stage.carries.items()}
     taken = dict.fromkeys(stage.outputs, 0)
     for step in range(count(stage, golden)):
@@ -59,7 +59,7 @@ def crossings(stage: Stage, golden: Seam) -> Iterator[Crossing]:
 
 
 def joined(stage: Stage, golden: Seam) -> dict[str, Tensor]:
-    """What the outputs of all steps together are declared as."""
+    """Return the declarations of the outputs of all steps together."""
     steps, axes = count(stage, golden), slots_of(stage)
     found = {}
     for name, tensor in {**stage.outputs, **stage.derived}.items():
@@ -75,7 +75,7 @@ def joined(stage: Stage, golden: Seam) -> dict[str, Tensor]:
 
 
 def truth(stage: Stage, golden: Seam) -> dict[str, np.ndarray]:
-    """What the joined outputs are compared with, derived values included."""
+    """Return the expected values of the joined outputs, derived values included."""
     derived: dict[str, list[np.ndarray]] = {name: [] for name in stage.derived}
     if derived:
         plain = [name for name in stage.outputs if name not in stage.carries]
@@ -88,7 +88,7 @@ def truth(stage: Stage, golden: Seam) -> dict[str, np.ndarray]:
 
 
 def _whole(stage: Stage, name: str, value: np.ndarray) -> np.ndarray:
-    """Audio that is streamed frame by frame is one signal."""
+    """Join audio that is streamed frame by frame into one signal."""
     return value.reshape(-1) if name in stage.outputs and stage.outputs[name].kind == "stream" else value
 
 
@@ -99,9 +99,9 @@ def walk(
     given: Callable[[Arrays], Arrays],
     own: bool = False,
 ) -> Track:
-    """All recorded steps, made by `cross`: on what upstream carried to each, or on what `cross` itself carries.
+    """Run all recorded steps by `cross`, on upstream's carried values, or on those that `cross` itself carries.
 
-    `given` casts inputs to what the artifact is given: that is what it has to leave alone.
+    `given` casts the inputs for the artifact. Unwritten slots must keep the cast values.
     """
     track = Track(stage, golden)
     carried: dict[str, np.ndarray] = {}
@@ -124,7 +124,7 @@ class Track:
         self._spoilt: dict[str, str] = {}
 
     def add(self, inputs: Arrays, outputs: Arrays, derived: Arrays | None = None) -> None:
-        """One step: what the artifact was given, in the dtypes that it was given it in, and what it gave."""
+        """Add one step: the artifact's inputs, in the dtypes that it was given, and its outputs."""
         step, self.steps = self.steps, self.steps + 1
         if step >= count(self.stage, self.golden):
             return
@@ -168,8 +168,7 @@ class Track:
 
 
 def spoilt(stage: Stage, name: str, before: np.ndarray, after: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """The slots of a cache that upstream does not write at a step, and that don't come out as they went in, to the bit,
-    NaN included."""
+    """Return the slots that upstream does not write at a step and that changed all the same. NaN equals NaN."""
     axis = slots_of(stage)[name]
     others = np.setdiff1d(np.arange(after.shape[axis]), slots)
     was, now = (np.moveaxis(value, axis, 0)[others] for value in (before, after))

@@ -1,4 +1,4 @@
-"""Which recognizer and which speaker encoder: by name, or a factory of yours as `module:function`."""
+"""Choice of the recognizer and the speaker encoder: by name, or a factory of yours as `module:function`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENCODERS: Mapping[str, Callable[[], SpeakerEncoder]] = {"seeded": ecapa.seeded, 
 
 
 def recognizer(option: str, weights: str) -> Recognizer:
-    """`auto` is the published one where the systems' own weights come from the hub, which is then in reach."""
+    """Return the recognizer of an option. `auto` is the published one if the systems' weights come from the hub too."""
     chosen = ("whisper" if weights == "hub" else "pocketsphinx") if option == AUTO else option
     found: Recognizer = _made("--recognizer", chosen, RECOGNIZERS, "transcribe")
     return found

@@ -85,8 +85,11 @@ def _load(network: Any) -> None:
 
 
 def _seed(network: Any) -> None:
-    """Balanced weights, at the scale that keeps a signal's size through rectifiers. What all channels share, which
-    after a rectifier is most of the signal, cancels; otherwise every recording would have nearly one embedding."""
+    """Fill the network with balanced weights, at the scale that keeps a signal's size through rectifiers.
+
+    After a rectifier, most of the signal is common to all channels. Balanced weights cancel it; otherwise every
+    recording would have nearly the same embedding.
+    """
     import torch
 
     state = {}

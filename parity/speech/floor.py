@@ -35,7 +35,7 @@ class Metric(Generic[T]):
 
 @dataclass(frozen=True)
 class Ruling:
-    """What a metric said of a candidate. `worse` is how much worse than the reference it is, in the metric's unit."""
+    """Judgement of a candidate by a metric. `worse` is its distance below the reference, in the metric's unit."""
 
     subject: str
     metric: str
@@ -64,7 +64,7 @@ class Ruling:
 
 
 def judge(subject: str, metric: Metric[T], reference: T, renderings: Sequence[T], candidate: T) -> Ruling:
-    """The renderings are of the same passage by the same model as the reference, and differ from it by rounding."""
+    """Judge a candidate. The renderings are the reference's passage by the same model, and differ by rounding."""
     if not renderings:
         raise SpeechError(
             f"{subject}: {metric.name} has no floor, for there is no second rendering: render the passage again in "

@@ -1,7 +1,7 @@
-"""How much worse than the floor a candidate may be: a default for each metric, and what a system states of its own.
+"""Margins: how much worse than the floor a candidate may be, by default and as a system states it.
 
 `golden/<system>/speech.toml` has a table for each set of variants under each kind of weights, `[seeded.ships]`, and in
-it a line for each metric. What ships at low precision pays a price that rounding doesn't, and says which.
+it a line for each metric. A variant of low precision costs more than rounding does, and states how much.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ Take = Sequence[Sound]
 def words(
     subject: str, passages: Sequence[Passage], recognizer: Recognizer, margin: float = DEFAULTS["words"].value
 ) -> Ruling:
-    """The word error rate over all passages; each rendering counts as one take of all of them."""
+    """Return the word error rate over all passages; each rendering counts as one take of all of them."""
     if not passages:
         raise SpeechError(f"{subject}: no passage was spoken, and nothing may pass so")
     texts = [passage.text for passage in passages]
@@ -48,7 +48,7 @@ def words(
 
 
 def voice(subject: str, passage: Passage, encoder: SpeakerEncoder, margin: float = DEFAULTS["voice"].value) -> Ruling:
-    """How alike the embeddings of candidate and reference are; the reference is 1 to itself."""
+    """Return the likeness of the embeddings of candidate and reference; 1 for the reference itself."""
     truth = embedding(encoder, passage.reference)
 
     def score(spoken: Sound) -> float:

@@ -1,4 +1,4 @@
-"""What turns speech into words: the protocol that a plug-in fits."""
+"""Protocol of a recognizer, which turns speech into words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Recognizer(Protocol):
     def about(self) -> str: ...
 
     def transcribe(self, audio: Samples, rate: int) -> str:
-        """The words of one recording, the same for the same samples whatever was heard before; "" for none."""
+        """Return the words of one recording, "" for none. Equal samples give equal words, whatever was heard before."""
         ...
 
 

@@ -13,7 +13,7 @@ UNIT = 2.0**-23
 
 
 def integers(name: str, *shape: int) -> NDArray[np.int64]:
-    """Whole numbers from -2^23 up to 2^23, evenly spread."""
+    """Return whole numbers from -2^23 up to 2^23, evenly spread."""
     count = math.prod(shape)
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     words = np.random.Philox(key=key).random_raw((count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
@@ -21,12 +21,12 @@ def integers(name: str, *shape: int) -> NDArray[np.int64]:
 
 
 def uniform(name: str, *shape: int) -> NDArray[np.float32]:
-    """In [-1, 1)."""
+    """Return numbers in [-1, 1)."""
     return (integers(name, *shape) * UNIT).astype(np.float32)
 
 
 def balanced(name: str, *shape: int) -> NDArray[np.float32]:
-    """Like `uniform`, but what belongs to one index of the first axis adds up to nothing, to the last bit."""
+    """Return numbers like `uniform`, whose sum for each index of the first axis is exactly zero."""
     values = integers(name, *shape).reshape(shape[0], -1)
     values -= values.sum(axis=1, keepdims=True) // values.shape[1]
     return (values.reshape(shape) * UNIT).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the systems of a run say: the audio of each chain beside upstream's, judged by the speech metrics."""
+"""Speech of a run: the audio of each chain beside upstream's, judged by the speech metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Heard:
-    """What was found of one speaker. `remarks` say what was not judged, and what the rest is worth."""
+    """Result for one speaker. `remarks` say what was not judged, and what the rest is worth."""
 
     speaker: Speaker
     rulings: tuple[Ruling, ...]
@@ -70,7 +70,7 @@ class Speech:
         self.heard: dict[str, Heard] = {}
 
     def plan(self) -> list[Speaker]:
-        """Every system that speaks, as it ships and in every other set that is chained, on each runtime."""
+        """Return every system that speaks, as it ships and in every other chained set, on each runtime."""
         found: dict[tuple[str, str, str], list[Check]] = {}
         for check in self.suite.plan():
             if check.mode == "chained" and speaks(systems()[check.system]):

@@ -34,7 +34,7 @@ class Sound:
 
 
 def sound(samples: Any, rate: int, name: str = "the recording") -> Sound:
-    """Refuses what no speech metric may be asked about: nothing, silence, NaN, several channels."""
+    """Return the sound; refuse what speech metrics cannot judge: nothing, silence, NaN, several channels."""
     array = np.asarray(samples)
     if array.dtype.kind != "f":
         raise SpeechError(f"{name} is of {array.dtype}: speech is measured on floating-point samples in ±1")

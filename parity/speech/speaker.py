@@ -1,4 +1,4 @@
-"""What turns a voice into an embedding: the protocol that a plug-in fits, and how alike two of them are."""
+"""Protocol of a speaker encoder, which turns a voice into an embedding; the likeness of two embeddings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SpeakerEncoder(Protocol):
     def about(self) -> str: ...
 
     def embed(self, audio: Samples, rate: int) -> Any:
-        """One vector for one recording, as an array of whichever float."""
+        """Return one vector for one recording, as an array of any float type."""
         ...
 
 
@@ -34,7 +34,7 @@ def embedding(encoder: SpeakerEncoder, spoken: Sound) -> Embedding:
 
 
 def similarity(one: Embedding, other: Embedding) -> float:
-    """The cosine: 1 for the same direction, 0 for nothing in common."""
+    """Return the cosine: 1 for the same direction, 0 for nothing in common."""
     if one.shape != other.shape:
         raise SpeechError(f"embeddings of {one.size} and {other.size} numbers: they come from different encoders")
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

@@ -10,7 +10,7 @@ EXTENSION = "torchaudio._extension"
 
 
 def parts() -> tuple[Any, Any, Any]:
-    """The classes of the features, of their normalisation and of the network."""
+    """Return the classes of the features, of their normalisation and of the network."""
     _import_torchaudio()
     from speechbrain.lobes.features import Fbank
     from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
@@ -26,8 +26,10 @@ def parts() -> tuple[Any, Any, Any]:
 
 
 def _import_torchaudio() -> None:
-    """With a stand-in for its native part where that was built for another torch and can't be loaded: the Python of it
-    is all that is used. The installation stays as it is."""
+    """Import torchaudio, with a stand-in for its native part if that was built for another torch.
+
+    Only its Python code is used. The installation stays unchanged.
+    """
     if "torchaudio" in sys.modules:
         return
     try:

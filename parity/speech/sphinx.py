@@ -25,7 +25,7 @@ class Sphinx:
     )
 
     def transcribe(self, audio: Samples, rate: int) -> str:
-        """Whatever the level: the peak is set, for gain has gates of its own."""
+        """Return the words. The peak is normalised, because gain has gates of its own."""
         # A new one each time: a decoder adapts to what it hears, and would hear the next recording otherwise.
         decoder = self._decoder()
         decoder.start_utt()

@@ -1,4 +1,4 @@
-"""What a person reads of a run of the speech metrics."""
+"""Table of a run of the speech metrics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ HEAD = ("passage", "metric", "reference", "candidate", "worse by", "floor", "+ m
 
 
 def table(heard: Sequence[Heard], silent: Sequence[str] = (), errors: Mapping[str, str] | None = None) -> str:
-    """A row for each ruling, then what the metrics are worth, what was not judged, and the verdict. `errors` has, by
-    the name of its test, why something could not be judged at all."""
+    """Return a row for each ruling, then remarks, what was not judged, and the verdict.
+
+    `errors` says, by the name of its test, why something could not be judged at all.
+    """
     rulings = [ruling for one in heard for ruling in one.rulings]
     lines = aligned([HEAD, *map(_row, rulings)]) if rulings else []
     lines += ["", *(plain(ruling.line()) for ruling in rulings if not ruling.passed)]

@@ -22,7 +22,7 @@ PUBLISHED = Hub(
 
 
 def load() -> tuple[Any, Any]:
-    """The processor and the model, of the pinned revision; the weights are proven before anything reads them."""
+    """Return the processor and the model of the pinned revision. The weights are proven before anything reads them."""
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     fetched(PUBLISHED)
@@ -49,7 +49,7 @@ class Whisper:
         self._load = load
 
     def transcribe(self, audio: Samples, rate: int) -> str:
-        """Greedy, so that the same samples give the same words."""
+        """Return the words. Decoding is greedy, so that the same samples give the same words."""
         import torch
 
         processor, model = self._parts

@@ -1,4 +1,4 @@
-"""How many words are wrong: jiwer's word error rate, over all passages together."""
+"""Word errors: jiwer's word error rate, over all passages together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOSE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 @dataclass(frozen=True)
 class Words:
-    """What was heard against what was written. The rate may exceed 1: insertions count as well."""
+    """Words heard against words written. The rate may exceed 1, because insertions count as well."""
 
     written: int
     substituted: int
@@ -29,14 +29,17 @@ class Words:
 
 
 def normalised(text: str) -> str:
-    """Words in lower case with one space between; an apostrophe inside a word stays, other marks part words. Numbers
-    are not spelled out: passages have them in words."""
+    """Return words in lower case with one space between.
+
+    An apostrophe inside a word stays; other marks separate words. Numbers are not spelled out, because passages have
+    them in words.
+    """
     plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower()
     return " ".join(_LOOSE.sub(" ", _OTHER.sub(" ", plain)).split())
 
 
 def word_errors(written: Sequence[str], heard: Sequence[str]) -> Words:
-    """Passage by passage, counted together, so that a long passage weighs more than a short one."""
+    """Count word errors of all passages together, so that a long passage weighs more than a short one."""
     import jiwer
 
     if not written or len(written) != len(heard):
