@@ -1,4 +1,4 @@
-"""Where a failed gate's error begins: the first value that diverges, the op, its place in the source, and its kind."""
+"""Blame for a failed gate: the first value that diverges, its op, its place in the source, and its kind."""
 
 from parity.blame.module.search import blame_module, blame_unheard
 from parity.blame.package.search import blame_artifact

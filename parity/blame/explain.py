@@ -22,7 +22,7 @@ CARRIED, CHAINED = "carried", "chained"
 
 
 def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
-    """Never raises: the failure itself is what has to be reported."""
+    """Return the blame for a failure. It never raises, so that the failure itself is always reported."""
     stage = first_failing(bench, check, verdict)
     own = [finding for finding in verdict.failures if finding.output.split(".")[0] == stage or check.mode != CHAINED]
     failures = own or list(verdict.failures)
@@ -41,7 +41,7 @@ def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
 
 
 def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
-    """The stage to blame: the check's own, or in a chain the first, in the order of the data, that went wrong."""
+    """Return the stage to blame: the check's own, or in a chain the first that failed, in the order of the data."""
     if check.mode != CHAINED:
         return check.stage
     glue = next((finding.output for finding in verdict.failures if finding.gate == "glue"), "")
@@ -79,7 +79,7 @@ def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
 
 
 def _record(reference: Reference, upstream: Any, case: Case, seams: Collection[str]) -> None:
-    """Up to the seam that is wanted: what comes behind it makes no call that counts."""
+    """Record up to the wanted seam; later stages make no call that counts."""
     for seam in reference.record(upstream, case):
         if seam.stage in seams:
             return
@@ -112,7 +112,7 @@ def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
 
 
 def _parts(bench: Workbench, check: Check, stage: Stage, variant: Variant) -> Blame:
-    """A pipeline is wrong where one of its parts is."""
+    """Look for the failing part of a pipeline."""
     for part, own in composed(bench.system, stage, variant):
         found = bench.run(replace(check, stage=part.name, variant=own.name))
         if found.blame:

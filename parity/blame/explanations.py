@@ -31,12 +31,15 @@ ABOUT = 0.05
 
 
 def explains(explained: Array, r: Array, c: Array) -> bool:
-    """Whether next to nothing of the error is left, nor of the candidate: of a whisper any gain of 0 leaves little."""
+    """Return whether next to nothing of the error is left, measured against the candidate as well.
+
+    A quiet candidate would otherwise be explained by a gain of 0.
+    """
     return norm(c - explained) <= ENOUGH * min(norm(c - r), norm(c))
 
 
 def scale(r: Array, c: Array) -> Found | None:
-    """A flipped sign, a gain, an offset, or a gain and an offset."""
+    """Find a flipped sign, a gain, an offset, or a gain with an offset."""
     if r.size < FEWEST_VALUES:
         return None
     gain = float(np.vdot(r, c)) / (norm(r) ** 2 or math.nan)
@@ -57,7 +60,7 @@ def scale(r: Array, c: Array) -> Found | None:
 
 
 def rounding(r: Array, c: Array) -> Found | None:
-    """The reference, rounded to a shorter format."""
+    """Find the reference, rounded to a shorter format."""
     for name, rounded in (("float16", r.astype(np.float16).astype(np.float64)), ("bfloat16", _bfloat16(r))):
         if explains(rounded, r, c):
             return "quantization", f"to {name}"
@@ -65,7 +68,7 @@ def rounding(r: Array, c: Array) -> Found | None:
 
 
 def moved(r: Array, c: Array) -> Found | None:
-    """The reference some steps later or earlier, along one axis."""
+    """Find the reference some steps later or earlier, along one axis."""
     for axis in reversed(range(r.ndim)):
         x, y = np.moveaxis(r, axis, -1), np.moveaxis(c, axis, -1)
         length = x.shape[-1]
@@ -81,7 +84,7 @@ def moved(r: Array, c: Array) -> Found | None:
 
 
 def permuted(r: Array, c: Array) -> Found | None:
-    """Halves swapped, an axis reversed, axes transposed, or slices in another order."""
+    """Find halves swapped, an axis reversed, axes transposed, or slices in another order."""
     for detail, rearranged in _rearrangements(r):
         if explains(rearranged, r, c):
             return "permutation", detail
@@ -109,7 +112,7 @@ def _rearrangements(r: Array) -> Iterator[tuple[str, Array]]:
 
 
 def _order(r: Array, c: Array, axis: int) -> np.ndarray:
-    """Which slice of the reference each slice of the candidate is nearest to, by a sample of their values."""
+    """Return the reference slice that each slice of the candidate is nearest to, by a sample of their values."""
     x, y = (np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1) for values in (r, c))
     if x.shape[1] > FEATURES:
         sample = np.sort(np.random.default_rng(0).choice(x.shape[1], FEATURES, replace=False))
@@ -123,7 +126,7 @@ def _order(r: Array, c: Array, axis: int) -> np.ndarray:
 
 
 def phase_jumps(r: Array, c: Array) -> Found | None:
-    """Some values off by π, by 2π or by whole turns, the others right."""
+    """Find some values off by π, by 2π or by whole turns, the others right."""
     error = c - r
     within_a_turn = min(np.ptp(r), np.ptp(c)) <= 1 and not (r == np.rint(r)).all()
     for period, unit in ((math.pi, "π"), (1.0, "whole turns")):
@@ -143,7 +146,7 @@ def phase_jumps(r: Array, c: Array) -> Found | None:
 
 
 def phase_of_waveform(r: Array, c: Array) -> Found | None:
-    """The same short-time magnitudes with other phases."""
+    """Find the same short-time magnitudes with other phases."""
     window = min(LONGEST_WINDOW, r.shape[-1] // 4)
     if window < 64:
         return None
@@ -155,7 +158,7 @@ def phase_of_waveform(r: Array, c: Array) -> Found | None:
 
 
 def clipped(r: Array, c: Array) -> Found | None:
-    """The reference, cut off above or below."""
+    """Find the reference, cut off above or below."""
     low, high = float(c.min()), float(c.max())
     above, below = float((r > high).mean()), float((r < low).mean())
     if r.size < FEWEST_VALUES or not (above or below) or not explains(np.clip(r, low, high), r, c):
@@ -165,7 +168,7 @@ def clipped(r: Array, c: Array) -> Found | None:
 
 
 def region(r: Array, c: Array, axis: int) -> tuple[int, int] | None:
-    """The stretch [begin, end) along an axis outside of which there is next to no error, though there is signal."""
+    """Return the stretch [begin, end) along an axis that has nearly all of the error, though others have signal."""
     length = r.shape[axis]
     if length < 2 * FEWEST_VALUES:
         return None
@@ -200,7 +203,7 @@ def _factor(gain: float) -> str:
 
 
 def _bfloat16(values: Array) -> Array:
-    """Rounded half to even, as the upper half of a float32."""
+    """Round half to even, to the upper half of a float32."""
     bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
     rounded = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
     return rounded.astype(np.uint32).view(np.float32).astype(np.float64)

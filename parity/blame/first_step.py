@@ -33,7 +33,7 @@ class Failing:
     wrong: bool = True
 
     def placed(self, blamed: Blame) -> Blame:
-        """A blame that says at which step it was found."""
+        """Return the blame with the step at which it was found."""
         if not self.steps:
             return blamed
         where = f"from step {self.step} of {self.steps} on"
@@ -47,7 +47,7 @@ def find(
     given: Callable[[Arrays], Arrays],
     outputs: Sequence[str],
 ) -> Failing:
-    """The crossing to look into, with upstream's values going in, cast by `given` as the artifact gets them."""
+    """Return the crossing to examine, with upstream's inputs, cast by `given` as for the artifact."""
     if not stage.stepped:
         return Failing(golden.inputs, golden.outputs, cross(given(golden.inputs)), outputs)
     named = [name for name in outputs if name in stage.outputs] or list(stage.outputs)
@@ -70,7 +70,7 @@ def find(
 
 
 def _few(stage: Stage, golden: Seam) -> list[Crossing]:
-    """Some steps over the whole run, to tell how large an output is."""
+    """Return some steps over the whole run, to tell how large an output is."""
     stride = max(1, stepping.count(stage, golden) // FEW)
     return [crossing for step, crossing in enumerate(stepping.crossings(stage, golden)) if step % stride == 0]
 
@@ -88,8 +88,11 @@ def _error(
     scale: float,
     slots: Mapping[str, np.ndarray],
 ) -> float:
-    """How far an output of a step is off, by the size it has over the whole run. Infinite where there is no nearly:
-    where a value is missing, of another shape or not finite, a whole number differs, or a slot was not left alone."""
+    """Return the error of an output at a step, relative to its size over the whole run.
+
+    It is infinite if a value is missing, of another shape or not finite, if a whole number differs, or if a slot that
+    should be left alone changed.
+    """
     reference = outputs[name]
     if name not in candidate or candidate[name].shape != reference.shape:
         return np.inf

@@ -24,7 +24,7 @@ class HazardError(ValueError):
 
 @dataclass(frozen=True)
 class Symptoms:
-    """What is known of a failure, in the words of the table."""
+    """Facts about a failure, in the words of the table."""
 
     fault: str
     looks_like: Sequence[str]

@@ -1,7 +1,7 @@
-"""What an error looks like: the first hint at where it comes from.
+"""Likeness of an error: a first hint at its cause.
 
-An explanation is a simple change of the reference. It counts only if the candidate is the changed reference but for a
-tenth of the error at most, and the simplest that counts is taken.
+An explanation is a simple change of the reference. It counts only if it leaves at most a tenth of the error. The
+simplest that counts is taken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Likeness:
 
 
 def likeness(reference: Any, candidate: Any) -> Likeness:
-    """What sets the candidate apart from the reference."""
+    """Return what distinguishes the candidate from the reference."""
     r, c = _numbers("reference", reference), _numbers("candidate", candidate)
     if r.shape != c.shape:
         return Likeness("shape", f"{c.shape} instead of {r.shape}")
@@ -110,7 +110,7 @@ def _without_variation(r: Array, c: Array) -> Likeness | None:
 
 
 def _confined(r: Array, c: Array) -> Likeness | None:
-    """An error in one stretch along an axis, or in a few values."""
+    """Describe an error in one stretch along an axis, or in a few values."""
     for axis in reversed(range(r.ndim)):
         found = region(r, c, axis)
         if not found:
@@ -135,7 +135,7 @@ def _confined(r: Array, c: Array) -> Likeness | None:
 
 
 def _remainder(r: Array, c: Array) -> Likeness:
-    """Noise is small and unrelated to the reference, white where a step doesn't tell the next; the rest is other."""
+    """Describe the rest: noise is small and unrelated to the reference, and white if its steps are unrelated too."""
     error = c - r
     size, worst = norm(error) / (norm(r) or math.nan), int(np.argmax(np.abs(error)))
     if r.size >= FEWEST_VALUES and size < SMALL and abs(_correlation(error, r)) < UNRELATED:
@@ -149,7 +149,7 @@ def _remainder(r: Array, c: Array) -> Likeness:
 
 
 def _few_levels(r: Array, c: Array) -> int:
-    """How many distinct values the candidate has, where that is far fewer than the reference's; else 0."""
+    """Return how many distinct values the candidate has, if far fewer than the reference; else 0."""
     if c.size > SAMPLE and len(np.unique(c.reshape(-1)[:: c.size // SAMPLE])) > FEW_LEVELS:
         return 0
     levels = len(np.unique(c))

@@ -16,12 +16,12 @@ Frame = tuple[str, int, str]
 
 
 def place(source_range: str) -> str:
-    """The innermost line of the project's own that led to a node; where it led into another package, that line too."""
+    """Return the innermost line of the project that led to a node, and the line of another package that it led into."""
     return told(frames(source_range))
 
 
 def frames(source_range: str) -> list[Frame]:
-    """File, line and function, the innermost first, of what ran within the trace."""
+    """Return file, line and function of each frame of a node, the innermost first."""
     found: list[Frame] = []
     for line in source_range.splitlines():
         match = _FRAME.match(line.strip())
@@ -43,7 +43,7 @@ def told(stack: list[Frame]) -> str:
 
 
 def of_class(kind: type) -> str:
-    """Where a class is defined."""
+    """Return the place where a class is defined."""
     try:
         file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(kind)
     except (OSError, TypeError):
@@ -59,7 +59,7 @@ def _line(frame: Frame) -> str:
 
 
 def _relative(file: str) -> str:
-    """Never an absolute path: those of one machine mean nothing on another."""
+    """Return a relative path, because absolute ones mean nothing on another machine."""
     path = Path(file)
     parts = path.parts
     if "site-packages" in parts:

@@ -19,7 +19,7 @@ TELLS_LITTLE = ("equal", "other", "noise")
 
 
 def blame(failure: Failure, fault: Fault, found: Divergence | None = None, said: Sequence[str] = ()) -> Blame:
-    """The kind of error is that of the first value that diverges, unless the output's says more."""
+    """Word a blame. Its kind of error is that of the first diverging value, unless the output's says more."""
     of_output = looks(failure.reference, failure.candidate, failure.output)
     if found is None:
         return Blame(failure.stage.name, failure.output, of_output or "unknown", fault=fault, detail="; ".join(said))
@@ -50,7 +50,7 @@ def blame(failure: Failure, fault: Fault, found: Divergence | None = None, said:
 
 
 def looks(reference: Arrays, candidate: Arrays, output: str) -> str:
-    """What the error of an output looks like; nothing where there is no error to look at."""
+    """Return what the error of an output looks like; empty without an error."""
     try:
         return str(likeness(reference[output], candidate[output]))
     except (KeyError, ValueError):
@@ -58,7 +58,7 @@ def looks(reference: Arrays, candidate: Arrays, output: str) -> str:
 
 
 def unable(stage: str, output: str, reference: Arrays, candidate: Arrays, error: Exception) -> Blame:
-    """What is left to say where the search itself failed."""
+    """Return the blame of a search that failed itself."""
     reason = str(error).partition("\n")[0]
     said = f"blame failed: {type(error).__name__}" + (f": {reason}" if reason else "")
     return Blame(stage, output, looks(reference, candidate, output) or "unknown", detail=said)

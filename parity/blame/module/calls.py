@@ -1,4 +1,4 @@
-"""What submodules were given and gave while a model ran: samples of all calls, or one call whole."""
+"""Calls of submodules while a model runs: samples of all inputs and outputs, or one call whole."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Ended = Callable[[nn.Module, object, object], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """Every so manieth value along each axis; of a tensor that is not large, all of them."""
+    """Every n-th value along each axis; small tensors are kept whole."""
 
     strides: tuple[int, ...]
     values: Tensor
 
     def beside(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-        """A tensor's values and these at the same places, as far as both reach."""
+        """Return a tensor's values and these at the same places, over the part that both have."""
         if tensor.ndim != self.values.ndim:
             return None
         return leading(tensor.detach()[_every(self.strides)], self.values)
@@ -50,7 +50,7 @@ class Call:
 
 
 def calls(model: nn.Module, names: Names, run: Callable[[], object]) -> list[Call]:
-    """Every call of the named submodules, in the order in which they ended."""
+    """Return every call of the named submodules, in the order in which they ended."""
     found: list[Call] = []
     turns: Counter[str] = Counter()
 
@@ -67,7 +67,7 @@ def calls(model: nn.Module, names: Names, run: Callable[[], object]) -> list[Cal
 def whole(
     model: nn.Module, names: Names, run: Callable[[], object], name: str, turn: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """All that one call was given and gave."""
+    """Return all inputs and outputs of one call."""
     found: tuple[list[Tensor], list[Tensor]] = [], []
     turns = 0
 
@@ -83,19 +83,19 @@ def whole(
 
 
 def distance(ours: Sequence[Sample], theirs: Iterable[Tensor]) -> float:
-    """The largest relative L2, each as far as both reach; NaN if none can be compared."""
+    """Return the largest relative L2, each over the part that both have; NaN if none can be compared."""
     return max((relative_l2(*both) for both in places(ours, theirs)), default=math.nan)
 
 
 def places(ours: Sequence[Sample], theirs: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Upstream's values and ours at the same places, tensor after tensor."""
+    """Yield upstream's values and ours at the same places, tensor after tensor."""
     found = (sample.beside(tensor) for sample, tensor in zip(ours, theirs, strict=False))
     return (both for both in found if both)
 
 
 def leading(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The part of two tensors that both have, from the start of each axis; a padded one ends later. None if there is
-    no such part."""
+    """Return the part that two tensors share from the start of each axis, since a padded one ends later; None if there
+    is none."""
     if one.ndim != other.ndim:
         return None
     part = tuple(slice(min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
@@ -103,7 +103,7 @@ def leading(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def watch(model: nn.Module, names: Names, run: Callable[[], object], ended: Ended) -> None:
-    """Runs a model, and tells of each call of a named submodule when it ends."""
+    """Run a model, and report each call of a named submodule when it ends."""
     with ExitStack() as hooks:
         for part in model.modules():
             if part in names:
@@ -128,7 +128,7 @@ def _sample(value: Tensor) -> Sample:
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Odd ones, so that of values that come in pairs both kinds are seen."""
+    """Return odd strides, so that both kinds of values that come in pairs are seen."""
     strides = [1] * len(shape)
     while math.prod(left := [-(-size // stride) for size, stride in zip(shape, strides, strict=True)]) > SAMPLE:
         strides[left.index(max(left))] += 2
@@ -140,7 +140,7 @@ def _every(strides: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _stack() -> Iterator[Frame]:
-    """The frames between the hooks and the call of the module, the innermost first."""
+    """Return the frames between the hooks and the call of the module, the innermost first."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename != convert.__file__:
         if frame.f_code.co_filename != __file__:

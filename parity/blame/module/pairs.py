@@ -22,7 +22,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Given:
-    """How unlike what one of our calls was given is what upstream's was, and by how many values that is told."""
+    """Distance of the inputs of one of our calls from upstream's, and the number of values compared."""
 
     unlike: float
     common: int
@@ -40,7 +40,7 @@ class Pair:
 
 
 def pairs(ours: Sequence[Call], model: nn.Module, names: Names, run: Callable[[], object]) -> list[Pair]:
-    """Those of our calls, in their order, that upstream makes as well, as far as what they gave can be compared."""
+    """Yield those of our calls, in their order, that upstream makes as well and whose outputs can be compared."""
     own: dict[str, list[Call]] = {}
     for made in ours:
         own.setdefault(made.name, []).append(made)
@@ -66,7 +66,7 @@ def pairs(ours: Sequence[Call], model: nn.Module, names: Names, run: Callable[[]
 def heard(
     own: Mapping[str, Sequence[Call]], model: nn.Module, names: Names, run: Callable[[], object]
 ) -> dict[str, list[Given]]:
-    """What upstream's submodules are given, call after call, beside what ours were given first."""
+    """Compare the inputs of upstream's submodules, call after call, with the first inputs of ours."""
     found: dict[str, list[Given]] = {name: [] for name in own}
 
     def ended(part: nn.Module, given: object, gave: object) -> None:
@@ -84,7 +84,7 @@ class Steps:
     heard: Mapping[str, Sequence[Given]]
 
     def count(self, name: str) -> int:
-        """How many steps upstream's calls of a submodule make; 0 if they make no whole number."""
+        """Return how many steps upstream's calls of a submodule make; 0 if not a whole number."""
         count, rest = divmod(len(self.heard[name]), self.own[name])
         return 0 if rest else count
 
@@ -99,8 +99,10 @@ class Steps:
         return nearest(self.heard[self.first][:: self.own[self.first]])
 
     def turns(self, made: Call) -> range:
-        """Which of upstream's calls ours can be: one, but where upstream does not call this submodule and the first as
-        often."""
+        """Return which of upstream's calls ours can be.
+
+        It is one call, unless upstream calls this submodule and the first one a different number of times.
+        """
         count = self.count(made.name)
         if not count or count not in (1, self.count(self.first)):
             return range(len(self.heard[made.name]))
@@ -109,7 +111,7 @@ class Steps:
 
 
 def nearest(found: Sequence[Given]) -> int:
-    """Of those that are the same, the longest: what upstream was given at one step may begin as at another."""
+    """Return the longest of the equal ones, because the inputs of two steps may begin alike."""
     least = min(given.unlike for given in found) + ROUNDING
     return max((turn for turn, given in enumerate(found) if given.unlike <= least), key=lambda turn: found[turn].common)
 
@@ -125,7 +127,7 @@ def _given(made: Call, given: Sequence[Tensor]) -> Given:
 
 
 def _unlike(reference: Tensor, candidate: Tensor) -> float:
-    """The relative L2 of what no gain explains: a rewrite that forgets a factor is at the same step still."""
+    """Return the relative L2 that no gain explains: a rewrite that forgets a factor is still at the same step."""
     r, c = (value.double().reshape(-1) for value in (reference, candidate))
     sizes = float(torch.dot(r, r)), float(torch.dot(c, c))
     if not all(sizes):

@@ -40,11 +40,10 @@ def blame_module(
     candidate: Arrays,
     outputs: Sequence[str],
 ) -> Blame:
-    """Where a traceable module leaves upstream.
+    """Find where a traceable module departs from upstream.
 
     `module` was cut from `cut_from`, which names the submodules that were taken over; `upstream` is another instance
-    with the same weights, and `record()` runs that one on the case. Whatever goes wrong in here is said, and never
-    raised.
+    with the same weights, and `record()` runs that one on the case. Errors of the search are reported, never raised.
     """
     output = next(iter(outputs), "")
     try:
@@ -59,7 +58,7 @@ def blame_module(
 def blame_unheard(
     stage: Stage, module: nn.Module, reference: Arrays, candidate: Arrays, outputs: Sequence[str], why: str
 ) -> Blame:
-    """What can be told of a traceable module that leaves upstream where upstream can't be run, and `why` no more."""
+    """Return the blame for a traceable module whose upstream cannot be run, and `why` it cannot."""
     output = next(iter(outputs), "")
     said = why if next(module.parameters(), None) is not None else NOTHING_SHARED
     return _as_a_whole(stage, module, output, looks(reference, candidate, output) or "unknown", said)
@@ -79,7 +78,7 @@ class _Runs:
         return {part: name for name, part in self.upstream.named_modules() if name in known}
 
     def compared(self) -> list[Pair]:
-        """Each call that both made."""
+        """Return each call that both made."""
         if not self.names:
             return []
         return pairs(calls(self.module, self.names, self.run), self.upstream, self.upstream_names, self.record)
@@ -100,7 +99,7 @@ class _Whole:
     theirs: tuple[list[Tensor], list[Tensor]]
 
     def look(self, at_given: bool) -> str:
-        """What the error of what it was given, or gave, looks like, if that tells something."""
+        """Return what the error of its inputs or outputs looks like, if that tells something."""
         side = 0 if at_given else 1
         for theirs, ours in zip(self.theirs[side], self.ours[side], strict=False):
             both = leading(theirs, ours)
@@ -110,7 +109,7 @@ class _Whole:
         return ""
 
     def leaks(self, error: float) -> bool:
-        """Whether most of an error goes when the layer is given no more than upstream's was."""
+        """Return whether most of an error goes when the layer is given only as much as upstream's was."""
         ours, theirs = self.ours[0], self.theirs[0]
         both = leading(theirs[0], ours[0]) if len(ours) == 1 and theirs else None
         if not both or both[1].shape == ours[0].shape:
@@ -152,7 +151,7 @@ def _as_a_whole(stage: Stage, module: nn.Module, output: str, looks_like: str, s
 def _of_call(
     stage: Stage, runs: _Runs, output: str, pair: Pair, wrong: Pair, agreed: Call | None, of_output: str
 ) -> Blame:
-    """`pair` is the first call that is given or gives something else, and `wrong` the first that gives it."""
+    """Return the blame of a call. `pair` is the first with other inputs or outputs, `wrong` with other outputs."""
     made, given, gave = pair.made, pair.given, pair.gave
     turn = f" (call {made.turn + 1})" if made.turn else ""
     call_of = runs.whole(pair)
@@ -186,8 +185,7 @@ def _of_call(
 
 
 def _last(agreed: Call, made: Call) -> str:
-    """The submodule that still agreed, and the line that called it, where another one of that function called the
-    next."""
+    """Return the submodule that still agreed, and the line that called it, if the same function called the next one."""
     said = f"`{agreed.name}`, the last shared submodule that agrees"
     for before, after in zip(reversed(agreed.stack), reversed(made.stack), strict=False):
         if before != after:
@@ -201,6 +199,6 @@ def _with_hazards(said: str, *seen: str) -> str:
 
 
 def _forward(module: nn.Module) -> str:
-    """The class of a module, and where it is."""
+    """Return the class of a module, and its place in the source."""
     kind = type(module)
     return f"{source.of_class(kind)} in {kind.__name__}.forward"

@@ -13,7 +13,7 @@ Weights = tuple[tuple[str, tuple[int, ...], bytes], ...]
 
 
 def shared(module: nn.Module, cut_from: Any, upstream: nn.Module) -> Names:
-    """The submodules of the rewrite, by upstream's names for them. Weights tell where no submodule was taken over."""
+    """Return the rewrite's submodules by upstream's names. Without shared submodules, equal weights tell."""
     return _taken_over(module, cut_from) or _of_same_weights(module, upstream)
 
 
@@ -25,7 +25,7 @@ def _taken_over(module: nn.Module, cut_from: Any) -> Names:
 
 
 def _of_same_weights(module: nn.Module, upstream: nn.Module) -> Names:
-    """Only where no other layer, of either side, has the same."""
+    """Return the layers of equal weights, if no other layer of either side has the same."""
     ours, theirs = _layers(module), _layers(upstream)
     return {
         module.get_submodule(ours[weights][0]): theirs[weights][0]
@@ -35,7 +35,7 @@ def _of_same_weights(module: nn.Module, upstream: nn.Module) -> Names:
 
 
 def _layers(model: nn.Module) -> dict[Weights, list[str]]:
-    """The names of the layers that hold weights and no other layers, by what they hold."""
+    """Return the names of the layers that hold weights and no other layers, by their weights."""
     found: dict[Weights, list[str]] = {}
     for name, part in model.named_modules():
         if next(part.children(), None) is None and next(part.parameters(), None) is not None:
@@ -44,7 +44,7 @@ def _layers(model: nn.Module) -> dict[Weights, list[str]]:
 
 
 def _weights(layer: nn.Module) -> Weights:
-    """To the bit, but for what was only counted."""
+    """Return the exact weights, without counters."""
     state = {name: value for name, value in layer.state_dict().items() if value.is_floating_point()}
     return tuple((name, tuple(state[name].shape), _digest(state[name])) for name in sorted(state))
 

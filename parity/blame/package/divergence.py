@@ -1,4 +1,4 @@
-"""What a search finds: the first value that went its own way, with all that is known of the op that made it."""
+"""Result of a search: the first value that diverges, with all that is known of its op."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Failure:
         return self.distance(self.reference, self.candidate)
 
     def distance(self, one: Arrays, other: Arrays) -> float:
-        """Of the failing output, as the relative L2."""
+        """Return the relative L2 of the failing output."""
         return relative_l2(one[self.output], other[self.output])
 
     @cached_property
@@ -70,7 +70,7 @@ class Failure:
 
     @cached_property
     def module_gives_of_rounded_weights(self) -> Arrays:
-        """What the module gives on widened inputs where its own numbers were rounded to half precision."""
+        """The module's outputs on widened inputs, with its own numbers rounded to half precision."""
         rounded = copy.deepcopy(self.module)
         with torch.no_grad():
             for value in (*rounded.parameters(), *rounded.buffers()):
@@ -85,11 +85,11 @@ class Failure:
 
     @cached_property
     def repeats(self) -> bool:
-        """Whether the module gives the same again on the same inputs."""
+        """True if the module gives the same again on the same inputs."""
         return self.distance(self.module_gives, call(self.module, self.stage, self.inputs)) == 0
 
     def package_gives(self, numerics: str) -> Arrays:
-        """What milrun makes of the package."""
+        """Return milrun's outputs of the package."""
         if numerics not in self._results:
             self._results[numerics] = self.model(numerics).predict(self.rounded)
         return self._results[numerics]
@@ -117,7 +117,7 @@ class Failure:
         return self.graph.outputs[list(self.stage.outputs).index(self.output)]
 
     def node_near(self, value: str) -> Node | None:
-        """The module's node that a value of the package stands for, or the next one that is computed from it."""
+        """Return the module's node that corresponds to a value of the package, or the next one computed from it."""
         names = {theirs: ours for ours, theirs in matching(self.graph.values, self.program.names).items()}
         names |= dict(zip(self.stage.outputs, self.graph.outputs, strict=True))
         reached = {value}

@@ -1,4 +1,4 @@
-"""What tracing made a constant of: the module traced at other sizes or another time has another number there."""
+"""Values that tracing froze: the module traced at other sizes, or again, has other constants there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Frozen:
 
 
 def find(module: nn.Module, graph: TracedGraph, inputs: Sequence[Tensor]) -> Frozen | None:
-    """The first node that the same module, traced on these inputs, has otherwise."""
+    """Return the first node that differs when the module is traced on these inputs."""
     fresh = TracedGraph(module, inputs)
     for node, other in zip(graph.nodes, fresh.nodes, strict=False):
         if node.kind != other.kind:
@@ -35,7 +35,7 @@ def find(module: nn.Module, graph: TracedGraph, inputs: Sequence[Tensor]) -> Fro
 
 
 def _reader(graph: TracedGraph, constant: Node) -> Node:
-    """The first node that computes with a constant, through the lists that it is put into."""
+    """Return the first node that computes with a constant, also through lists."""
     names = {constant.name}
     for node in graph.nodes:
         if names.intersection(node.reads):

@@ -49,14 +49,15 @@ class Search:
         return compare(self.graph, self.program.model, self.inputs, self.arrays, matched, look_at)
 
     def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
-        """Whether the package comes from another version of the module, in which numbers name other values: most
-        disagree, or one is of another size."""
+        """Return whether the package comes from another version of the module, with other numbers for its values.
+
+        Then most values disagree, or one is of another size."""
         disagree = sum(error > 0.1 for error in errors.values())
         sizes = any(errors.get(theirs) == math.inf for name, theirs in self.matched.items() if is_anonymous(name))
         return sizes or disagree > len(errors) / 2
 
     def apart(self) -> dict[str, float]:
-        """How far each value of the package is from the module's where neither knows of the other."""
+        """Return how far each value of the package is from the module's when both run independently."""
         errors: dict[str, float] = {}
 
         def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
@@ -66,9 +67,9 @@ class Search:
         return errors
 
     def strangers(self, errors: Mapping[str, float]) -> frozenset[str]:
-        """Values that are another's by the same name: they disagree, and all that is computed from them agrees.
+        """Return values that share a name by chance: they disagree, and all that is computed from them agrees.
 
-        From the last to the first, so that of two in a row both are found.
+        It goes from the last to the first, so that two in a row are both found.
         """
         apart = dict.fromkeys(errors, math.inf) | self.apart()
         kept = dict(errors)
@@ -81,7 +82,7 @@ class Search:
         return frozenset(errors.keys() - kept.keys())
 
     def first_of(self, errors: Mapping[str, float]) -> str | None:
-        """The first value whose own error is about as large as any."""
+        """Return the first value whose own error is about as large as any."""
         leading = self.graph.behind(self.output)
         ours = {theirs for name, theirs in self.matched.items() if name in leading}
         own = {name: error for name, error in errors.items() if name in ours and error > ROUNDING}
@@ -92,7 +93,7 @@ class Search:
         return min(large, key=self.program.position)
 
     def heirs(self, name: str, errors: Mapping[str, float]) -> list[str]:
-        """The values compared next after a value, on the way to the failing output."""
+        """Return the values compared next after a value, on the way to the failing output."""
         names = {theirs: ours for ours, theirs in self.matched.items()}
         leading = self.graph.behind(self.output)
         reached, found = {names[name]}, []
@@ -109,7 +110,7 @@ class Search:
 
 
 def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str], anonymous: bool) -> dict[str, str]:
-    """Which values to compare. Outputs bear the names that the stage declares, whatever the module called them."""
+    """Return the values to compare. Outputs have the names that the stage declares, not those of the module."""
     names = [name for name in graph.values if anonymous or not is_anonymous(name)]
     found = {name: theirs for name, theirs in matching(names, program.names).items() if theirs not in outputs}
     return found | {
@@ -118,7 +119,7 @@ def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str],
 
 
 def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str]:
-    """The divergence, and the package's own error if it could not be run."""
+    """Return the divergence, and the package's own error if it could not be run."""
     steps = search.steps()
     if search.counts_otherwise(steps.errors):
         search = replace(search, matched=matched_values(search.graph, search.program, outputs, anonymous=False))
@@ -140,7 +141,7 @@ def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str
 
 
 def _inherits(error: float, before: float, after: float) -> bool:
-    """Whether a value gets worse when the module goes on with its own value before it instead of the package's."""
+    """Return whether a value gets worse when the module continues with its own preceding value, not the package's."""
     if not math.isfinite(after):
         return math.isfinite(before)
     return after**2 - before**2 > (COUNTS * min(error, 1.0)) ** 2
@@ -183,7 +184,7 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
 
 
 def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[Operation]:
-    """The ops that make a value out of values that were compared, in order."""
+    """Return the ops that compute a value from compared values, in order."""
     found: dict[str, Operation] = {}
     waiting = [name]
     while waiting:
@@ -197,7 +198,7 @@ def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[O
 
 
 def _since(search: Search, name: str) -> list[str]:
-    """The module's ops that make a value out of values that were compared, in order."""
+    """Return the module's ops that compute a value from compared values, in order."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:

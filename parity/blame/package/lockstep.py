@@ -40,7 +40,7 @@ def compare(
     matched: Mapping[str, str],
     look_at: frozenset[str] = frozenset(),
 ) -> Steps:
-    """Runs both. Values in `look_at` are compared and kept, and the module goes on with its own."""
+    """Run both. Values in `look_at` are compared and kept, and the module continues with its own."""
     package = _Package(model, arrays, set(matched.values()))
     errors: dict[str, float] = {}
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -73,7 +73,7 @@ def beside(
     matched: Mapping[str, str],
     visit: Visit,
 ) -> None:
-    """Runs both, each on its own values, so that errors are seen as they grow."""
+    """Run both, each on its own values, so that errors are seen as they grow."""
     package = _Package(model, arrays, set(matched.values()))
 
     def settle(name: str, value: Tensor) -> Tensor:

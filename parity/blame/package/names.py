@@ -1,4 +1,4 @@
-"""Which value of a package is which value of the traced module: the converter keeps names, in its own spelling."""
+"""Names of values in a package and in the traced module: the converter keeps them, in its own spelling."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _CAST = re.compile(r"(_cast_fp(16|32)|_to_fp(16|32))+$")
 
 
 def spelled(torch_name: str) -> str:
-    """A name of torch's graph as the converter writes it: a number becomes var_<n>, a dot an underscore."""
+    """Return a name of torch's graph as the converter writes it: a number becomes var_<n>, a dot an underscore."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", torch_name)
     return name if re.match(r"[A-Za-z_]", name) else f"var_{name}"
 
 
 def plain(package_name: str) -> str:
-    """A name of the package without what the converter's passes put around it."""
+    """Return a name of the package without the additions of the converter's passes."""
     name = _CAST.sub("", package_name)
     return spelled(name.removeprefix("_inversed_"))
 
 
 def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[str, str]:
-    """For each name of torch's graph the first value of the package that bears it, where that is not ambiguous."""
+    """Return for each name of torch's graph the first value of the package with that name, unless ambiguous."""
     torch_names = list(torch_names)
     told = Counter(spelled(name) for name in torch_names)
     first: dict[str, str] = {}
@@ -32,5 +32,5 @@ def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[s
 
 
 def is_anonymous(torch_name: str) -> bool:
-    """A number, which another version of the module gives another value."""
+    """Return whether a name is a number, which another version of the module gives to another value."""
     return torch_name.isdigit()

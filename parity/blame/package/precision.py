@@ -41,7 +41,7 @@ class Values:
 
 
 def of_package(exact: Model, rounded: Model, arrays: Arrays) -> Walk:
-    """The same package in two numerics."""
+    """Return the same package in two numerics."""
 
     def walk(visit: Visit) -> None:
         for one, other in zip(exact.trace(arrays), rounded.trace(arrays), strict=True):
@@ -52,7 +52,7 @@ def of_package(exact: Model, rounded: Model, arrays: Arrays) -> Walk:
 
 
 def find(program: Program, walk: Walk, output: str) -> Divergence | None:
-    """The op that makes the error, if `walk` shows every value that it can, exact and as the package rounds it."""
+    """Return the op that makes the error. `walk` yields every value it can, exact and as the package rounds it."""
     errors, broken = _errors(program, walk)
     # What is not finite comes first, if it stays so to the end: the arc tangent of an infinity is no harm.
     way = _way(program, output, broken)
@@ -76,9 +76,9 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
 
 
 def _errors(program: Program, walk: Walk) -> tuple[dict[str, float], set[str]]:
-    """How far each rounded value is from the exact one, and which are not finite only when rounded.
+    """Return how far each rounded value is from the exact one, and which are not finite only when rounded.
 
-    A value that is not shown has the error of what it is made of.
+    A value that is not shown has the error of its operands.
     """
     errors: dict[str, float] = {}
     broken: set[str] = set()
@@ -97,7 +97,7 @@ def _errors(program: Program, walk: Walk) -> tuple[dict[str, float], set[str]]:
 
 
 def _origin(program: Program, errors: Mapping[str, float], output: str) -> str | None:
-    """The first op on the way of the error that made it grow; where it only builds up, the one that did most."""
+    """Return the first op on the error's way that made it grow; if it only builds up, the op that added most."""
     failure = errors.get(output, 0.0)
     bar = min(max(CARRIES * failure, 4 * HALF_ULP), HIGHEST_BAR, failure / 2)
     way = _way(program, output, {name for name, error in errors.items() if error >= bar})
@@ -109,7 +109,7 @@ def _origin(program: Program, errors: Mapping[str, float], output: str) -> str |
 
 
 def _way(program: Program, output: str, marked: set[str]) -> set[str]:
-    """The marked values that lead to an output through nothing but marked values."""
+    """Return the marked values that lead to an output through marked values only."""
     way: set[str] = set()
     waiting = [output]
     while waiting:
@@ -186,5 +186,5 @@ def _of_range(name: str, value: Tensor) -> Said:
 
 
 def _step(value: float) -> float:
-    """The distance between neighbours of float16 about a value."""
+    """Return the distance between neighbours of float16 about a value."""
     return float(2.0 ** (math.floor(math.log2(value)) - 10))

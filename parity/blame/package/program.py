@@ -39,11 +39,11 @@ class Program:
         return self.operations[self._place[name] - 1] if name in self._place else None
 
     def position(self, name: str) -> int:
-        """Which op makes a value, counted from 1; 0 for what no op makes."""
+        """Return which op makes a value, counted from 1; 0 if no op makes it."""
         return self._place.get(name, 0)
 
     def reads(self, operation: Operation) -> Iterator[str]:
-        """The names of an op's arguments, constants among them, and of what its blocks take from outside."""
+        """Return the names of an op's arguments, constants included, and of outer values in its blocks."""
         for arguments in operation.inputs.values():
             yield from (argument for argument in arguments if isinstance(argument, str))
         for block in operation.blocks:
@@ -51,11 +51,11 @@ class Program:
                 yield from self.reads(inner)
 
     def computed(self, operation: Operation) -> list[str]:
-        """The arguments that other ops compute."""
+        """Return the arguments that other ops compute."""
         return list(dict.fromkeys(name for name in self.reads(operation) if name in self._place))
 
     def behind(self, name: str) -> set[str]:
-        """A value and all that it is computed from."""
+        """Return a value and all that it is computed from."""
         found: set[str] = set()
         waiting = [name]
         while waiting:
@@ -67,11 +67,11 @@ class Program:
         return found
 
     def constants(self, operation: Operation) -> dict[str, Operation]:
-        """The named constants that an op reads, with what makes them."""
+        """Return the named constants that an op reads, with the ops that make them."""
         return {name: self._constants[name] for name in self.reads(operation) if name in self._constants}
 
     def dense(self, name: str) -> Tensor | None:
-        """A constant as the ops get it, decompressed by milrun's own kernels; None for what is no tensor."""
+        """Return a constant as ops get it, decompressed by milrun's kernels; None if it is not a tensor."""
         needed: list[Operation] = []
         waiting = [name]
         while waiting:
@@ -94,7 +94,7 @@ def is_constant(operation: Operation) -> bool:
 
 
 def levels(operation: Operation, program: Program) -> int:
-    """To how many distinct values a constant was palettized; 0 if it was not."""
+    """Return to how many distinct values a constant was palettized; 0 if it was not."""
     if not operation.type.startswith("constexpr_lut"):
         return 0
     for argument in operation.inputs.get("lut", []):

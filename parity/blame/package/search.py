@@ -42,10 +42,10 @@ def blame_artifact(
     outputs: Sequence[str],
     numerics: str,
 ) -> Blame:
-    """Where the failure of a package begins.
+    """Find where the failure of a package begins.
 
     `module` is the traceable module, `inputs` are the golden ones in fp32, and `outputs` are those that failed, the
-    worst first. Whatever goes wrong in here is said, and never raised: the failure itself is what has to be reported.
+    worst first. Errors of the search are reported, never raised, so that the failure itself is always reported.
     """
     output = next(iter(outputs), "")
     try:
@@ -110,7 +110,7 @@ def _of_package(failure: Failure) -> Blame:
 
 
 def _of_inputs(failure: Failure) -> Blame:
-    """Half precision of the inputs alone makes the error: which input's?"""
+    """Return the blame of an input whose half precision alone makes the error."""
     errors = {
         name: failure.distance(
             failure.module_gives, call(failure.module, failure.stage, {**failure.inputs, name: value})
@@ -129,7 +129,7 @@ def _of_precision(failure: Failure) -> Blame:
 
 
 def _of_constants(failure: Failure, matched: Mapping[str, str]) -> Blame:
-    """Each op of the package is right but for the rounding of its constants, and that alone is too much."""
+    """Return the blame of constants, if each op is right up to their rounding and that alone is too much."""
 
     def walk(visit: Visit) -> None:
         beside(failure.graph, failure.model(failure.numerics), failure.tensors, failure.rounded, matched, visit)
@@ -175,20 +175,20 @@ def _of_graph(failure: Failure) -> Blame:
 
 
 def _explained(failure: Failure, error: float) -> bool:
-    """Whether the module, with its own numbers in half precision, makes most of the error."""
+    """Return whether the module, with its own numbers in half precision, makes most of the error."""
     rounded = failure.distance(failure.module_gives_on_widened, failure.module_gives_of_rounded_weights)
     return rounded >= MOST * error
 
 
 def _is_rounding(failure: Failure, found: Divergence, error: float) -> bool:
-    """Whether no op does more than half precision of its constants explains."""
+    """Return whether half precision of the constants explains the error of every op."""
     if failure.variant.precision != "float16" or found.traits:
         return False
     return found.own <= ROUNDED or found.own <= min(ROUNDED_AND_SCALED, COUNTS * error)
 
 
 def _of_tracing(failure: Failure, said: str) -> Blame:
-    """What the converter was given is not what the module computes, or can't be computed on these inputs."""
+    """Return the blame of tracing, if the traced graph differs from the module or fails on these inputs."""
     found = frozen.find(failure.module, failure.graph, failure.tensors)
     return _frozen(failure, found, said) if found else blame(failure, "graph", said=[said])
 

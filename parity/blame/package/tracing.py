@@ -69,7 +69,7 @@ class TracedGraph:
         return self._made.get(name)
 
     def behind(self, name: str) -> set[str]:
-        """A value and all that it is computed from."""
+        """Return a value and all that it is computed from."""
         found: set[str] = set()
         waiting = [name]
         while waiting:
@@ -81,7 +81,7 @@ class TracedGraph:
         return found
 
     def run(self, inputs: Sequence[Tensor], settle: Settle) -> dict[str, Tensor]:
-        """The outputs, by their names in the graph. Values are dropped after their last use."""
+        """Return the outputs by their names in the graph. Values are dropped after their last use."""
         env: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
         for index, node in enumerate(self.nodes):
             names = [value.debugName() for value in node.raw.outputs()]

@@ -22,7 +22,7 @@ ROUNDED = 1e-3
 
 
 def said_of_weights(program: Program, graph: TracedGraph, chain: Sequence[Operation]) -> tuple[list[str], set[str]]:
-    """A sentence for each parameter that the package holds otherwise, and the traits that hazards know."""
+    """Return a sentence for each parameter that differs in the package, and the traits that hazards know."""
     said: list[str] = []
     traits: set[str] = set()
     for operation in chain:
@@ -55,13 +55,13 @@ def _palettized(count: int) -> str:
 
 
 def _looks(own: Tensor, value: Tensor) -> str:
-    """What sets weights apart that clustering and rounding do not."""
+    """Describe a difference of weights that clustering and rounding do not explain."""
     found = likeness(own.detach().numpy(), value.float().numpy())
     return "" if found.kind in ROUGH else str(found)
 
 
 def said_of_numbers(program: Program, graph: TracedGraph, operation: Operation, node: Node) -> list[str]:
-    """A sentence if an op computes with another number than the module's."""
+    """Return a sentence if an op computes with another number than the module's."""
     theirs = set(filter(None, (_number(program.dense(name)) for name in program.constants(operation))))
     made = [found for read in node.reads if (found := graph.makes(read)) and found.kind == "prim::Constant"]
     ours = set(filter(None, (_number(constant.raw.output().toIValue()) for constant in made)))
@@ -71,14 +71,14 @@ def said_of_numbers(program: Program, graph: TracedGraph, operation: Operation, 
 
 
 def _number(value: Any) -> float | None:
-    """A float that is not 0; whole numbers are axes and sizes too."""
+    """Return a float that is not 0; whole numbers may be axes and sizes."""
     if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
         return float(value)
     return value if isinstance(value, float) else None
 
 
 def _parameter(graph: TracedGraph, constant: str) -> str | None:
-    """The parameter whose name a constant's begins with: the converter's passes only put something behind it."""
+    """Return the parameter with whose name a constant's begins; the converter's passes only append to it."""
     name = plain(constant)
     found = [
         parameter
