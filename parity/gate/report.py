@@ -1,4 +1,4 @@
-"""What the gate before a merge found: Markdown for a pull request, JSON, and the run's own JUnit and page."""
+"""The report of the gate: Markdown for a pull request, JSON, and a page of the run; pytest writes junit.xml."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from parity.base.paths import at
 from parity.base.text import many
 from parity.compare.evidence import KIND
 from parity.gate.affected import Affected, count
-from parity.gate.gate import Outcome
+from parity.gate.gate import Outcome, junit
 from parity.record import run
 from parity.record.run import Errored, RunRecord
-from parity.report import html, junit, markdown
+from parity.report import html, markdown
 from parity.report.kept import Evidence
 from parity.report.markdown import LONGEST, escape
 
@@ -37,7 +37,7 @@ class Written:
     @staticmethod
     def below(root: Path) -> Written:
         folder = at(root).state_folder / "gate"
-        return Written(*(folder / name for name in ("gate.md", "junit.xml", "gate.json", "report.html")))
+        return Written(folder / "gate.md", junit(root), folder / "gate.json", folder / "report.html")
 
     def remove(self) -> None:
         """So that what an earlier gate said is never taken for what this one says."""
@@ -50,7 +50,6 @@ def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Wri
     written, judged = Written.below(root), _with_problems(outcome)
     page = html.render(judged, evidence or _kept(root), run.history(at(root).state_folder))
     write_atomically(written.page, page.encode())
-    write_atomically(written.junit, junit.render(judged).encode())
     write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(written.markdown, render(outcome).encode())
     return written
@@ -128,7 +127,7 @@ def _fitting(words: str, room: int) -> str:
 
 
 def _with_problems(outcome: Outcome) -> RunRecord:
-    """The run, failed by what the gate found beside it: the page and the JUnit must not be greener than the gate."""
+    """The run, failed by what the gate found beside it: the page must not be greener than the gate."""
     record = outcome.record or _no_run(outcome)
     found = tuple(Errored(f"gate: {problem.where}", problem.what) for problem in outcome.problems)
     return replace(record, errors=(*record.errors, *found), notes=(*record.notes, *outcome.notes))

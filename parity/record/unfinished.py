@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from parity.record.run import PARTS, RECORD
 
 LOCKS, PREFIX, SUFFIX = "locks", "run.", ".lock"
-REPORTS = ("report.html", "report.md", "junit.xml")
+REPORTS = ("report.html", "report.md")
 
 
 def claim(root: Path, id: str) -> FileLock:

@@ -1,4 +1,4 @@
-"""A run record as a page, as Markdown and as JUnit XML. Only this room writes reports."""
+"""A run record as a page and as Markdown. Only this room writes reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parity.base.files import write_atomically
 from parity.bench import record as bench_record
 from parity.record import run
 from parity.record.run import RunRecord
-from parity.report import html, junit, markdown
+from parity.report import html, markdown
 from parity.report.kept import Evidence
 
 
@@ -18,17 +18,15 @@ from parity.report.kept import Evidence
 class Written:
     page: Path
     markdown: Path
-    junit: Path
     record: Path
 
 
 def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable[RunRecord] = ()) -> Written:
-    """Writes report.html, report.md, junit.xml and last run.json, so that a complete run has its reports."""
-    written = Written(*(folder / name for name in ("report.html", "report.md", "junit.xml", run.RECORD)))
+    """Write report.html, report.md and last run.json, so that a complete run has its reports."""
+    written = Written(*(folder / name for name in ("report.html", "report.md", run.RECORD)))
     folder.mkdir(parents=True, exist_ok=True)
     bench = bench_record.beside(folder)
     write_atomically(written.page, html.render(record, evidence, history, bench).encode())
     write_atomically(written.markdown, markdown.render(record, bench).encode())
-    write_atomically(written.junit, junit.render(record).encode())
     run.save(record, folder)
     return written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, RunRecord
@@ -137,6 +137,13 @@ def nearest(group: Group) -> str:
     said = finding.message if finding.message and not finding.passed else comparison(finding)
     check = verdict.check
     return f"{finding.output} {gate_name(finding.gate)} {said} ({check.variant}, {check.case}, {check.mode})"
+
+
+def properties(verdict: Verdict) -> list[tuple[str, object]]:
+    """Return what a test report says of a check, as names and values; pytest puts them into its JUnit XML."""
+    facts: list[tuple[str, object]] = list(asdict(verdict.check).items())
+    worst = nearest(Group(verdict.check.system, verdict.check.stage, (verdict,)))
+    return [*facts, ("worst_gate", worst)] if worst else facts
 
 
 def gate_name(gate: str) -> str:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 from parity.gate import report
 from parity.gate.affected import Affected
@@ -50,9 +49,6 @@ def test_a_problem_of_the_gate_fails_every_report(tmp_path: Path) -> None:
     assert "nobody said why" in written.page.read_text()
     assert 'data-state="failed"' in written.page.read_text()
     assert json.loads(written.json.read_text())["problems"] == ["kokoro.noise: nobody said why"]
-    suites = ElementTree.parse(written.junit).getroot()
-    assert int(suites.attrib["errors"]) == 1
-    assert [error.get("message") for error in suites.iter("error")] == ["nobody said why"]
 
 
 def test_no_record_fails_every_report(tmp_path: Path) -> None:
@@ -61,7 +57,6 @@ def test_no_record_fails_every_report(tmp_path: Path) -> None:
     assert not lost.passed
     assert json.loads(written.json.read_text())["run"] is None
     assert 'data-state="failed"' in written.page.read_text()
-    assert int(ElementTree.parse(written.junit).getroot().attrib["failures"]) >= 1
 
 
 def test_without_a_record_nothing_passes_even_if_nobody_names_a_problem() -> None:
@@ -95,7 +90,6 @@ def test_what_others_wrote_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     head = written.markdown.read_text().partition("```")[0]
     assert "<script>" not in head
     assert " @someone" not in head
-    ElementTree.parse(written.junit)
 
 
 def test_what_an_earlier_gate_said_can_be_removed(tmp_path: Path) -> None:

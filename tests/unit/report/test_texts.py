@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from xml.etree import ElementTree
 
-import pytest
-
-from parity.report import junit, markdown
+from parity.report import markdown
+from parity.report.summary import properties
 from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
 
@@ -64,39 +62,10 @@ def test_failures_that_do_not_fit_are_counted() -> None:
     assert f"And {left} more failed checks" in text
 
 
-def test_a_test_case_stands_for_each_verdict_and_each_that_is_missing() -> None:
-    record = samples.record()
-    lost = replace(record, expected=(*record.expected, samples.check("tail", "fp32", "lost")))
-    root = ElementTree.fromstring(junit.render(lost))
-    counts = {name: int(root.get(name, "-1")) for name in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": len(record.verdicts) + 3, "failures": 5, "errors": 1, "skipped": 1}
-    for suite in root.iter("testsuite"):
-        assert int(suite.get("tests", "-1")) == len(suite.findall("testcase"))
-        assert int(suite.get("failures", "-1")) == len(suite.findall("testcase/failure"))
-
-
-def test_a_failed_test_case_says_why() -> None:
-    root = ElementTree.fromstring(junit.render(samples.record()))
-    texts = [failure.text or "" for failure in root.iter("failure")]
-    assert any("looks like a gain of 1.5" in text for text in texts)
-
-
-@pytest.mark.parametrize("partial", [False, True])
-def test_a_run_without_a_verdict_has_a_failed_test_case(partial: bool) -> None:
-    record = replace(samples.clean(), verdicts=(), expected=(), skipped=(), partial=partial)
-    root = ElementTree.fromstring(junit.render(record))
-    assert (root.get("tests"), root.get("failures")) == ("1", "1")
-
-
-def test_a_skip_of_an_expected_check_is_a_failure() -> None:
-    record = samples.clean()
-    record = replace(record, expected=(*record.expected, samples.UNWANTED))
-    root = ElementTree.fromstring(junit.render(record))
-    assert (root.get("failures"), root.get("skipped")) == ("1", "0")
-
-
-def test_no_text_of_others_breaks_the_xml() -> None:
-    root = ElementTree.fromstring(junit.render(samples.hostile(HOSTILE + "\ud800\ufffe")))
-    assert {element.tag for element in root.iter()} == {
-        *("testsuites", "testsuite", "properties", "property", "testcase", "failure", "error", "skipped")
-    }
+def test_a_test_report_has_the_facts_of_a_check_and_its_worst_gate() -> None:
+    verdict = next(one for one in samples.record().failed if one.check.stage == "tail")
+    facts = dict(properties(verdict))
+    assert [facts[name] for name in ("system", "stage", "variant", "case", "mode")] == [
+        *("kokoro", "tail", "fp32", "hello", "forced")
+    ]
+    assert facts["worst_gate"] == "audio rms ratio 1.5 not within 0.005 of 1 (fp32, hello, forced)"
