@@ -8,42 +8,47 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from parity.base import lockfile
-from parity.base.code.reach import code
+from parity.base.reach import code, tree
 
 __all__ = ["changed", "code", "digest", "libraries", "tree"]
 
-_SHORT = 12
-_WORD = re.compile(r'"(?!(true|false|null|[0-9.]+)")[\w.+-]+"')
+_HASH = re.compile(r'"[0-9a-f]{16}([0-9a-f]{48})?"')
 
 
 def digest(parts: Mapping[str, Any]) -> str:
-    """The sha256 of the parts, in whatever order they are given."""
-    return hashlib.sha256(_canonical(parts, "").encode()).hexdigest()
+    """Return the sha256 of the parts, in whatever order they are given."""
+    plain = dict(parts)
+    _assert_plain(plain, "the parts")
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """A line for each part that differs. Empty only if the digests are equal."""
+    """Return a line for each part that differs; hashes are not shown. Empty only if the digests are equal."""
     old, new = dict(_leaves(before, ())), dict(_leaves(after, ()))
     lines = []
     for path in sorted(old.keys() | new.keys()):
-        name = ".".join(path) or "parts"
-        if path not in old:
-            lines.append(f"{name}: added, {_shorten(new[path])}")
-        elif path not in new:
-            lines.append(f"{name}: removed, was {_shorten(old[path])}")
-        elif old[path] != new[path]:
-            short = _shorten(old[path]), _shorten(new[path])
-            first, second = short if short[0] != short[1] else (old[path], new[path])
-            lines.append(f"{name}: {first} → {second}")
+        name, was, now = ".".join(path) or "parts", old.get(path), new.get(path)
+        if was == now:
+            continue
+        hashed = all(value is None or _HASH.fullmatch(value) for value in (was, now))
+        if was is None:
+            lines.append(f"{name} is new" if hashed else f"{name} is new: {now}")
+        elif now is None:
+            lines.append(f"{name} is gone" if hashed else f"{name} is gone: it was {was}")
+        else:
+            lines.append(f"{name} changed" if hashed else f"{name}: {was} → {now}")
     return lines
 
 
 def libraries(*names: str) -> dict[str, str]:
-    """The installed versions of distributions. Of an extra that is not installed, those that the lock pins."""
+    """Return the installed versions of distributions, or those that the lock pins for an extra that is not installed.
+
+    names: as a package index has them, such as "scikit-learn".
+    """
     versions = {}
     for name in names:
         try:
@@ -56,46 +61,26 @@ def libraries(*names: str) -> dict[str, str]:
     return versions
 
 
-def tree(path: Path) -> str:
-    """The digest of a folder's Python files: their names and contents."""
-    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*.py") if file.is_file()}
-    if not files:
-        raise ValueError(f"{path} has no Python files to fingerprint")
-    return digest({name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()})
-
-
-def _canonical(value: Any, name: str) -> str:
-    """JSON with one spelling for each value. Subclasses are refused: they may mean more than JSON shows."""
-    if value is None or type(value) in (str, int, bool):
-        return json.dumps(value)
-    if type(value) is float:
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}, which has no place in a fingerprint")
-        return repr(value)
-    if type(value) is list:
-        return f"[{','.join(_canonical(item, f'{name}[{index}]') for index, item in enumerate(value))}]"
-    if type(value) is dict or (not name and isinstance(value, Mapping)):
-        for key in value:
+def _assert_plain(value: Any, name: str) -> None:
+    """Refuse what JSON would write like something else: subclasses, tuples, keys that are not text."""
+    if type(value) is float and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, which has no place in a fingerprint")
+    if type(value) is dict:
+        for key, item in value.items():
             if type(key) is not str:
-                raise TypeError(f"{name or 'the parts'} has the key {key!r}; a fingerprint's keys are str")
-        items = (f"{json.dumps(key)}:{_canonical(value[key], f'{name}.{key}'.lstrip('.'))}" for key in sorted(value))
-        return f"{{{','.join(items)}}}"
-    raise TypeError(
-        f"{name or 'the parts'} is a {type(value).__name__}; a fingerprint is made of str, int, float, bool, None, "
-        "list and dict"
-    )
+                raise TypeError(f"{name} has the key {key!r}; a fingerprint's keys are str")
+            _assert_plain(item, f"{name}.{key}".removeprefix("the parts."))
+    elif type(value) is list:
+        for index, item in enumerate(value):
+            _assert_plain(item, f"{name}[{index}]")
+    elif value is not None and type(value) not in (str, int, float, bool):
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}; a fingerprint is made of str, int, float, bool, None, list and dict")
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    canonical = _canonical(value, ".".join(path))
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _leaves(item, (*path, key))
     elif path:
-        yield path, canonical
-
-
-def _shorten(canonical: str) -> str:
-    """The value as it is read most easily: a text loses its quotes, unless it then looks like another value."""
-    text = canonical.strip('"') if _WORD.fullmatch(canonical) else canonical
-    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
+        yield path, json.dumps(value, ensure_ascii=False, sort_keys=True)

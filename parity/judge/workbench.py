@@ -129,8 +129,8 @@ class Workbench:
                     Crosser,
                 )
             ),
-            "metrics": tree(Path(metrics.__file__).parent),
-            "structure": tree(Path(package.__file__).parent),
+            "metrics": tree(metrics),
+            "structure": tree(package),
             "libraries": libraries(
                 "numpy", "scipy", "torch", "pyannote-metrics", "pyannote-core", *self.system.reference.packages
             ),
@@ -145,8 +145,8 @@ class Workbench:
             "numerics": self.runtime.numerics,
             "compute_units": self.compute_units or "declared",
             "coremltools": libraries("coremltools"),
-            "milrun": tree(Path(milrun.__file__).parent),
-            "adapters": tree(Path(run.__file__).parent),
+            "milrun": tree(milrun),
+            "adapters": tree(run),
         }
         machine = {"system": platform.platform(), "processor": platform.processor() or platform.machine()}
         return engine if self.runtime.name == "milrun" else {**engine, **machine}

@@ -1,0 +1,163 @@
+"""The top-level statements of a module: the names they bind, and their text without layout, docstrings and types."""
+
+from __future__ import annotations
+
+import ast
+import re
+import symtable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+Chain = tuple[str, ...]
+"""A name and the attributes taken of it: `helpers.pad` is ("helpers", "pad")."""
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+LOOSE = "module level"
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_Scope = Function | ast.ClassDef | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_SKIPPED = {"annotation", "ctx", "kind", "returns", "type_comment", "type_params"}
+_NEVER_RUN = {"TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import of one name: the module, with a dot for each level up, and the attribute taken of it, if any."""
+
+    module: str
+    attribute: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """A top-level statement. `title` is the first name that it binds or changes."""
+
+    node: ast.stmt
+    title: str
+
+    @cached_property
+    def imports(self) -> Mapping[str, Sequence[Import]]:
+        return _imports([self.node])
+
+    @cached_property
+    def tokens(self) -> Sequence[str | Chain]:
+        """The text of the statement, in which each name that comes from outside of it is a chain."""
+        loaded = set(_loaded(symtable.symtable(ast.unparse(self.node), "<statement>", "exec")))
+        return list(_tokens(self.node, loaded | self.imports.keys()))
+
+    def holds(self, line: int) -> bool:
+        return _line(self.node) <= line <= (self.node.end_lineno or 0)
+
+    def functions(self, name: str, line: int) -> list[int]:
+        """Return the numbers, in the statement, of the functions of this name that begin at this line."""
+        nodes = [node for node in ast.walk(self.node) if isinstance(node, Function)]
+        places = [(getattr(node, "name", "<lambda>"), _line(node)) for node in nodes]
+        return [number for number, place in enumerate(places) if place == (name, line)]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A parsed module: its statements but imports, those that bind or change a name, those beside, and its imports."""
+
+    statements: Sequence[Statement]
+    bound: Mapping[str, Sequence[Statement]]
+    loose: Sequence[Statement]
+    imports: Mapping[str, Sequence[Import]]
+
+
+@lru_cache(maxsize=1024)
+def parse(text: bytes) -> Source:
+    """Return the statements of a module's text."""
+    nodes = [node for node in ast.parse(text).body if not _is_docstring(node) and not _never_runs(node)]
+    values = {name for node in nodes if not isinstance(node, _Definition) for name in _names(node, ast.Store)}
+    made = values | {node.name for node in nodes if isinstance(node, _Definition)}
+    bound: dict[str, list[Statement]] = defaultdict(list)
+    statements = []
+    for node in nodes:
+        if isinstance(node, _Definition):  # a decorator may register what it decorates
+            names = [node.name, *(name for one in node.decorator_list for name in _names(one) if name in values)]
+        else:
+            changed = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            names = [name for part in changed for name in _names(part) if name in made]
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            statements.append(Statement(node, names[0] if names else LOOSE))
+            for name in dict.fromkeys(names):
+                bound[name].append(statements[-1])
+    imports = _imports(node for node in nodes if not isinstance(node, _Definition))
+    return Source(statements, dict(bound), [one for one in statements if one.title == LOOSE], imports)
+
+
+def _tokens(node: object, loaded: set[str]) -> Iterator[str | Chain]:
+    if isinstance(node, list):
+        for item in node:
+            if not isinstance(item, ast.Import | ast.ImportFrom) and not _is_docstring(item):
+                yield from _tokens(item, loaded)
+                yield ","
+    elif not isinstance(node, ast.AST):
+        yield repr(node)
+    elif (chain := _chain(node)) and chain[0] in loaded:
+        yield chain
+    else:
+        yield f"{type(node).__name__}("
+        for name, value in ast.iter_fields(node):
+            if value not in (None, []) and name not in _SKIPPED:
+                yield f"{name}="
+                yield from _tokens(value, loaded)
+        if isinstance(node, ast.AnnAssign):  # dataclasses treat these fields in another way
+            yield from re.findall("ClassVar|InitVar|KW_ONLY", ast.unparse(node.annotation))
+        yield ")"
+
+
+def _chain(node: ast.AST) -> Chain | None:
+    """Return the name and the attributes that a node takes of it; None for a node of another kind."""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute):
+        attributes.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name) and (attributes or isinstance(node.ctx, ast.Load)):
+        return (node.id, *reversed(attributes))
+    return None
+
+
+def _loaded(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that code takes from outside of all its functions."""
+    for symbol in table.get_symbols():
+        if symbol.is_global() or (table.get_type() != "function" and symbol.is_referenced()):
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _loaded(child)
+
+
+def _names(node: ast.AST, context: type[ast.expr_context] = ast.expr_context) -> Iterator[str]:
+    """Yield the names in a node, and those of definitions in it, without what runs in a scope of its own."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, context):
+        yield node.id
+    elif isinstance(node, _Definition):
+        yield node.name
+    elif not isinstance(node, _Scope):
+        for child in ast.iter_child_nodes(node):
+            yield from _names(child, context)
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Mapping[str, Sequence[Import]]:
+    found: dict[str, list[Import]] = defaultdict(list)
+    for node in (part for top in nodes for part in ast.walk(top)):
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            top = alias.name.partition(".")[0]
+            if isinstance(node, ast.ImportFrom):
+                found[alias.asname or alias.name].append(Import("." * node.level + (node.module or ""), alias.name))
+            else:
+                found[alias.asname or top].append(Import(alias.name if alias.asname else top))
+    return dict(found)
+
+
+def _never_runs(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in _NEVER_RUN
+
+
+def _is_docstring(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _line(node: ast.AST) -> int:
+    return min(getattr(part, "lineno", 0) for part in (node, *getattr(node, "decorator_list", ())))
