@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,25 +73,25 @@ def measure(
     return findings, values
 
 
-def gathered(
-    cache: Cache, parts: Mapping[str, Any], sample_rate: int, compare: Callable[[], list[Comparison | Finding]]
-) -> Evidence:
-    """The evidence under these parts, from the cache or by running the comparison."""
+def gathered(cache: Cache, parts: Mapping[str, Any], measure: Callable[[Path], None]) -> Evidence:
+    """Return the evidence under these parts, from the cache or as `measure` writes it into a folder."""
     key = digest(parts)
     made: list[bool] = []
 
     def make(folder: Path) -> None:
         made.append(True)
-        started = time.perf_counter()
-        compared = compare()
-        seconds = time.perf_counter() - started
-        findings, values = measure(compared, sample_rate)
-        _write(folder, findings, values, seconds)
-        _keep_audio(folder, compared, sample_rate)
-        _keep_turns(folder, compared)
+        measure(folder)
 
     folder = cache.get(KIND, key, make, parts)
     return read(folder, key, reused=not made)
+
+
+def write(folder: Path, compared: list[Comparison | Finding], sample_rate: int, seconds: float) -> None:
+    """Measure comparisons that took these seconds, and write what they show, with audio and turns, into a folder."""
+    findings, values = measure(compared, sample_rate)
+    _write(folder, findings, values, seconds)
+    _keep_audio(folder, compared, sample_rate)
+    _keep_turns(folder, compared)
 
 
 def folder_of(cache: Cache, key: str) -> Path | None:

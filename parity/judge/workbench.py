@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from parity.blame.explain import blame
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, pieces
 from parity.build.convert import ConversionError
-from parity.compare import contract, evidence, metrics
+from parity.compare import evidence, metrics
 from parity.compare.evidence import Comparison
 from parity.compare.outputs import PLAIN, compared, crossings, decisions, given
 from parity.declarations import HOST, Arrays, Case, ComputeUnits, Seam, Stage, System, Tensor, Variant
@@ -29,7 +30,7 @@ from parity.judge import package
 from parity.judge.gates import Gates, judge
 from parity.plan.checks import chain_sets, users
 from parity.plan.weights import Weights
-from parity.run import Runtime, RuntimeFailure, Session, chain, stepping
+from parity.run import Runtime, RuntimeFailure, Session
 from parity.run.chain import Chain, Free, Golden, Rehearsal
 from parity.run.stage import Crosser, cast, closing, repeated
 from parity.verdict import Check, Finding, Verdict
@@ -71,8 +72,7 @@ class Workbench:
 
     def _judged(self, check: Check) -> Verdict:
         parts = self.parts(check)
-        rate = self.system.reference.sample_rate
-        found = evidence.gathered(self.cache, parts, rate, lambda: list(self._compare(check)))
+        found = evidence.gathered(self.cache, parts, lambda folder: measure(self, check, folder))
         findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
         return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
 
@@ -113,113 +113,20 @@ class Workbench:
 
     @cached_property
     def _common(self) -> dict[str, Any]:
-        return {
-            "measured by": digest(
-                code(
-                    evidence.measure,
-                    contract.check,
-                    compared,
-                    crossings,
-                    convert.call,
-                    convert.traceable,
-                    stepping.Track,
-                    chain.Rehearsal,
-                    chain.Chain,
-                    chain.Free,
-                    Crosser,
-                )
-            ),
-            "metrics": tree(metrics),
-            "structure": tree(package),
-            "libraries": libraries(
-                "numpy", "scipy", "torch", "pyannote-metrics", "pyannote-core", *self.system.reference.packages
-            ),
-        }
+        versions = ("numpy", "scipy", "torch", "pyannote-metrics", "pyannote-core", *self.system.reference.packages)
+        return {**_harness(), "libraries": libraries(*versions)}
 
     @cached_property
     def _engine(self) -> dict[str, Any]:
-        import milrun
-
         engine = {
             "name": self.runtime.name,
             "numerics": self.runtime.numerics,
             "compute_units": self.compute_units or "declared",
             "coremltools": libraries("coremltools"),
-            "milrun": tree(milrun),
-            "adapters": tree(run),
+            **_runtimes(),
         }
         machine = {"system": platform.platform(), "processor": platform.processor() or platform.machine()}
         return engine if self.runtime.name == "milrun" else {**engine, **machine}
-
-    def _compare(self, check: Check) -> Iterator[Comparison | Finding]:
-        case = self.system.reference.case(check.case)
-        golden = self.goldens.load(case)
-        if check.mode == "chained":
-            yield from self._chained(check, case, golden)
-            return
-        stage = self.system.stage(check.stage)
-        seam = golden[stage.name]
-        if check.mode == "module":
-            module = self.module(stage)
-            yield from compared(stage, PLAIN, seam, lambda given: convert.call(module, stage, given))
-            return
-        variant = stage.variant(check.variant)
-        if check.mode == "forced":
-            parts = pieces(self.system, self.artifacts, stage, variant)
-            found = list(package.findings(self.artifacts.get(stage, variant).package, stage, variant, parts))
-            yield from found
-            if not all(finding.passed for finding in found if finding.output == package.INTERFACE):
-                yield from self._tried(stage, variant, seam)
-                return
-        with closing(self.session(stage, variant)) as session:
-            cross = Crosser(stage, variant, session)
-            expected = given(stage, variant, self.runtime.numerics)
-            yield from compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
-            if check.mode == "carried":
-                with closing(self.session(stage, variant)) as fresh:
-                    yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
-
-    def _tried(self, stage: Stage, variant: Variant, seam: Seam) -> Iterator[Comparison | Finding]:
-        """Of an artifact that takes or gives other things than declared: what it gives, if it runs at all."""
-        expected = given(stage, variant, self.runtime.numerics)
-        try:
-            with closing(self.session(stage, variant)) as session:
-                yield from list(compared(stage, variant, seam, Crosser(stage, variant, session), expected))
-        except (RuntimeFailure, ModelError, ValueError) as error:
-            yield Finding(stage.name, "runs", False, message=str(error))
-
-    def _chained(self, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
-        chosen, tables = chain_sets(self.system)[check.variant], self.tables(case)
-        rehearsal = Rehearsal(self.system, golden, tables)
-        try:
-            self.system.chain(rehearsal, case)
-        except ValueError as error:
-            yield from rehearsal.findings()
-            yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
-            return
-        yield from rehearsal.findings()
-        given_out = users(self.system)
-        with ExitStack() as stack:
-            loaded: dict[str, Crosser] = {}
-
-            def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
-                if name not in loaded:
-                    stage = self.system.stage(name)
-                    session = stack.enter_context(closing(self.session(stage, chosen[name])))
-                    loaded[name] = Crosser(stage, chosen[name], session)
-                return loaded[name](inputs)
-
-            def told(name: str, inputs: Arrays) -> Arrays:
-                return cast(self.system.stage(name), chosen[name], inputs)
-
-            run = Chain(self.system, golden, tables, execute, told)
-            self.system.chain(run, case)
-            free = Free(self.system, tables, execute, told)
-            if given_out:
-                self.system.chain(free, case)
-        yield from crossings(self.system, run, chosen, self.runtime.numerics)
-        if given_out:
-            yield decisions(free.own, golden, given_out)
 
     def tables(self, case: Case) -> Arrays:
         with threads(1):  # as goldens are recorded
@@ -239,6 +146,103 @@ class Workbench:
     def session(self, stage: Stage, variant: Variant) -> Session:
         artifact = self.artifacts.get(stage, variant)
         return self.runtime.load(artifact.package, self.compute_units or stage.units(variant))
+
+
+@cache
+def _harness() -> dict[str, str]:
+    """Return the code that compares and measures; metrics and checks of packages register themselves, so all count."""
+    return {"measured by": digest(code(measure)), "metrics": tree(metrics), "structure": tree(package)}
+
+
+@cache
+def _runtimes() -> dict[str, str]:
+    import milrun
+
+    return {"milrun": tree(milrun), "adapters": tree(run)}
+
+
+def measure(bench: Workbench, check: Check, folder: Path) -> None:
+    """Compare what a check is about with the golden, and write the evidence into the folder.
+
+    The key of the evidence holds the code that this function reaches. It does not hold what the methods of the bench
+    do: how artifacts are built, and what the runtime does, have keys of their own.
+    """
+    started = time.perf_counter()
+    found = list(_compare(bench, check))
+    evidence.write(folder, found, bench.system.reference.sample_rate, time.perf_counter() - started)
+
+
+def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
+    case = bench.system.reference.case(check.case)
+    golden = bench.goldens.load(case)
+    if check.mode == "chained":
+        yield from _chained(bench, check, case, golden)
+        return
+    stage = bench.system.stage(check.stage)
+    seam = golden[stage.name]
+    if check.mode == "module":
+        module = convert.traceable(stage, bench.cut_from)
+        yield from compared(stage, PLAIN, seam, lambda given: convert.call(module, stage, given))
+        return
+    variant = stage.variant(check.variant)
+    if check.mode == "forced":
+        parts = pieces(bench.system, bench.artifacts, stage, variant)
+        found = list(package.findings(bench.artifacts.get(stage, variant).package, stage, variant, parts))
+        yield from found
+        if not all(finding.passed for finding in found if finding.output == package.INTERFACE):
+            yield from _tried(bench, stage, variant, seam)
+            return
+    with closing(bench.session(stage, variant)) as session:
+        cross = Crosser(stage, variant, session)
+        expected = given(stage, variant, bench.runtime.numerics)
+        yield from compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
+        if check.mode == "carried":
+            with closing(bench.session(stage, variant)) as fresh:
+                yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
+
+
+def _tried(bench: Workbench, stage: Stage, variant: Variant, seam: Seam) -> Iterator[Comparison | Finding]:
+    """Compare what an artifact gives that takes or gives other things than declared, if it runs at all."""
+    expected = given(stage, variant, bench.runtime.numerics)
+    try:
+        with closing(bench.session(stage, variant)) as session:
+            yield from list(compared(stage, variant, seam, Crosser(stage, variant, session), expected))
+    except (RuntimeFailure, ModelError, ValueError) as error:
+        yield Finding(stage.name, "runs", False, message=str(error))
+
+
+def _chained(bench: Workbench, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
+    chosen, tables = chain_sets(bench.system)[check.variant], bench.tables(case)
+    rehearsal = Rehearsal(bench.system, golden, tables)
+    try:
+        bench.system.chain(rehearsal, case)
+    except ValueError as error:
+        yield from rehearsal.findings()
+        yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
+        return
+    yield from rehearsal.findings()
+    given_out = users(bench.system)
+    with ExitStack() as stack:
+        loaded: dict[str, Crosser] = {}
+
+        def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+            if name not in loaded:
+                stage = bench.system.stage(name)
+                session = stack.enter_context(closing(bench.session(stage, chosen[name])))
+                loaded[name] = Crosser(stage, chosen[name], session)
+            return loaded[name](inputs)
+
+        def told(name: str, inputs: Arrays) -> Arrays:
+            return cast(bench.system.stage(name), chosen[name], inputs)
+
+        run = Chain(bench.system, golden, tables, execute, told)
+        bench.system.chain(run, case)
+        free = Free(bench.system, tables, execute, told)
+        if given_out:
+            bench.system.chain(free, case)
+    yield from crossings(bench.system, run, chosen, bench.runtime.numerics)
+    if given_out:
+        yield decisions(free.own, golden, given_out)
 
 
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:

@@ -12,13 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
-from parity.base.fingerprint import changed, digest, libraries, tree
-from parity.base.paths import Project, using
-=======
-from parity.base import lockfile
 from parity.base.fingerprint import changed, digest, libraries
->>>>>>> d620717 (Fingerprints follow source by the names it loads, and hold no module paths)
+from parity.base.paths import Project, using
 
 _LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 _VALUE = st.recursive(_LEAF, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
@@ -115,41 +110,9 @@ def test_a_library_that_is_not_installed_is_an_error_that_names_it() -> None:
 def test_a_library_of_an_extra_that_is_not_installed_is_told_by_its_pin(
     tmp_path: Path,
 ) -> None:
-<<<<<<< HEAD
     (tmp_path / "requirements-heavy.lock").write_text("No_such.Library==1.5\nnumpy==0.1\n")
     (tmp_path / "requirements.lock").write_text("another-library==2.0\n")
     with using(Project(tmp_path)):
         assert libraries("no-such-library", "numpy") == {"no-such-library": "1.5", "numpy": np.__version__}
         with pytest.raises(ValueError, match="another-library is not installed"):
             libraries("another-library")
-
-
-def test_a_tree_is_told_by_the_names_and_contents_of_its_python_files(tmp_path: Path) -> None:
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "a.py").write_text("a = 1")
-    (tmp_path / "inner" / "b.py").write_text("b = 1")
-    (tmp_path / "notes.txt").write_text("anything")
-    seen = {tree(tmp_path)}
-    (tmp_path / "notes.txt").write_text("anything else")
-    assert tree(tmp_path) in seen
-    (tmp_path / "inner" / "b.py").write_text("b = 2")
-    seen.add(tree(tmp_path))
-    (tmp_path / "inner" / "b.py").rename(tmp_path / "inner" / "c.py")
-    seen.add(tree(tmp_path))
-    (tmp_path / "inner" / "d.py").write_text("")
-    assert len(seen | {tree(tmp_path)}) == 4
-
-
-@pytest.mark.parametrize("name", ["empty", "missing"])
-def test_a_tree_without_python_files_is_an_error(tmp_path: Path, name: str) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=f"{name} has no Python files"):
-        tree(tmp_path / name)
-=======
-    monkeypatch.setattr(lockfile, "LOCK", tmp_path / "requirements.lock")
-    extras = 'No_such.Library==1.5; extra == "heavy"\nnumpy==0.1; extra == "heavy"\n'
-    lockfile.LOCK.write_text(f"{extras}another-library==2.0\n")
-    assert libraries("no-such-library", "numpy") == {"no-such-library": "1.5", "numpy": np.__version__}
-    with pytest.raises(ValueError, match="another-library is not installed"):
-        libraries("another-library")
->>>>>>> d620717 (Fingerprints follow source by the names it loads, and hold no module paths)
