@@ -34,13 +34,13 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         name, was, now = ".".join(path) or "parts", old.get(path), new.get(path)
         if was == now:
             continue
-        hashed = all(value is None or _HASH.fullmatch(value) for value in (was, now))
+        said = ["" if value is None or _HASH.fullmatch(value) else value.strip('"') for value in (was, now)]
         if was is None:
-            lines.append(f"{name} is new" if hashed else f"{name} is new: {now}")
+            lines.append(f"{name} is new: {said[1]}".removesuffix(": "))
         elif now is None:
-            lines.append(f"{name} is gone" if hashed else f"{name} is gone: it was {was}")
+            lines.append(f"{name} is gone: it was {said[0]}".removesuffix(": it was "))
         else:
-            lines.append(f"{name} changed" if hashed else f"{name}: {was} → {now}")
+            lines.append(f"{name}: {said[0]} → {said[1]}" if any(said) else f"{name} changed")
     return lines
 
 

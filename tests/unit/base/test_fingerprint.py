@@ -92,7 +92,7 @@ def test_changes_are_lines_that_name_the_part() -> None:
         "code.a is gone",
         "code.b is new",
         "options.new is new: true",
-        'options.old is gone: it was "x"',
+        "options.old is gone: it was x",
         "options.opset: 17 → 18",
         "weights changed",
     ]

@@ -125,7 +125,7 @@ def test_other_weights_make_a_golden_stale(world: World) -> None:
 
 
 def test_other_packages_make_a_golden_stale(world: World) -> None:
-    with pytest.raises(StaleGolden, match=r"packages\.safetensors: added"):
+    with pytest.raises(StaleGolden, match=r"packages\.safetensors is new"):
         world.store(replace(REFERENCE, packages=("numpy", "safetensors"))).load(HELLO)
 
 
