@@ -6,15 +6,11 @@ that artifacts and evidence are kept under: what differs here is measured anew, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from parity.base.fingerprint import changed, digest
 from parity.gate.survey import Parts, Survey, Surveyed
-
-_HASH = r"(?:[0-9a-f]{12}…|[0-9a-f]{16,64})"
-_MOVED = re.compile(rf"{_HASH} → {_HASH}")
 
 
 @dataclass(frozen=True)
@@ -69,16 +65,8 @@ def budgets(base: Survey | None, head: Survey) -> list[str]:
 
 
 def worded(line: str) -> str:
-    """A changed part as it is best read: what a hash was and is says nothing."""
-    name, _, what = line.partition(": ")
-    kind, _, rest = name.partition(".")
-    name = f"{kind} {rest}" if rest else kind
-    if _MOVED.fullmatch(what):
-        return f"{name} changed"
-    for begins, said in (("added, ", "is new"), ("removed, was ", "is gone")):
-        if what.startswith(begins) and re.fullmatch(_HASH, what.removeprefix(begins)):
-            return f"{name} {said}"
-    return f"{name}: {what}".replace('"', "")
+    """Return a changed part as it is best read."""
+    return line.replace(".", " ", 1)
 
 
 def _reasons(id: str, base: Survey, head: Survey) -> Iterator[str]:
