@@ -13,10 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from parity.base.cache import Cache
+from parity.base.progress import Progress
 from parity.build.artifacts import Built
 from parity.plan.systems import systems
 from parity.plan.weights import choose, fitted
-from parity.report.terminal import Progress
 
 Needs = tuple[str, str, str]
 

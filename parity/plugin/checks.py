@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from parity import report
+from parity.base.progress import Progress
 from parity.build import prebuild
 from parity.record import run
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.record.suite import Suite
-from parity.report.terminal import Progress, table
+from parity.report.terminal import table
 from parity.verdict import Check
 
 SUITE = pytest.StashKey[Suite]()

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
-from types import TracebackType
-from typing import TextIO
 
-from parity.base.text import duration, many, plain
+from parity.base.text import many, plain
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord, first_fault
 from parity.report.summary import (
@@ -63,64 +58,6 @@ def explain(verdict: Verdict) -> str:
     if verdict.blame:
         lines += list(_blame(verdict.blame, verdict.check.stage))
     return "\n".join(lines)
-
-
-class Progress:
-    """A line that tells how far long work is: rewritten in place on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(
-        self,
-        total: int,
-        doing: str,
-        stream: TextIO | None = None,
-        every: float = 20.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.total, self.doing, self.every, self.clock = total, doing, every, clock
-        self.stream = stream if stream is not None else sys.stderr
-        self.rewrites = self.stream.isatty()
-        self.done = 0
-        self.began = self.said = clock()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.rewrites:
-            self._write("\r\x1b[K")
-        elif self.done:
-            self._write(f"{self.doing}: {self.done} of {self.total} in {duration(self.clock() - self.began)}\n")
-
-    def begin(self, what: str) -> None:
-        """Says what is being worked on now."""
-        self._say(what)
-
-    def step(self, what: str = "") -> None:
-        """One more is done."""
-        self.done += 1
-        self._say(what)
-
-    def _say(self, what: str) -> None:
-        now = self.clock()
-        if not self.rewrites and now - self.said < self.every:
-            return
-        self.said = now
-        line = f"{self.doing} [{self.done:>{len(str(self.total))}}/{self.total}] {self._times(now)}  {plain(what)}"
-        if self.rewrites:
-            width = shutil.get_terminal_size().columns - 1
-            self._write(f"\r\x1b[K{line if len(line) <= width else line[: width - 1] + '…'}")
-        else:
-            self._write(line.rstrip() + "\n")
-
-    def _times(self, now: float) -> str:
-        spent = now - self.began
-        if not 0 < self.done < self.total:
-            return duration(spent)
-        return f"{duration(spent)}, about {duration(spent / self.done * (self.total - self.done))} left"
-
-    def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
 
 
 def _systems(record: RunRecord) -> Iterator[str]:

@@ -22,7 +22,6 @@ PUBLIC = ("parity.declarations", "parity.steps", "parity.diarization")
 """All that a system imports of the harness."""
 
 UPWARD: set[tuple[str, str]] = {
-    ("parity.build.prebuild", "parity.report.terminal"),
     ("parity.golden.scoped", "parity.judge.workbench"),
     ("parity.golden.scoped", "parity.run.chain"),
     ("parity.judge.workbench", "parity.blame.explain"),

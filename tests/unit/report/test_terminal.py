@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 
 import pytest
 
 from parity.base.text import duration
-from parity.report.terminal import Progress, explain, table
+from parity.report.terminal import explain, table
 from parity.verdict import Bound, Finding, Verdict
 from tests.support import report_samples as samples
 
@@ -104,50 +103,6 @@ def test_text_of_others_does_not_steer_the_terminal() -> None:
     said = table(samples.hostile("\x1b[2J\x07\r\nPASSED: all\u202e"))
     assert not set(said) & set("\x1b\x07\r\u202e")
     assert not any(line.startswith("PASSED") for line in said.splitlines())
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_progress_on_a_terminal_is_one_line_rewritten_and_cleared() -> None:
-    stream, clock = Terminal(), Clock()
-    with Progress(3, "checks", stream, clock=clock) as progress:
-        clock.now = 10.0
-        progress.step("kokoro · vocoder\n\x1b[31m" + "x" * 500)
-    said = stream.getvalue()
-    assert "checks [1/3] 10 s, about 20 s left" in said
-    assert "\n" not in said
-    assert said.endswith("\r\x1b[K")
-    assert said.count("\x1b") == 2
-
-
-def test_progress_elsewhere_is_a_plain_line_now_and_then() -> None:
-    stream, clock = io.StringIO(), Clock()
-    with Progress(100, "checks", stream, every=20, clock=clock) as progress:
-        for _ in range(100):
-            clock.now += 1
-            progress.step("kokoro")
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "checks [ 20/100] 20 s, about 1 min 20 s left  kokoro"
-    assert len(lines) == 6
-    assert lines[-1] == "checks: 100 of 100 in 1 min 40 s"
-    assert "\x1b" not in stream.getvalue()
-
-
-def test_work_of_which_nothing_was_done_leaves_no_line() -> None:
-    stream = io.StringIO()
-    with Progress(0, "checks", stream):
-        pass
-    assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize(
