@@ -16,7 +16,7 @@ import torch
 
 from milrun.errors import ModelError
 from milrun.guard import Guard
-from milrun.program import Operation
+from milrun.program import Operation, TensorType, Type
 
 Env = list[Any]
 MAX_ITERATIONS = 1_000_000
@@ -139,6 +139,10 @@ def watched(step: Step, env: Env) -> None:
     step.run(env)
     for slot in step.writes:
         guard.charge(env[slot])
+    if step.names:
+        for (name, declared), slot in zip(step.operation.outputs, step.writes, strict=True):
+            if fault := misfit(declared, env[slot]):
+                raise TypeError(f"{name!r} is declared {declared}, and {fault} comes out: Core ML would not compile it")
 
 
 def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
@@ -153,6 +157,24 @@ def traced(block: BlockPlan, env: Env) -> Iterator[Tap]:
             yield Tap(name, step.operation.type, step.operation.name, env[slot])
         for slot in step.dead:
             env[slot] = None
+
+
+def misfit(declared: Type, value: Any) -> str:
+    """Return what a value is where it isn't what its declaration says; empty where it is.
+
+    Only the class of the element type is compared: how many bits a value is held in is the numerics' choice.
+    """
+    if not isinstance(declared, TensorType) or not isinstance(value, torch.Tensor):
+        return ""
+    wanted, found = declared.dtype.storage, value.dtype
+    kinds = [(kind.is_floating_point, kind is torch.bool) for kind in (wanted, found)]
+    fits = declared.shape is None or (
+        len(declared.shape) == value.dim()
+        and all(size is None or size == actual for size, actual in zip(declared.shape, value.shape, strict=True))
+    )
+    if fits and kinds[0] == kinds[1]:
+        return ""
+    return f"{str(found).removeprefix('torch.')}[{', '.join(map(str, value.shape))}]"
 
 
 def _run_watched(step: Step, env: Env) -> None:

@@ -27,3 +27,12 @@ def edit(package: Path, change: Callable[[Any], Any]) -> None:
 def block_of(spec: Any) -> Any:
     (function,) = spec.mlProgram.functions.values()
     return function.block_specializations[function.opset]
+
+
+def forget_sizes(spec: Any) -> None:
+    """Declare the sizes of all results unknown, so that an edit of the ops agrees with the declarations."""
+    for operation in block_of(spec).operations:
+        if operation.type != "const":
+            for output in operation.outputs:
+                for dimension in output.type.tensorType.dimensions:
+                    dimension.unknown.variadic = False

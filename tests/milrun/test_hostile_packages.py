@@ -18,7 +18,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813
 import milrun
 from milrun import guard, plan
 from tests.milrun import zoo
-from tests.milrun.editing import block_of, edit, model_file, weight_file
+from tests.milrun.editing import block_of, edit, forget_sizes, model_file, weight_file
 from tests.milrun.packages import program, save
 
 
@@ -262,6 +262,42 @@ def test_weights_of_an_lstm_fit(package: Path, weight: str, shape: list[int]) ->
         milrun.load(package).predict({"x": np.ones((7, 2, 5), np.float32)})
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            lambda dimensions: setattr(dimensions[3].constant, "size", 9),
+            r"fp16\[1, 8, 8, 9\], and float16\[1, 8, 8, 8\]",
+        ),
+        (lambda dimensions: dimensions.pop(), "a type of rank 4 has 3 dimensions"),
+    ],
+)
+def test_a_result_is_what_its_declaration_says(tmp_path: Path, change: Callable[[Any], Any], fault: str) -> None:
+    zoo.conv(tmp_path / "m.mlpackage")
+
+    def declare(spec: Any) -> None:
+        (conv,) = (op for op in block_of(spec).operations if op.type == "conv")
+        change(conv.outputs[0].type.tensorType.dimensions)
+
+    edit(tmp_path / "m.mlpackage", declare)
+    with pytest.raises(milrun.ModelError, match=fault):
+        milrun.load(tmp_path / "m.mlpackage").predict({"x": np.ones((1, 4, 8, 8), np.float32)})
+
+
+def test_strides_that_give_other_shapes_than_declared_are_refused(tmp_path: Path) -> None:
+    zoo.conv(tmp_path / "m.mlpackage")
+
+    def change(spec: Any) -> None:
+        (conv,) = (op for op in block_of(spec).operations if op.type == "conv")
+        name = conv.inputs["strides"].arguments[0].name
+        (const,) = (op for op in block_of(spec).operations if op.outputs[0].name == name)
+        const.attributes["val"].immediateValue.tensor.ints.values[:] = [2, 2]
+
+    edit(tmp_path / "m.mlpackage", change)
+    with pytest.raises(milrun.ModelError, match=r"is declared fp16\[1, 8, 8, 8\], and float16\[1, 8, 4, 4\] comes out"):
+        milrun.load(tmp_path / "m.mlpackage").predict({"x": np.ones((1, 4, 8, 8), np.float32)})
+
+
 @pytest.mark.parametrize("attribute", ["strides", "groups", "dilations", "pad"])
 @pytest.mark.parametrize("value", [0, -1, (1 << 31) - 1])
 def test_numbers_of_a_convolution_are_sensible(tmp_path: Path, attribute: str, value: int) -> None:
@@ -278,6 +314,7 @@ def test_numbers_of_a_convolution_are_sensible(tmp_path: Path, attribute: str, v
         if attribute == "pad":
             (kind,) = (op for op in block.operations if op.outputs[0].name == conv.inputs["pad_type"].arguments[0].name)
             kind.attributes["val"].immediateValue.tensor.strings.values[0] = "custom"
+        forget_sizes(spec)
 
     edit(path, change)
     if (attribute, value) == ("pad", 0):  # which is no fault
