@@ -24,12 +24,14 @@ def _number(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Bound:
-    """The values that a gate or a budget allows.
+    """Values that a gate or a budget allows.
 
-    form: `min` allows the limit and more, `max` the limit and less, `within` what is no farther from the ideal.
-    limit: the bound itself; for `within` the distance that is allowed.
-    ideal: the best value; None where more, or less, is always better.
-    unit: the unit of the values, for display.
+    Attributes:
+        form: `min` allows the limit and more, `max` the limit and less, `within` values at most the limit from the
+            ideal.
+        limit: The bound itself; for `within` the allowed distance.
+        ideal: The best value; None if more, or less, is always better.
+        unit: Unit of the values, for display.
     """
 
     form: Form
@@ -73,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Blame:
-    """Where a failure begins: the first value that diverges, the op that made it, and what the error looks like."""
+    """Origin of a failure: the first value that diverges, the op that made it, and what the error looks like."""
 
     stage: str
     output: str

@@ -1,7 +1,7 @@
-"""What a change affects: the checks whose fingerprints differ from the base's, and what in them moved.
+"""Effect of a change: the checks whose fingerprints differ from the base's, and the parts that moved.
 
-There is no list of which file belongs to which stage. Two surveys are compared, and a survey is made of the very hashes
-that artifacts and evidence are kept under: what differs here is measured anew, and what doesn't can't have moved.
+There is no list of which file belongs to which stage. Two surveys are compared, which hold the very hashes under which
+artifacts and evidence are stored: what differs is measured anew, and the rest cannot have moved.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class Affected:
 
 
 def affected(base: Survey | None, head: Survey, unknown: str = "") -> list[Affected]:
-    """Stage by stage, in the order of the data. Without a survey of the base everything is affected: `unknown` says
-    why there is none."""
+    """Return the affected checks, stage by stage, in the order of the data.
+
+    Without a survey of the base everything is affected; `unknown` says why there is none.
+    """
     stages: dict[tuple[str, str], dict[str, list[str]]] = {}
     for id, check in head.checks.items():
         reasons = [unknown] if base is None else list(dict.fromkeys(_reasons(id, base, head)))
@@ -53,7 +55,7 @@ def affected(base: Survey | None, head: Survey, unknown: str = "") -> list[Affec
 
 
 def budgets(base: Survey | None, head: Survey) -> list[str]:
-    """The budgets that moved: the benchmarks judge by them, the checks don't."""
+    """Return the budgets that moved; benchmarks judge by them, checks do not."""
     if base is None:
         return []
     systems = dict.fromkeys((*base.budgets, *head.budgets))
@@ -87,7 +89,7 @@ def _flat(gates: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 
 def _moves(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    """The bounds that moved, as they are read."""
+    """Return the bounds that moved, in words."""
     for name in dict.fromkeys((*before, *now)):
         if name not in before:
             yield f"{name} is new: {now[name]}"
@@ -123,11 +125,11 @@ def _artifacts(before: Surveyed, now: Surveyed, base: Survey, head: Survey) -> I
 
 
 def _plain(parts: Parts) -> Parts:
-    """Without the digests of what is explained part by part."""
+    """Drop the digests of parts that are explained one by one."""
     return {name: value for name, value in parts.items() if name not in ("artifacts", "glue")}
 
 
 def count(found: Iterable[Affected]) -> tuple[int, int]:
-    """How many checks are affected, of how many."""
+    """Return how many checks are affected, of how many."""
     rows = list(found)
     return sum(len(row.affected) for row in rows), sum(row.checks for row in rows)

@@ -37,7 +37,7 @@ def of_tree(root: Path) -> Bounds:
 
 
 def loosenings(before: Bounds, now: Bounds) -> list[Loosening]:
-    """Of all systems. The gates of a whole system go with it, and its retirement has the reason."""
+    """Return the loosenings of all systems. A retired system's gates go with it; its retirement has the reason."""
     found = []
     for system, old in before.gates.items():
         if not now.reasons.get(system):

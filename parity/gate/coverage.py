@@ -1,4 +1,4 @@
-"""Whether a run judged all that there is to judge: each check, on the evidence of this code, by each of its gates."""
+"""Coverage of a run: each check was judged, on the evidence of this code, by each of its gates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Problem:
 
 
 def uncovered(record: RunRecord, survey: Survey) -> list[Problem]:
-    """What the run itself can't know: that it was made to look away."""
+    """Return what the run itself cannot know: checks that were kept from being judged."""
     judged = {verdict.id: verdict for verdict in record.verdicts}
     known = {*judged, *(check.id for check in record.expected), *(error.id for error in record.errors)}
     foreign = [id for id, check in survey.checks.items() if id in judged and not _of_this_code(judged[id], check)]
@@ -59,7 +59,7 @@ def _idle(verdict: Verdict | None, check: Surveyed) -> Iterator[str]:
 
 
 def _several(where: Iterable[str], what: str) -> list[Problem]:
-    """One problem, however many it concerns."""
+    """Return one problem, however many checks it concerns."""
     names: Sequence[str] = list(where)
     if not names:
         return []

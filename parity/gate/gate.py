@@ -57,7 +57,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the gate found. `problems` are those that the record of the run doesn't tell by itself."""
+    """Findings of the gate. `problems` are those that the record of the run does not show by itself."""
 
     base: Revision
     commit: str
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def gate(root: Path, name: str, say: Say = print) -> Outcome:
-    """Checks the working tree at `root` against the revision `name`. A RevisionError says why that can't be told."""
+    """Check the working tree at `root` against the revision `name`, or raise a RevisionError."""
     base = git.base(root, name)
     files = tuple(git.changed_files(root, base.commit))
     problems, notes = [], []
@@ -113,7 +113,7 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
 
 @contextmanager
 def alone(root: Path, say: Say = print) -> Iterator[None]:
-    """One gate at a time for a working tree. A polite kill ends what was started and removes what is temporary."""
+    """Allow one gate at a time for a working tree. SIGTERM ends what was started and removes what is temporary."""
     lock = FileLock(at(root).state_folder / "gate.lock")
     (at(root).state_folder).mkdir(exist_ok=True)
     try:
@@ -141,7 +141,7 @@ def _asked(root: Path) -> tuple[Survey | None, str]:
 
 
 def _surveyed(root: Path, commit: str) -> tuple[Survey | None, str]:
-    """The survey of a commit, by the commit's own code. It is kept, for it can't change where nothing is installed."""
+    """Return the survey of a commit, by the commit's own code. It is stored: it depends only on what is installed."""
     made_by = {
         "commit": commit,
         "schema": survey.SCHEMA,
@@ -182,7 +182,7 @@ def junit(root: Path) -> Path:
 
 
 def _run(root: Path) -> tuple[RunRecord | None, list[Problem]]:
-    """Runs the suite under an id of our own, so that no other record can be taken for this run's."""
+    """Run the suite under an id of our own, so that no other record can be taken for this run's."""
     id = run.new_id(datetime.now(UTC))
     environment = {name: value for name, value in os.environ.items() if name not in _OF_PYTEST}
     command = [sys.executable, "-m", "pytest", "-m", "parity", "--run-id", id, f"--junitxml={junit(root)}"]

@@ -17,7 +17,7 @@ _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 
 class RevisionError(Exception):
-    """What a change is to be compared with can't be told or had; the message names the mend."""
+    """Revision to compare with that cannot be found or checked out; the message names the mend."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Revision:
 
 
 def base(root: Path, name: str) -> Revision:
-    """The revision that a change, as it lies in the working tree, is based on."""
+    """Return the revision that the working tree's change is based on."""
     if shutil.which("git") is None:
         raise RevisionError("git is not installed, so there is nothing to compare with: install it")
     if not (root / ".git").exists():
@@ -51,28 +51,28 @@ def head(root: Path) -> str:
 
 
 def changed_files(root: Path, commit: str) -> list[str]:
-    """The files that differ between a commit and the working tree, those that git doesn't know yet included."""
+    """Return the files that differ between a commit and the working tree, untracked ones included."""
     listed = _git(root, "diff", "--name-only", "--no-renames", "-z", commit)
     unknown = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     return sorted({*listed.split("\0"), *unknown.split("\0")} - {""})
 
 
 def files(root: Path, commit: str, under: str) -> list[str]:
-    """The paths of a commit's files below a folder."""
+    """Return the paths of a commit's files below a folder."""
     listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", f"{under}/")
     return [path for path in listed.split("\0") if path]
 
 
 def text(root: Path, commit: str, path: str) -> str:
-    """The content of a file of a commit."""
+    """Return the content of a file of a commit."""
     return _git(root, "show", f"{commit}:{path}")
 
 
 @contextmanager
 def checked_out(root: Path, commit: str, folder: Path) -> Iterator[Path]:
-    """The files of a commit in a work tree at `folder`, for as long as the context lasts.
+    """Check a commit out to a work tree at `folder`, for as long as the context lasts.
 
-    What a killed run left at that place is removed first.
+    Leftovers of a killed run at that place are removed first.
     """
     _remove(root, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)

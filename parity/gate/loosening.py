@@ -1,4 +1,4 @@
-"""What became easier to pass between two versions of the bounds, and whether somebody wrote down why."""
+"""Loosenings: bounds that became easier to pass between two versions, and their reasons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Loosening:
 
 
 def loosened(before: Gates, after: Gates) -> list[Loosening]:
-    """The loosenings among the gates; whatever tightened or is new is free."""
+    """Return the loosenings among the gates. Tighter and new gates need no reason."""
     now = after.by_name()
     found = []
     for name, old in before.by_name().items():
@@ -39,7 +39,7 @@ def loosened(before: Gates, after: Gates) -> list[Loosening]:
 
 
 def loosened_budgets(before: Budgets, after: Budgets) -> list[Loosening]:
-    """The loosenings among the budgets. What was measured may move: the bound that suspects must follow it."""
+    """Return the loosenings among the budgets. A measured value may move; the suspicious bound must follow."""
     now = after.by_name()
     found = []
     for name, old in before.by_name().items():
@@ -60,12 +60,12 @@ def _easier(old: Budget, new: Budget) -> bool:
 
 
 def _suspicion(bound: float, measured: float) -> float:
-    """The factor by which a value has to be better than what was measured to be suspicious."""
+    """Return the factor by which a value must beat the measured one to be suspicious."""
     return round(max(bound / measured, measured / bound), 1) if bound > 0 else math.inf
 
 
 def loosening(name: str, moved: tuple[str, str], old_reason: str, reason: str) -> Loosening:
-    """A reason counts only if it was written for this move: the one that stood there before explains the old bound."""
+    """Return the loosening of a bound. Its reason counts only if it is new: an old one explains the old bound."""
     problem = ""
     if not reason:
         problem = "looser without a reason: write one beside the bound"

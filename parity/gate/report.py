@@ -40,13 +40,13 @@ class Written:
         return Written(folder / "gate.md", junit(root), folder / "gate.json", folder / "report.html")
 
     def remove(self) -> None:
-        """So that what an earlier gate said is never taken for what this one says."""
+        """Remove the reports of an earlier gate, so that they are not taken for this one's."""
         for path in (self.markdown, self.junit, self.json, self.page):
             path.unlink(missing_ok=True)
 
 
 def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Written:
-    """Below `root`; `evidence` gives the folder of an evidence key, that of the cache if nothing else is said."""
+    """Write the reports below `root`. `evidence` gives the folder of an evidence key, by default the cache's."""
     written, judged = Written.below(root), _with_problems(outcome)
     page = html.render(judged, evidence or _kept(root), run.history(at(root).state_folder))
     write_atomically(written.page, page.encode())
@@ -88,7 +88,7 @@ def as_json(outcome: Outcome) -> dict[str, object]:
 
 
 def render(outcome: Outcome) -> str:
-    """The verdict, what stands in its way, what the change affects and why, then the run."""
+    """Return the verdict, its problems, what the change affects and why, then the run."""
     base = outcome.base
     lines = [f"# {'✅' if outcome.passed else '❌'} Gate {escape(headline(outcome))}", ""]
     lines += [escape(f"Against {base.name} at {base.commit[:12]}, HEAD is {outcome.commit[:12]}."), ""]
@@ -119,7 +119,7 @@ def _list(title: str, items: list[str] | tuple[str, ...]) -> list[str]:
 
 
 def _fitting(words: str, room: int) -> str:
-    """The run's own report, cut between two lines where a comment could not hold it, and never in silence."""
+    """Return the run's own report, cut between two lines if a comment could not hold it; the cut is marked."""
     if len(words) <= room:
         return words
     cut = words[: max(room - 80, 0)].rpartition("\n</details>\n")
@@ -127,7 +127,7 @@ def _fitting(words: str, room: int) -> str:
 
 
 def _with_problems(outcome: Outcome) -> RunRecord:
-    """The run, failed by what the gate found beside it: the page must not be greener than the gate."""
+    """Return the run with the gate's problems, because the page must not be greener than the gate."""
     record = outcome.record or _no_run(outcome)
     found = tuple(Errored(f"gate: {problem.where}", problem.what) for problem in outcome.problems)
     return replace(record, errors=(*record.errors, *found), notes=(*record.notes, *outcome.notes))

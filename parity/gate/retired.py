@@ -1,4 +1,4 @@
-"""What was checked at the base and is no more, and whether somebody wrote down why.
+"""Retired checks: made at the base and not any more, with their reasons.
 
 A system's own file of gates says so under `[retired]`: a stage by its name, a variant as "stage.variant", a case as
 "case.name". A whole system, or any single check by its id, is retired in `golden/retired.toml`, a table of names and
@@ -20,7 +20,7 @@ FILE = "retired.toml"
 
 @dataclass(frozen=True)
 class Retired:
-    """What is gone, by its shortest name, how many checks went with it, and why; `problem` if that isn't enough."""
+    """Retired thing by its shortest name, the number of its checks, and the reason; `problem` if that is not enough."""
 
     name: str
     checks: int
@@ -33,14 +33,14 @@ class Retired:
 
 
 def parse(text: str, source: str) -> dict[str, str]:
-    """The reasons that `golden/retired.toml` gives, by name."""
+    """Return the reasons that `golden/retired.toml` gives, by name."""
     place = Place(source, GateError)
     reasons: dict[str, str] = toml.checked(dict[str, Text], toml.parse(text, place) if text.strip() else {}, place)
     return reasons
 
 
 def retired(base: Survey, head: Survey, before: Mapping[str, str], now: Mapping[str, str]) -> list[Retired]:
-    """What the head checks no more; `before` and `now` are the reasons that base and head declare."""
+    """Return what the head does not check any more; `before` and `now` are the reasons of base and head."""
     gone: dict[str, list[Surveyed]] = {}
     for id, check in base.checks.items():
         if id not in head.checks:
@@ -58,7 +58,7 @@ def retired(base: Survey, head: Survey, before: Mapping[str, str], now: Mapping[
 
 
 def _name(id: str, check: Surveyed, left: Collection[Surveyed]) -> str:
-    """The most that is gone as a whole."""
+    """Return the name of the largest thing that is gone as a whole."""
     mine = [other for other in left if other.system == check.system]
     if not mine:
         return check.system

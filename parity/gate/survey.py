@@ -1,4 +1,4 @@
-"""What there is to check and everything that makes it: two revisions are compared by their surveys.
+"""Survey of a revision: its checks and everything that makes them. Revisions are compared by their surveys.
 
 A survey is taken by the code that it is about, in a process of its own; see `parity.gate.take_survey`.
 """
@@ -58,7 +58,7 @@ class Survey:
 
 
 def encode(survey: Survey) -> str:
-    """In one line."""
+    """Return the survey in one line."""
     return json.dumps({"schema": SCHEMA, **asdict(survey)}, ensure_ascii=True, allow_nan=False)
 
 
@@ -77,7 +77,7 @@ def decode(text: str) -> Survey:
 
 
 def ask(root: Path) -> Survey:
-    """The survey of the project at `root`, by its own code."""
+    """Return the survey of the project at `root`, by its own code."""
     command = [sys.executable, "-m", "parity", "fingerprints", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     try:

@@ -88,7 +88,7 @@ def _built(bench: Workbench) -> Built:
 
 
 def _problems(suite: Suite, system: System) -> Iterator[str]:
-    """Goldens that a run of the short cases doesn't read, and gates that are missing or that nothing can fail."""
+    """Return problems with goldens that short runs do not read, and with gates that are missing or cannot fail."""
     bench = suite.workbench(next(check for check in suite.plan() if check.system == system.name))
     for case in system.reference.cases:
         _, fault = _told(lambda case=case: bench.goldens.identity(case))  # type: ignore[misc]

@@ -47,7 +47,7 @@ class Kind:
         return self.most == 1.0
 
     def possible(self, value: float) -> bool:
-        """Nothing takes no time or no space; a share may be 0."""
+        """Return whether the value is possible: times and sizes are above 0, a share may be 0."""
         return math.isfinite(value) and value <= self.most and (value > 0 or (self.is_share and value == 0))
 
     def worse(self, value: float, than: float) -> bool:
@@ -190,7 +190,7 @@ def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None)
 
 
 def _artifact(budget: Budget) -> tuple[str | None, str | None]:
-    """The stage and the variant that a budget is about."""
+    """Return the stage and the variant of a budget."""
     if budget.path[0] in ("artifact", "placement"):
         return budget.path[1], budget.path[2]
     if "stage" in KINDS[budget.kind].subject:

@@ -131,7 +131,7 @@ def _of_profile(profile: Profile, table: _Profile, place: Place) -> Iterator[Bud
 
 
 def _of(path: tuple[str, ...], tables: Any, kinds: Collection[str], place: Place) -> Iterator[Budget]:
-    """The budgets of the tables that lie below a path."""
+    """Return the budgets of the tables below a path."""
     if isinstance(tables, dict):
         for name, inner in tables.items():
             yield from _of((*path, name), inner, kinds, place)

@@ -52,7 +52,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Move:
-    """What becomes of one gate, and a line about it where there is something to say."""
+    """New state of one gate, and a line about it if there is something to say."""
 
     gate: Gate | None
     line: str = ""
@@ -95,7 +95,7 @@ def propose(records: Iterable[Measured], current: Gates | None, reason: str = ""
 
 
 def write(proposed: Gates, path: Path) -> None:
-    """Replaces the file in one step. The comment at its head is kept; one further down would be lost, and stops it."""
+    """Replace the file atomically. The comment at its head is kept; one further down would be lost, and is an error."""
     head, below = toml.comments(toml.read(path, GateError)) if path.exists() else ("", ())
     if below:
         fault = f"the comment in line {below[0]} would be lost"
@@ -121,7 +121,7 @@ def slack(current: Gates, measured: Iterable[Measured], ratio: float = RATIO) ->
 
 
 def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
-    """The bound that the values suggest; None where even a bound at the sane limit would not hold them."""
+    """Return the bound that the values suggest; None if even a bound at the metric's limit would not hold them."""
     ideal = Decimal(repr(metric.ideal))
     worst = max(_distance(metric, value) for value in values)
     room = _outward(max(HEADROOM * worst, Decimal(repr(metric.floor))))
@@ -137,7 +137,7 @@ def worst_of(metric: Metric, values: Sequence[float]) -> float:
 
 
 def group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
-    """The measurements of each gate, in the order in which the gates were first met."""
+    """Return the measurements of each gate, in the order of first appearance."""
     found: dict[str, list[Measured]] = {}
     for record in records:
         found.setdefault(record.gate, []).append(record)
@@ -209,7 +209,7 @@ def _origin(metric: Metric, measured: list[Measured]) -> str:
 
 
 def _distance(metric: Metric, value: float) -> Decimal:
-    """As the metric's own, but without the noise that binary fractions add to 1 − 0.999995."""
+    """Return the metric's distance without the noise that binary fractions add to 1 − 0.999995."""
     beyond = Decimal(repr(float(value))) - Decimal(repr(metric.ideal))
     if metric.better == "near":
         return abs(beyond)

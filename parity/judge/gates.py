@@ -116,7 +116,7 @@ class Gates:
         return {gate.name: gate for gate in self.gates}
 
     def retirement(self, name: str) -> str:
-        """Why a gate is no more; empty if nobody said so."""
+        """Return why a gate was retired; empty without a reason."""
         return toml.retirement(self.retired, name)
 
 
@@ -142,7 +142,7 @@ def parse(text: str, source: str) -> Gates:
 
 
 def render(gates: Gates) -> str:
-    """The text of the file, the same for the same gates, which `parse` reads back as they were."""
+    """Return the text of the file. Equal gates give equal text, and `parse` reads them back unchanged."""
     grouped: dict[str, dict[str, dict[str, list[Gate]]]] = {}
     for gate in gates.gates:
         grouped.setdefault(gate.stage, {}).setdefault(gate.variant, {}).setdefault(gate.output, []).append(gate)
@@ -160,7 +160,7 @@ def render(gates: Gates) -> str:
 
 
 def judge(gates: tuple[Gate, ...], values: Mapping[str, float]) -> tuple[Finding, ...]:
-    """What each gate of one output says about its measured metrics; one that was not measured fails."""
+    """Return a finding for each gate of one output; a gate whose metric was not measured fails."""
     if not gates:
         raise GateError("an output without a gate can't be judged: give it one, or calibrate it")
     return tuple(
@@ -172,7 +172,7 @@ def judge(gates: tuple[Gate, ...], values: Mapping[str, float]) -> tuple[Finding
 
 
 def complete(gates: Gates, expected: Iterable[Table]) -> list[str]:
-    """What is missing or too much: every expected output is gated, and nothing else is, by gates that can see."""
+    """Return what is wrong: outputs without gates, gates without an output, and gates that miss a kind of fault."""
     wanted = list(dict.fromkeys(expected))
     if not wanted:
         return ["no output is expected at all: a system declares its stages and their outputs"]

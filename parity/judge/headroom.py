@@ -52,7 +52,7 @@ def number(value: float) -> str:
 
 
 def _ratio(used: float, room: float) -> float:
-    """A bound without room, such as "≤ 0", is used up or untouched."""
+    """Return the share of a bound that is used. A bound without room, such as "≤ 0", is used up or untouched."""
     if room > 0:
         return used / room if math.isfinite(used / room) else math.inf
     return 0.0 if used == 0 else math.inf

@@ -84,7 +84,7 @@ class RunRecord:
         }
 
     def problems(self) -> list[str]:
-        """Each reason why this run is not a pass; empty only where something was judged and all of it held."""
+        """Return each reason why this run is not a pass; none only if something was judged and all of it held."""
         found = [] if self.verdicts else ["nothing was judged: the run has no verdict at all"]
         found += [f"{check.id}: expected, but {reason}" for check, reason in self.missing.items()]
         found += [f"{error.id}: the check raised: {error.message}" for error in self.errors]
@@ -178,7 +178,7 @@ def _records(root: Path) -> list[Path]:
 
 
 def _refuse_false_passes(verdicts: Iterable[Verdict], path: Path) -> None:
-    """A finding that says "passed" over a value that breaks its bound is a forged or damaged one."""
+    """Refuse a finding that says "passed" over a value that breaks its bound: it is forged or damaged."""
     for verdict in verdicts:
         for found in verdict.findings:
             if found.passed and found.bound and not (found.value is not None and found.bound.holds(found.value)):

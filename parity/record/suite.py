@@ -37,7 +37,7 @@ OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line chooses; see `--help`."""
+    """Choices of the command line; see `--help`."""
 
     runtime: Literal["auto", "coreml", "milrun"] = "auto"
     numerics: tuple[str, ...] = ("declared",)
@@ -77,11 +77,11 @@ class Suite:
         return found
 
     def systems(self) -> dict[str, System]:
-        """The systems that this run judges: all but those that are too heavy for short cases."""
+        """Return the systems that this run judges: all except those too heavy for short cases."""
         return {name: system for name, system in systems().items() if self.cases(system)}
 
     def begin(self) -> None:
-        """Says that this run is under way, and clears up after those that were killed."""
+        """Announce this run, and clean up after runs that were killed."""
         self._claim = unfinished.claim(self.project.state_folder, self.run_id)
         unfinished.sweep(self.project.state_folder)
 
@@ -89,7 +89,7 @@ class Suite:
         unfinished.let_go(self._claim)
 
     def plan(self) -> list[Check]:
-        """Every check that a complete run under these options has to judge."""
+        """Return every check that a complete run under these options judges."""
         if not systems():
             raise ValueError("converters/ declares no system, and without one there is nothing to judge: add one")
         checks = [
@@ -135,7 +135,7 @@ class Suite:
         return Scoped(self._stores[key], system.scope)
 
     def gates(self, system: System) -> gates.Gates:
-        """The gates of a system; a new system has none yet, and then every output fails as ungated."""
+        """Return the gates of a system. A new system has none yet, and every output fails as ungated."""
         path = self.bounds(system, GATES)
         return gates.load(path) if path.exists() else gates.Gates(())
 
@@ -145,13 +145,13 @@ class Suite:
         return self._weights[system.name]
 
     def bounds(self, system: System, name: str) -> Path:
-        """Where the bounds lie that hold under the chosen weights: their own, or else those of the seeded ones."""
+        """Return the path of the bounds for the chosen weights: their own, or else those of the seeded ones."""
         room = self.project.golden_folder / system.name
         own = room / self.weights(system).folder / name
         return own if own.exists() else room / name
 
     def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
-        """The artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
+        """Return the artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
         needed: dict[tuple[str, str, str], None] = {}
         for check in checks:
             if check.mode in ("forced", "carried"):
@@ -191,7 +191,7 @@ class Suite:
         skipped: Sequence[Skipped] = (),
         notes: Sequence[str] = (),
     ) -> RunRecord:
-        """The record of this run, once all of its verdicts are in."""
+        """Return the record of this run, once all of its verdicts are in."""
         verdicts = tuple(run.collect(self.folder))
         planned = {check.id: check for check in self.plan()}
         partial = set(selected) != set(planned)
@@ -217,7 +217,7 @@ class Suite:
         )
 
     def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
-        """Bounds far looser than what a run of every case measured: a bug could hide in the room that they leave."""
+        """Return bounds far looser than a run of every case measured, in which a bug could hide."""
         lines = []
         for system in self.systems().values():
             if len(self.cases(system)) < len(system.reference.cases):
@@ -253,7 +253,7 @@ def machine() -> dict[str, str | int]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says, or nothing where there is no git or no repository."""
+    """Return git's output; empty without git or a repository."""
     try:
         found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):

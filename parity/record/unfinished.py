@@ -15,7 +15,7 @@ REPORTS = ("report.html", "report.md")
 
 
 def claim(root: Path, id: str) -> FileLock:
-    """Says that the run is under way, until its process ends or lets go. `root` is the `.parity` folder."""
+    """Mark the run as under way, until its process ends or releases it. `root` is the `.parity` folder."""
     lock = _lock(root, id)
     lock.acquire()
     while not Path(lock.lock_file).exists():  # a sweep took it for a dead one's before it was held
@@ -30,7 +30,7 @@ def let_go(lock: FileLock) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Removes what runs left that have no record and no process any more."""
+    """Remove the leftovers of runs without a record or a living process."""
     ids = {path.name for path in (root / "runs").glob("*/") if not (path / RECORD).exists()}
     ids |= {path.name.removeprefix(PREFIX).removesuffix(SUFFIX) for path in (root / LOCKS).glob(f"{PREFIX}*{SUFFIX}")}
     for id in sorted(ids):
@@ -43,7 +43,7 @@ def sweep(root: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """What else lies there, such as the times of a bench, stays."""
+    """Remove a run's leftovers; other files, such as the times of a bench, stay."""
     reports = (folder / name for name in REPORTS)
     found = [path for path in (folder / PARTS, *reports, *folder.glob(".*.tmp")) if path.exists()]
     for path in found:

@@ -26,7 +26,7 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class Pair:
-    """What upstream said and what the artifact said, for one output."""
+    """Audio of upstream and of the artifact, for one output."""
 
     output: str
     rate: int
@@ -45,7 +45,7 @@ class Levels:
 
 
 def read(folder: Path) -> list[Pair]:
-    """Every audio output of an evidence folder; none where it holds no audio."""
+    """Return every audio output of an evidence folder, if any."""
     path = folder / FILE
     if not path.exists():
         return []
@@ -81,12 +81,12 @@ def decibels(ratio: float) -> float:
 
 
 def finite_part(signal: Samples) -> Samples:
-    """The signal with silence where it is not a number: what can be drawn and played."""
+    """Return the signal with silence in place of NaN and infinity, so that it can be drawn and played."""
     return np.nan_to_num(signal, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def wav(signal: Samples, rate: int) -> bytes:
-    """16-bit PCM. What is beyond full scale is clipped, as a sound card would."""
+    """Return 16-bit PCM, clipped at full scale as a sound card would."""
     pcm = np.rint(np.clip(finite_part(signal), -1, 1) * 32767).astype("<i2")
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
@@ -98,7 +98,7 @@ def wav(signal: Samples, rate: int) -> bytes:
 
 
 def excerpt(pair: Pair, seconds: float = EXCERPT) -> tuple[float, Pair]:
-    """The part to listen to, and where it begins: all of it, or where the two differ most."""
+    """Return the part to listen to, and where it begins: all of it, or where the two differ most."""
     length, size = max(len(pair.reference), len(pair.candidate)), int(seconds * pair.rate)
     if length <= size:
         return 0.0, pair
@@ -111,7 +111,7 @@ def excerpt(pair: Pair, seconds: float = EXCERPT) -> tuple[float, Pair]:
 
 
 def difference(pair: Pair) -> Samples:
-    """Candidate less reference, the shorter one followed by silence."""
+    """Return candidate minus reference; the shorter one is followed by silence."""
     length = max(len(pair.reference), len(pair.candidate))
     result = np.zeros(length, np.float32)
     result[: len(pair.candidate)] += finite_part(pair.candidate)

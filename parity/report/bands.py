@@ -1,4 +1,4 @@
-"""What is drawn of a meeting: for each speaker when upstream, the artifact and the truth have them speak."""
+"""Bands of a meeting: for each speaker, when upstream, the artifact and the truth have them speak."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Band:
 
 
 def bands(meeting: Meeting) -> list[Band]:
-    """A band for each column in which anybody speaks, and below them those whom only the truth knows.
+    """Return a band for each column in which anybody speaks, then those of speakers whom only the truth knows.
 
-    The truth numbers speakers in its own way: each is put to the column of upstream's that they share most time with.
+    The truth has its own numbers for speakers. Each is assigned to the column of upstream's with most shared time.
     """
     columns = _speakers(meeting.reference, meeting.candidate)
     real = {} if meeting.truth is None else {one: stretches.of(meeting.truth, one) for one in _speakers(meeting.truth)}
@@ -54,7 +54,7 @@ def bands(meeting: Meeting) -> list[Band]:
 
 
 def lasts(shown: Sequence[Band]) -> float:
-    """Seconds to the end of the last turn of all."""
+    """Return the seconds to the end of the last turn."""
     rows = [part for one in shown for part in (one.reference, one.candidate, one.truth) if part is not None]
     return max((float(part[-1, 1]) for part in rows if len(part)), default=0.0)
 
@@ -64,7 +64,7 @@ def _speakers(*turns: Turns) -> list[int]:
 
 
 def _fitting(said: dict[int, Stretches], real: dict[int, Stretches]) -> dict[int, int]:
-    """The real speaker of each column that has one, so that all of them share as much time as they can."""
+    """Return the real speaker of each column, so that the shared time is as long as possible."""
     time = np.array([[stretches.shared(one, other) for other in real.values()] for one in said.values()])
     if not time.size:
         return {}

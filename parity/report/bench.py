@@ -1,4 +1,4 @@
-"""What the bench measured: a part of the page and of the Markdown. Of another run than the report's it says so."""
+"""Bench section of the page and of the Markdown. It says if the bench belongs to another run than the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What broke, check by check: the findings beside their bounds, and where it begins."""
+"""Failures, check by check: the findings beside their bounds, and the blame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.verdict import Blame, Finding, Verdict
 
 
 def failures(record: RunRecord) -> Markup:
-    """A card for each failed verdict, worst first, and one for the checks that gave none."""
+    """Return a card for each failed verdict, worst first, and one for checks without a verdict."""
     cards = [_card(verdict) for verdict in worst_first(record.failed)]
     lost = without_verdict(record)
     if lost:
@@ -59,7 +59,7 @@ def _row(finding: Finding) -> Markup:
 
 
 def _held(verdict: Verdict) -> Markup:
-    """What held on the outputs that broke: often the clue."""
+    """Return the findings that held on outputs that broke; they are often the clue."""
     broken = {finding.output for finding in verdict.failures}
     held = [one for one in verdict.findings if one.passed and one.output in broken and one.value is not None]
     if not held:

@@ -30,7 +30,7 @@ EITHER = ("#8fd0ff", "#3d8fdc", "#1f4f86", "#16181f", "#8a4312", "#e07f26", "#ff
 
 
 def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
-    """Power in decibels, mel-spaced rows with the highest on top, for a signal that is `samples` long when whole."""
+    """Return power in decibels in mel-spaced rows, the highest on top, for a signal of `samples` when whole."""
     hop = max(64, -(-samples // COLUMNS))
     size = max(1024, 1 << (hop - 1).bit_length())
     padded = np.zeros(max(samples, size))
@@ -44,7 +44,7 @@ def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
 
 
 def spectra(pair: Pair) -> dict[str, bytes]:
-    """Four pictures on one scale: reference, candidate, how the level differs, and what was added or taken away."""
+    """Return four pictures on one scale: reference, candidate, difference of levels, level of the difference."""
     length = max(len(pair.reference), len(pair.candidate))
     reference, candidate, error = (
         spectrogram(signal, pair.rate, length) for signal in (pair.reference, pair.candidate, difference(pair))
@@ -62,13 +62,13 @@ def spectra(pair: Pair) -> dict[str, bytes]:
 
 
 def ticks(rate: int) -> list[tuple[str, float]]:
-    """Frequencies for the side of a spectrogram: label, and height as a share from the top."""
+    """Return the frequencies for the side of a spectrogram: label, and height as a share from the top."""
     marks = [hertz for hertz in (250, 1000, 4000, 10000, 20000) if hertz < 0.47 * rate]
     return [(f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz), 1 - mel(hertz) / mel(rate / 2)) for hertz in marks]
 
 
 def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
-    """Both signals as envelopes over one another, full scale as dashed lines, what is not finite as marks."""
+    """Return both signals as overlaid envelopes, with dashed lines at full scale and marks at non-finite values."""
     length = max(len(pair.reference), len(pair.candidate))
     both = [_envelope(signal, length, columns) for signal in (pair.reference, pair.candidate)]
     scale = max(1e-6, *(float(np.abs(ends).max()) for ends in both)) * 1.05
@@ -88,7 +88,7 @@ def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
 
 
 def sparkline(shares: Sequence[float | None], width: int = 96, height: int = 22) -> str:
-    """Shares of a bound over the runs, oldest left, on a logarithmic scale; the dashed line is the bound."""
+    """Return the used shares of a bound over the runs, oldest left, on a logarithmic scale with a dashed line at 1."""
     if sum(value is not None for value in shares) < 2:
         return ""
     step = (width - 8) / (len(shares) - 1)
@@ -107,7 +107,7 @@ def sparkline(shares: Sequence[float | None], width: int = 96, height: int = 22)
 
 
 def gain(pair: Pair) -> float:
-    """How much louder the candidate is, in decibels."""
+    """Return how much louder the candidate is, in decibels."""
     powers = [float(np.sum(np.square(finite_part(s), dtype=np.float64))) for s in (pair.candidate, pair.reference)]
     return decibels(float(np.sqrt(powers[0] / powers[1]))) if powers[1] else float("inf" if powers[0] else 0)
 
@@ -125,7 +125,7 @@ def _envelope(signal: Samples, length: int, columns: int) -> tuple[Samples, Samp
 
 
 def _png(shares: Image2D, anchors: tuple[str, ...]) -> bytes:
-    """A picture with few levels: small, and the eye sees no step."""
+    """Return a picture with so few levels that it is small, and so many that no step is visible."""
     indices = np.rint(np.clip(shares, 0, 1) * (LEVELS - 1)).astype(np.uint8)
     colours = np.array([[int(anchor[at : at + 2], 16) for at in (1, 3, 5)] for anchor in anchors])
     places = np.linspace(0, len(anchors) - 1, LEVELS)

@@ -13,7 +13,7 @@ from parity.verdict import Finding, Verdict
 
 
 def findings(groups: list[Group], trends: Trends) -> Markup:
-    """One fold per stage, in the order of the overview."""
+    """Return one fold per stage, in the order of the overview."""
     runs = max((len(line) for line in trends.values()), default=1)
     note = "Per gate the value nearest to its bound, and the share of the bound that it uses up: 100 % is the bound."
     if runs > 1:
@@ -44,7 +44,7 @@ def _stage(index: int, group: Group, trends: Trends) -> Markup:
 
 
 def _gates(group: Group, trends: Trends) -> Markup:
-    """Each gate that has a number, by its worst finding."""
+    """Return each gate that has a number, by its worst finding."""
     worst: dict[str, tuple[Verdict, Finding]] = {}
     for verdict in group.verdicts:
         for finding in verdict.findings:
@@ -89,7 +89,7 @@ def _verdict(verdict: Verdict) -> Markup:
 
 
 def _rows(verdict: Verdict) -> list[Markup]:
-    """A row per finding; contracts that hold share one row per output, for they say no more than that."""
+    """Return a row per finding; contracts that hold share one row per output."""
     rows = []
     for output in dict.fromkeys(finding.output for finding in verdict.findings):
         found = [finding for finding in verdict.findings if finding.output == output]

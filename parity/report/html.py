@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 def render(
     record: RunRecord, evidence: Evidence, history: Iterable[RunRecord] = (), bench: BenchRecord | None = None
 ) -> str:
-    """The page. `evidence` gives the folder of an evidence key, `history` the runs to compare with."""
+    """Return the page. `evidence` gives the folder of an evidence key, `history` the runs to compare with."""
     groups, clips = stages(record), Clips()
     body = join(
         [

@@ -1,4 +1,4 @@
-"""What a run's checks left behind to look at, in the order in which a page shows it."""
+"""Evidence of a run's checks, in the order in which a page shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Evidence = Callable[[str], Path | None]
 
 
 def kept(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Path | None]]:
-    """Each check and the folder of its evidence, failed checks first; evidence that several share comes once."""
+    """Yield each check and the folder of its evidence, failed checks first; shared evidence comes once."""
     seen: set[str] = set()
     for verdict in worst_first(record.verdicts):
         if verdict.evidence and verdict.evidence not in seen:

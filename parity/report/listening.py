@@ -39,7 +39,7 @@ class Clips:
 
 
 def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
-    """A card per audio output, and what could not be shown."""
+    """Return a card per audio output, and what could not be shown."""
     cards: list[Markup] = []
     remarks: list[str] = []
     for verdict, found in _audio(record, evidence):
@@ -59,7 +59,7 @@ def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
 
 
 def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pair | str]]:
-    """Each audio output, those of failed checks first; or why its evidence can't be shown."""
+    """Yield each audio output, those of failed checks first, or why its evidence cannot be shown."""
     for verdict, folder in kept(record, evidence):
         if folder is None:
             if not verdict.passed:
@@ -148,7 +148,7 @@ def _gradient(anchors: tuple[str, ...]) -> Markup:
 
 
 def _numbers(pair: Pair) -> Markup:
-    """What a picture can't show exactly."""
+    """Return the numbers that a picture cannot show exactly."""
     columns = [("Reference", pair.reference), ("Candidate", pair.candidate)]
     head = tag("tr", *(tag("th", name) for name in ("", "Length", "Level (rms)", "Peak", "Clipped", "Not finite")))
     rows = []

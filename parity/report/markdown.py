@@ -20,7 +20,7 @@ LONGEST = 60_000
 
 
 def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
-    """The verdict, a table of stages, worst first, and each failure folded away."""
+    """Return the verdict, a table of stages, worst first, and each failure folded away."""
     symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
     lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
     if record.partial:
@@ -38,8 +38,10 @@ def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
 
 
 def escape(words: str) -> str:
-    """Text of others as text: no table cell, link, element or emphasis comes of it, and for the word joiner behind
-    @ and # no mention either."""
+    """Escape foreign text, so that it makes no table cell, link, element or emphasis.
+
+    A word joiner behind @ and # keeps it from mentioning anybody.
+    """
     shown = "".join(char if char.isprintable() else " " for char in words)
     shown = SPECIAL.sub(r"\\\1", shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return shown.replace("@", "@\u2060").replace("#", "\\#\u2060")
@@ -72,7 +74,7 @@ def _row(group: Group) -> str:
 
 
 def _failures(record: RunRecord, room: int) -> Iterator[str]:
-    """As many as there is room for; the rest is counted, never dropped in silence."""
+    """Return as many failures as there is room for; the rest is counted."""
     failed = worst_first(record.failed)
     for index, verdict in enumerate(failed):
         block = [
@@ -91,7 +93,7 @@ def _failures(record: RunRecord, room: int) -> Iterator[str]:
 
 
 def _fenced(words: str) -> list[str]:
-    """A code block whose fence is longer than any run of backticks in it."""
+    """Return a code block whose fence is longer than any run of backticks in it."""
     longest = max((len(run) for run in re.findall("`+", words)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", *words.split("\n"), fence]

@@ -15,7 +15,7 @@ class Markup(str):
 
 
 def tag(element: str, *children: str, **attributes: Attribute) -> Markup:
-    """One element. `class_` is the attribute class, `data_at` is data-at; False and None leave an attribute out."""
+    """Return one element. `class_` is the attribute class, `data_at` is data-at; False and None leave it out."""
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     return Markup(f"<{element}{written}>{join(children)}</{element}>")
 
@@ -25,7 +25,7 @@ def join(parts: Iterable[str]) -> Markup:
 
 
 def text(words: str) -> Markup:
-    """Escaped, and without the characters that HTML has no place for."""
+    """Return escaped text without the characters that HTML does not allow."""
     shown = "".join(char if char.isprintable() or char in "\n\t" else "�" for char in words)
     return Markup(html.escape(shown, quote=True))
 

@@ -1,4 +1,4 @@
-"""Who speaks when, read from the evidence of a check: what upstream decides, what the artifact does, and the truth."""
+"""Turns in the evidence of a check: upstream's, the artifact's, and the truth."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Meeting:
 
 
 def outputs(folder: Path) -> list[str]:
-    """Those that the evidence has turns of."""
+    """Return the outputs of which the evidence has turns."""
     ends = (".reference.rttm", ".candidate.rttm", ".truth.rttm")
     return sorted({path.name.removesuffix(end) for end in ends for path in folder.glob(f"*{end}")})
 
 
 def read(folder: Path, output: str) -> Meeting:
-    """The turns of one output; of a file without any line somebody was silent throughout."""
+    """Return the turns of one output; a file without lines is silence throughout."""
     truth = folder / f"{output}.truth.rttm"
     return Meeting(
         _turns(folder / f"{output}.reference.rttm", "reference"),

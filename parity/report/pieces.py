@@ -18,7 +18,7 @@ def mark(passed: bool) -> Markup:
 
 
 def percent(share: float | None) -> str:
-    """A share of a bound: as a percentage up to the bound, as a multiple beyond it."""
+    """Return a share of a bound: as a percentage up to the bound, as a multiple beyond it."""
     if share is None:
         return "–"
     if not math.isfinite(share):
@@ -29,7 +29,7 @@ def percent(share: float | None) -> str:
 
 
 def meter(share: float | None) -> Markup:
-    """How much of a bound is used up, as a bar and in words."""
+    """Return the used share of a bound, as a bar and in words."""
     if share is None:
         return tag("span", "–", class_="share soft")
     kind = "over" if share > 1 else "near" if share > NEAR else "under"
@@ -39,7 +39,7 @@ def meter(share: float | None) -> Markup:
 
 
 def tally(group: Group) -> Markup:
-    """How many checks passed, failed, raised and never came."""
+    """Return how many checks passed, failed, raised, and gave no verdict."""
     counts = [
         ("✓", len(group.verdicts) - len(group.failed), "good", "passed"),
         ("✗", len(group.failed), "bad", "failed"),

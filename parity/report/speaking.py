@@ -1,4 +1,4 @@
-"""Who speaks when, for each output of a check whose turns are kept: upstream, the artifact, and the truth."""
+"""Speakers over time, for each output with turns: upstream, the artifact, and the truth."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RATES = {
 
 
 def speaking(record: RunRecord, evidence: Evidence) -> Markup:
-    """A card for each output whose candidate differs, and what could not be or need not be shown."""
+    """Return a card for each output whose candidate differs, and what could not or need not be shown."""
     cards: list[Markup] = []
     remarks: list[str] = []
     room = BUDGET
@@ -62,7 +62,7 @@ def speaking(record: RunRecord, evidence: Evidence) -> Markup:
 
 
 def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, list[str], Meeting | str]]:
-    """What is kept of each check: outputs that are alike together, or why they can't be shown."""
+    """Yield the turns of each check, equal outputs together, or why they cannot be shown."""
     for verdict, folder in kept(record, evidence):
         if folder is None:
             gone = [one.output for one in verdict.findings if one.gate == "der"]
@@ -118,7 +118,7 @@ def _legend(shown: Sequence[Band]) -> Markup:
 
 
 def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
-    """The error rates of each output, as far as they are judged, with their bounds."""
+    """Return the error rates of each output, as far as they are judged, with their bounds."""
     judged = {(one.output, one.gate): one for one in verdict.findings if one.value is not None}
     gates = [gate for gate in RATES if any((output, gate) in judged for output in outputs)]
     if not gates:

@@ -13,7 +13,7 @@ NONE: Stretches = np.zeros((0, 2))
 
 
 def of(turns: Turns, speaker: int) -> Stretches:
-    """When one speaker speaks."""
+    """Return when one speaker speaks."""
     return merged(turns[turns[:, 2] == speaker])[:, :2]
 
 
@@ -22,7 +22,7 @@ def seconds(stretches: Stretches) -> float:
 
 
 def without(one: Stretches, other: Stretches) -> Stretches:
-    """The parts of one that are not in the other."""
+    """Return the parts of one that are not in the other."""
     rest: list[tuple[float, float]] = []
     taken, first = other.tolist(), 0
     for begin, end in one.tolist():
@@ -39,24 +39,24 @@ def without(one: Stretches, other: Stretches) -> Stretches:
 
 
 def shared(one: Stretches, other: Stretches) -> float:
-    """Seconds that are in both."""
+    """Return the seconds that are in both."""
     return seconds(one) - seconds(without(one, other))
 
 
 def within(stretches: Stretches, begin: float, end: float) -> Stretches:
-    """What of them lies between two times."""
+    """Return the parts between two times."""
     clipped = np.clip(stretches, begin, end)
     return clipped[clipped[:, 1] > clipped[:, 0]]
 
 
 def bridged(stretches: Stretches, gap: float) -> list[Stretches]:
-    """In groups that nothing wider than the gap parts: what can be told apart where a gap is the least one sees."""
+    """Return groups that no more than the gap separates, which is the least that one can see."""
     parted = np.flatnonzero(stretches[1:, 0] - stretches[:-1, 1] > gap) + 1
     return np.split(stretches, parted) if len(stretches) else []
 
 
 def fullest(stretches: list[Stretches], length: float) -> float:
-    """Where a window of this length begins that holds most of them; each may overlap the others."""
+    """Return where the window of this length begins that holds most of them; they may overlap."""
     rows = np.concatenate([NONE, *stretches])
     if not len(rows):
         return 0.0

@@ -52,7 +52,7 @@ class Group:
 
 
 def badness(finding: Finding) -> tuple[float, float]:
-    """Orders findings: broken ones last, then by the share of the bound that is used up."""
+    """Return a sort key of findings: broken ones last, then by the used share of the bound."""
     used = share(finding)
     return (0.0 if finding.passed else 1.0, (0.0 if finding.passed else math.inf) if used is None else used)
 
@@ -88,7 +88,7 @@ def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def proven(record: RunRecord, verdicts: Sequence[Verdict] | None = None) -> str:
-    """What a pass of these verdicts proves, by what executed the artifacts. A pass on milrun is never a device pass."""
+    """Return what a pass of these verdicts proves, by the runtime. A pass on milrun is never a device pass."""
     chosen = record.verdicts if verdicts is None else verdicts
     checked = [verdict.check for verdict in chosen if verdict.check.mode != "module"]
     if not checked:
@@ -111,7 +111,7 @@ def _kind(runtime: str, numerics: str, machine: str) -> str:
 
 
 def headline(record: RunRecord) -> str:
-    """The verdict of the run in one line."""
+    """Return the verdict of the run in one line."""
     part = " of a part: PARTIAL run, not the full verdict" if record.partial else ""
     if record.passed:
         return f"PASSED: {proven(record)}{part}"
@@ -152,7 +152,7 @@ def gate_name(gate: str) -> str:
 
 
 def _alike(record: RunRecord, key: Callable[[Check], object]) -> list[list[Check]]:
-    """The checks of a record by a key, in the order of the record."""
+    """Return the checks of a record by a key, in the order of the record."""
     found: dict[object, list[Check]] = {}
     for check in dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected)):
         found.setdefault(key(check), []).append(check)

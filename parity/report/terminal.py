@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: a line of progress while it runs, then a table, then each failure."""
+"""Output in the terminal: a table, then each failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOLDING = 4
 
 
 def table(record: RunRecord) -> str:
-    """One line per system, each failure, what gave no verdict, what was not run, and the verdict."""
+    """Return one line per system, each failure, checks without a verdict, what was not run, and the verdict."""
     lines = [*_systems(record), ""]
     for verdict in worst_first(record.failed):
         lines += [explain(verdict), ""]
@@ -46,7 +46,7 @@ def table(record: RunRecord) -> str:
 
 
 def explain(verdict: Verdict) -> str:
-    """Why a verdict failed: what broke beside what held, and where it begins."""
+    """Return why a verdict failed: what broke beside what held, and the blame."""
     lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(where(verdict.check))}"]
     if not verdict.findings:
         lines.append("  nothing was compared, and nothing may pass so")
@@ -86,7 +86,7 @@ def _marks(group: Group) -> str:
 
 
 def _remark(record: RunRecord, group: Group) -> str:
-    """For a system that passed what that proves, for another its worst fault."""
+    """Return what a system's pass proves, or its worst fault."""
     if group.passed:
         return proven(record, group.verdicts)
     if not group.failed:

@@ -1,4 +1,4 @@
-"""Who speaks when as SVG: across the page the time in shares of its width, so that it fits every window."""
+"""Timeline of speakers as SVG: time is a share of the width, so that it fits every window."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ _GUTTER = 104
 
 
 def timeline(shown: Sequence[Band], begin: float, end: float) -> Markup:
-    """A band for each speaker, and where the artifact differs from upstream a lane for that: above its line what is
-    invented, below it, striped, what is missed."""
+    """Return a band for each speaker, with a lane for differences between artifact and upstream.
+
+    False alarms lie above the lane's line; missed speech lies below it, striped.
+    """
     names: list[Markup] = []
     drawn: list[Markup] = []
     top = 4
@@ -52,7 +54,7 @@ def ticks(begin: float, end: float) -> list[float]:
 
 
 def _band(one: Band, begin: float, end: float, top: int) -> tuple[Markup, Markup, int]:
-    """The names beside a speaker's lanes, the lanes, and how high they are."""
+    """Return the names beside a speaker's lanes, the lanes, and their height."""
     names = [tag("text", one.name, class_="who", x=0, y=top + 11)]
     bars: list[Markup] = []
     y = top
@@ -91,7 +93,7 @@ def _invented(one: Band, part: Stretches, begin: float, end: float, y: int) -> I
 
 
 def _missed(one: Band, part: Stretches, begin: float, end: float, y: int) -> Iterator[Markup]:
-    """Stripes are the dashes of a line as thick as the bar, which starts afresh with each."""
+    """Return striped bars: the dashes of a line as thick as the bar, which starts anew with each."""
     middle = y + _HALF + _HALF / 2
     for x, width, group in _placed(part, begin, end, NARROWEST):
         far = f"{float(x[:-1]) + float(width[:-1]):.2f}%"
@@ -104,7 +106,7 @@ def _wash(part: Stretches, begin: float, end: float, y: int, height: int) -> Ite
 
 
 def _placed(part: Stretches, begin: float, end: float, least: int) -> Iterator[tuple[str, str, Stretches]]:
-    """Where each bar begins and how wide it is, and the stretches that it stands for."""
+    """Return the start and the width of each bar, and its stretches."""
     scale = 100 / (end - begin)
     narrowest = 100 * least / COLUMNS
     for group in stretches.bridged(part, least * (end - begin) / COLUMNS):

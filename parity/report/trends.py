@@ -1,4 +1,4 @@
-"""How the worst value of each gate moved over the stored runs."""
+"""Trends: the worst value of each gate over the stored runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Trends = dict[tuple[str, str, str], list[float | None]]
 
 
 def trends(record: RunRecord, history: Iterable[RunRecord]) -> Trends:
-    """The runs that can be compared with this one, which comes last."""
+    """Return the runs that can be compared with this one, which comes last."""
     runs = [*comparable(record, history), record]
     worst: Trends = {}
     for place, run in enumerate(runs):
@@ -27,7 +27,7 @@ def trends(record: RunRecord, history: Iterable[RunRecord]) -> Trends:
 
 
 def comparable(record: RunRecord, history: Iterable[RunRecord]) -> Sequence[RunRecord]:
-    """Runs before this one that executed the same way: another runtime or other weights have other errors."""
+    """Return earlier runs of the same runtime and weights; others have other errors."""
     return [
         run
         for run in history
