@@ -14,4 +14,5 @@ from milrun.loading import Pipeline, load
 from milrun.model import Model, State
 from milrun.plan import Tap
 
-__all__ = ["Model", "ModelError", "Pipeline", "State", "Tap", "install", "load"]
+__all__ = ["Model", "ModelError", "Pipeline", "State", "Tap", "__version__", "install", "load"]
+__version__ = "0.1.0"

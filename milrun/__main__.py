@@ -1,4 +1,4 @@
-"""``python -m milrun``: look into packages, run them, time them, compare them."""
+"""Command line of milrun: look into packages, run them, time them, compare them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from milrun import __version__
 from milrun.errors import ModelError
 from milrun.loading import load
 from milrun.numerics import NAMES
@@ -18,7 +19,9 @@ from milrun.tools.timing import measure
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: done, and for ``diff`` no divergence; 1: a divergence; 2: a bad package, input or argument."""
+    """Run the command line and return its exit code.
+
+    0: done, and for ``diff`` no divergence. 1: a divergence. 2: a bad package, input or argument."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.do(options) or 0)
@@ -28,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m milrun", description=__doc__)
+    parser = argparse.ArgumentParser(prog="milrun", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"milrun {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     verb = verbs.add_parser("inspect", help="inputs, outputs, states, functions, ops, weights, precisions")

@@ -24,7 +24,7 @@ def takes_several(form: Any) -> bool:
 
 
 def python_value(form: Any, datum: Datum) -> Any:
-    """A constant or a tensor as a Python scalar or list; a value that does not fit the form is a TypeError."""
+    """Return a constant or a tensor as a Python scalar or list. A TypeError means that it does not fit the form."""
     if form in SCALARS:
         if isinstance(datum, Tensor):
             if datum.numel() != 1:

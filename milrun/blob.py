@@ -73,7 +73,7 @@ class BlobFile:
             raise ModelError(f"{path}: weight file version {version}, only {_VERSION} is known")
 
     def tensor(self, offset: int, dtype: DType, shape: tuple[int, ...]) -> Tensor:
-        """The tensor described by the record at this offset, checked against the type that the program declares."""
+        """Return the tensor of the record at this offset, checked against the type that the program declares."""
         where = f"{self.path}: the weight record at offset {offset}"
         if offset % 64 or offset + _RECORD.size > len(self._data):
             raise ModelError(f"{where} is outside the file ({len(self._data)} bytes) or not aligned to 64")
@@ -106,7 +106,7 @@ _FILES: weakref.WeakSet[BlobFile] = weakref.WeakSet()
 
 
 def forget(*weights: Tensor) -> None:
-    """Say that weights will hardly be read again as they lie in their file: a kernel holds them in another form."""
+    """Release the pages of weights that a kernel now holds in another form."""
     # Elsewhere the advice may mean something else; mapped pages that nobody reads go by themselves in the end.
     if sys.platform == "linux":
         for weight in weights:
@@ -115,7 +115,7 @@ def forget(*weights: Tensor) -> None:
 
 
 def count(shape: tuple[int, ...]) -> int:
-    """The number of elements, in Python's unbounded integers."""
+    """Return the number of elements, in Python's unbounded integers."""
     total = 1
     for size in shape:
         total *= size
@@ -123,7 +123,7 @@ def count(shape: tuple[int, ...]) -> int:
 
 
 def decode(data: memoryview | bytes, dtype: DType, shape: tuple[int, ...]) -> Tensor:
-    """Packed little-endian elements as a tensor in milrun's storage for their type. The size must already fit."""
+    """Return packed little-endian elements as a tensor in milrun's storage type. The size must already fit."""
     if count(shape) == 0:
         return torch.empty(shape, dtype=dtype.storage)
     if dtype.bits < 8:
@@ -138,7 +138,7 @@ def decode(data: memoryview | bytes, dtype: DType, shape: tuple[int, ...]) -> Te
 
 
 def _unpack(data: memoryview | bytes, dtype: DType, elements: int) -> Tensor:
-    """Elements below 8 bits, packed from the least significant bit on."""
+    """Return elements below 8 bits, packed from the least significant bit on."""
     packed = np.frombuffer(data, np.uint8)
     if 8 % dtype.bits == 0:
         per_byte = 8 // dtype.bits

@@ -53,7 +53,7 @@ class Call:
             raise ModelError(f"{self.operation.where} has {len(refs)} values for its argument {parameter.name!r}")
 
     def bind(self, writes: tuple[int, ...]) -> tuple[Any, set[int]]:
-        """The step's function, and the slots it reads."""
+        """Return the step's function, and the slots it reads."""
         kernel, parameters, taken = self.kernel()
         operands: list[Operand] = []
         constants: dict[str, Any] = {}
@@ -112,7 +112,7 @@ class Call:
             raise ModelError(f"{self.operation.where}: argument {parameter.name!r}: {error}") from error
 
     def kernel(self) -> tuple[Any, tuple[Parameter, ...], dict[str, Any]]:
-        """The function to call, its parameters, and the arguments that it has swallowed already."""
+        """Return the function to call, its parameters, and the arguments that it has swallowed already."""
         whole: tuple[Any, tuple[Parameter, ...], dict[str, Any]] = self.definition.run, self.definition.parameters, {}
         preparer = find_preparer(self.operation.type)
         if preparer is None or self.numerics.rules:

@@ -47,7 +47,7 @@ class ArrayFeature:
         return shape == self.shape
 
     def shapes(self) -> str:
-        """The shapes allowed, as a person reads them."""
+        """Return the shapes allowed, as a person reads them."""
         if self.enumerated is not None:
             return "one of " + ", ".join(map(str, self.enumerated))
         if self.ranges is not None:
@@ -73,7 +73,7 @@ Feature = ArrayFeature | ImageFeature | PlainFeature
 
 
 def read_features(messages: Any, place: str) -> dict[str, Feature]:
-    """The features of a description, by name."""
+    """Return the features of a description, by name."""
     features: dict[str, Feature] = {}
     for message in messages:
         feature = _read(message, place)
@@ -115,7 +115,7 @@ def _read_array(name: str, message: Any, optional: bool, place: str) -> ArrayFea
 
 
 def to_tensor(feature: Feature, declared: Type, value: Any) -> Tensor:
-    """A caller's value as the program's input; a ValueError that says what is allowed if it is not."""
+    """Return a caller's value as the program's input; a ValueError that says what is allowed if it is not."""
     if isinstance(feature, ImageFeature):
         return feature.to_tensor(value)
     if not isinstance(feature, ArrayFeature) or not isinstance(declared, TensorType):
@@ -160,7 +160,7 @@ def _integers(what: str, array: np.ndarray[Any, Any], dtype: dtypes.DType) -> An
 
 
 def to_numpy(feature: Feature, value: Any, exact_type: bool, kept: set[int], taken: set[int]) -> Any:
-    """A result as Core ML gives it; ``exact_type`` off leaves floating-point results in the precision computed.
+    """Return a result as Core ML gives it; ``exact_type`` off leaves floating-point results in the precision computed.
 
     ``kept`` and ``taken`` are the addresses of memory that the model or the caller holds already: a result there is
     copied, any other is the caller's from now on.

@@ -32,7 +32,7 @@ def fused_attention(
     scale: float | None = None,
     transpose_y: bool = False,
 ) -> Tensor:
-    """``softmax(query * key * scale + mask) * value``, the key transposed if so."""
+    """Return ``softmax(query * key * scale + mask) * value``, the key transposed if so."""
     if not transpose_y:
         key = key.mT
     if mask is not None and mask.dim() < 2:
@@ -50,7 +50,7 @@ def fused_attention(
 
 
 def fuse_attention(function: Function) -> Function:
-    """The function with attention in one op wherever its body spells it out and keeps the parts to itself."""
+    """Return the function with attention in one op wherever its body spells it out and keeps the parts to itself."""
     operations = list(function.body.operations)
     makers = {name: operation for operation in operations for name, _ in operation.outputs}
     uses = Counter(names_read(function.body))
@@ -107,7 +107,7 @@ def _attention(
 
 
 def broadcast_selects(function: Function) -> Function:
-    """The function without the tiles that every reader, a select with another operand of full shape, can do without."""
+    """Return the function without tiles that are read only by selects with another operand of full shape."""
     operations = function.body.operations
     types = dict(function.inputs) | {name: type for operation in operations for name, type in operation.outputs}
     constants = {op.outputs[0][0]: op for op in operations if op.type == "const" and op.outputs}
@@ -147,7 +147,7 @@ def _is_broadcast(operation: Operation, types: dict[str, Type], constants: dict[
 
 
 def _shape(type: Type | None) -> tuple[int | None, ...] | None:
-    """The shape of a tensor type if all of it is known."""
+    """Return the shape of a tensor type if all of it is known."""
     known = isinstance(type, TensorType) and type.shape is not None and None not in type.shape
     return type.shape if known and isinstance(type, TensorType) else None
 
@@ -159,7 +159,7 @@ def _without(group: list[Argument], tiles: dict[str, Operation]) -> list[Argumen
 def _only_use(
     operation: Operation, parameter: str, type: str, makers: dict[str, Operation], uses: Counter[str]
 ) -> Operation | None:
-    """The op of this type that makes an argument, if nothing else reads what it makes."""
+    """Return the op of this type that makes an argument, if nothing else reads what it makes."""
     arguments = operation.inputs.get(parameter, [])
     name = arguments[0] if len(arguments) == 1 else None
     maker = makers.get(name) if isinstance(name, str) else None
@@ -167,7 +167,7 @@ def _only_use(
 
 
 def _other_side(operation: Operation, types: tuple[str, ...], makers: dict[str, Operation]) -> str | None:
-    """The operand of a commutative op that one of these op types makes."""
+    """Return the operand of a commutative op that one of these op types makes."""
     for parameter in ("x", "y"):
         name = operation.inputs[parameter][0]
         if isinstance(name, str) and name in makers and makers[name].type in types:

@@ -246,7 +246,7 @@ def _per_channel(x: Tensor, alpha: Tensor, beta: Tensor, **_: Any) -> int:
 
 
 def _padded(x: Tensor, pad: list[int]) -> int:
-    """Elements once the last axes are padded by (before, after) each."""
+    """Return the number of elements once the last axes are padded by (before, after) each."""
     pairs = [max(int(a), 0) + max(int(b), 0) for a, b in zip(pad[::2], pad[1::2], strict=False)]
     first = x.dim() - len(pairs)
     return prod(size + (pairs[i - first] if i >= first else 0) for i, size in enumerate(x.shape))

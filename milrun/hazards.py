@@ -36,7 +36,7 @@ class Rule:
 
 
 def _after(change: Callable[[Tensor], Tensor]) -> Callable[[Kernel, str], Kernel]:
-    """A rule that changes the result of a kernel."""
+    """Return a rule that changes the result of a kernel."""
 
     def bend(kernel: Kernel, op_type: str) -> Kernel:
         return _keep_signature(kernel, lambda *args, **kwargs: change(kernel(*args, **kwargs)))
@@ -45,7 +45,7 @@ def _after(change: Callable[[Tensor], Tensor]) -> Callable[[Kernel, str], Kernel
 
 
 def _before(change: Callable[[Tensor], Tensor]) -> Callable[[Kernel, str], Kernel]:
-    """A rule that changes the floating-point operands of a kernel."""
+    """Return a rule that changes the floating-point operands of a kernel."""
 
     def bent(value: Any) -> Any:
         if isinstance(value, list):
@@ -111,7 +111,7 @@ _TABLES: dict[str, tuple[float, float]] = {
 
 
 def _by_table(kernel: Kernel, op_type: str) -> Kernel:
-    """33 knots with straight lines between them; outside, the function itself (it is flat or straight there)."""
+    """Interpolate between 33 knots; outside them, call the function itself, which is flat or straight there."""
     low, high = _TABLES[op_type]
 
     def bent(x: Tensor, **kwargs: Any) -> Tensor:
@@ -228,7 +228,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def select(names: list[str] | None) -> tuple[Rule, ...]:
-    """The rules of these names, or all."""
+    """Return the rules of these names, or all."""
     if names is None:
         return RULES
     known = {rule.name: rule for rule in RULES}

@@ -39,7 +39,7 @@ class ImageFeature:
         return (width, height) == (self.width, self.height)
 
     def to_tensor(self, value: Any) -> Tensor:
-        """A PIL image as the fp32 tensor (1, channels, height, width) that the program takes."""
+        """Return a PIL image as the fp32 tensor (1, channels, height, width) that the program takes."""
         mode = getattr(value, "mode", None)
         allowed = {"GRAYSCALE": ("L",), "GRAYSCALE_FLOAT16": ("F", "L")}.get(self.color, ("RGB", "RGBA"))
         if mode not in allowed:
@@ -54,7 +54,7 @@ class ImageFeature:
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
     def to_image(self, tensor: Tensor) -> Any:
-        """A (1, channels, height, width) result as a PIL image."""
+        """Return a (1, channels, height, width) result as a PIL image."""
         from PIL import Image
 
         pixels = tensor.reshape(tensor.shape[-3:]).permute(1, 2, 0).float().numpy()
@@ -67,7 +67,7 @@ class ImageFeature:
 
 
 def read_image(name: str, message: Any, place: str) -> ImageFeature:
-    """An image feature from its description."""
+    """Return an image feature from its description."""
     if message.colorSpace not in _COLORS:
         raise ModelError(f"{place}: image {name!r} has the unknown colour space {message.colorSpace}")
     sizes = ranges = None

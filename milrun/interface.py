@@ -20,7 +20,7 @@ def check_interface(
     states: dict[str, Feature],
     limit: int,
 ) -> None:
-    """Names, kinds, ranks and element types; ``limit`` is how many bytes an input or all states may take."""
+    """Check names, kinds, ranks and element types. ``limit`` bounds the bytes of an input or of all states."""
     types = dict(function.inputs)
     for name, type in function.inputs:
         if name not in (states if isinstance(type, StateType) else inputs):
@@ -48,7 +48,7 @@ def check_interface(
 
 
 def _bytes_of(place: str, name: str, feature: Feature) -> int:
-    """The size of the shape that a feature was made with."""
+    """Return the size of the shape that a feature was made with."""
     if isinstance(feature, PlainFeature):
         return 0
     shape = (feature.height, feature.width) if isinstance(feature, ImageFeature) else feature.shape

@@ -46,7 +46,7 @@ class Inline:
 
 
 def unroll(steps: Sequence[Step]) -> tuple[Callable[[Env], None], list[Step]]:
-    """One function that runs all steps, and which step each of its lines belongs to.
+    """Return one function that runs all steps, and the step of each of its lines.
 
     At a microsecond or two per torch call, a loop over steps and a call for each of them can be felt. The source is
     made of numbers alone: nothing of a package's text gets into it.

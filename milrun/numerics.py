@@ -47,7 +47,7 @@ class Numerics:
     rules: tuple[Rule, ...] = ()
 
     def storage(self, dtype: DType) -> torch.dtype:
-        """The torch dtype that holds values declared as this type."""
+        """Return the torch dtype that holds values declared as this type."""
         if self.name == "fp32" and dtype in (dtypes.FP16, dtypes.BF16):
             return torch.float32
         return dtype.storage
@@ -58,7 +58,7 @@ class Numerics:
 
 
 def choose(name: str, rules: list[str] | None = None) -> Numerics:
-    """The numerics of this name; for ``ane`` with the hazard rules named, or all of them."""
+    """Return the numerics of this name; for ``ane`` with the hazard rules named, or all of them."""
     if name not in NAMES:
         raise ValueError(f"unknown numerics {name!r}, one of {', '.join(NAMES)}")
     if rules is not None and name != "ane":

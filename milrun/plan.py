@@ -81,7 +81,7 @@ class BlockPlan:
     """Makes one function of all steps, for runs that nobody watches, and tells which step each line belongs to."""
 
     def reads(self) -> frozenset[int]:
-        """Slots that the block takes from outside."""
+        """Return the slots that the block takes from outside."""
         own = set(self.inputs).union(*(step.writes for step in self.steps))
         read = set(self.outputs).union(*(step.reads for step in self.steps))
         return frozenset(read - own)
@@ -192,7 +192,7 @@ def _failure(step: Step, error: Exception) -> ModelError:
 
 
 def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ...]) -> Callable[[Env], None]:
-    """The kernel of ``cond``."""
+    """Return the kernel of ``cond``."""
     on_true, on_false = blocks
 
     def run(env: Env) -> None:
@@ -206,7 +206,7 @@ def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ..
 def loop(
     initial: tuple[int, ...], test: BlockPlan, body: BlockPlan, writes: tuple[int, ...], is_pure: bool
 ) -> Callable[[Env], None]:
-    """The kernel of ``while_loop``; ``is_pure`` says that an iteration depends on the loop's variables alone."""
+    """Return the kernel of ``while_loop``; ``is_pure`` says that an iteration depends on the loop's variables alone."""
 
     def run(env: Env) -> None:
         context: Context = env[0]

@@ -109,7 +109,7 @@ class Block:
     place: str = ""
 
     def walk(self) -> Iterator[Operation]:
-        """Every op, those of nested blocks after the op that holds them."""
+        """Yield every op, those of nested blocks after the op that holds them."""
         for operation in self.operations:
             yield operation
             for block in operation.blocks:
@@ -117,7 +117,7 @@ class Block:
 
 
 def names_read(block: Block) -> Iterator[str]:
-    """Every name that a block reads, as often as it does."""
+    """Yield every name that a block reads, as often as it does."""
     yield from block.outputs
     for operation in block.operations:
         for arguments in operation.inputs.values():
@@ -135,7 +135,7 @@ class Function:
 
 
 def read_functions(message: Any, package: Package) -> dict[str, Function]:
-    """The functions of an ``MILSpec.Program`` message."""
+    """Return the functions of an ``MILSpec.Program`` message."""
     reader = _Reader(package)
     return {name: reader.function(name, message.functions[name]) for name in sorted(message.functions)}
 

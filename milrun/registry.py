@@ -115,7 +115,7 @@ def prepared_op(type: str, *inputs: str) -> Callable[[Callable[..., Any]], Calla
 
 
 def find(type: str, opset: str) -> OpDef | None:
-    """The implementation of an op type that a program of this opset runs, or None."""
+    """Return the implementation of an op type that a program of this opset runs, or None."""
     versions = _ops.get(type, {})
     for candidate in reversed(OPSETS[: OPSETS.index(opset) + 1]):
         if candidate in versions:
@@ -128,13 +128,13 @@ def find_preparer(type: str) -> Callable[..., Callable[..., Any] | None] | None:
 
 
 def op_types() -> frozenset[str]:
-    """Every op type that has an implementation."""
+    """Return every op type that has an implementation."""
     return frozenset(_ops)
 
 
 @cache
 def parameters_of(run: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """The parameters of an op function, read from its signature."""
+    """Return the parameters of an op function, read from its signature."""
     hints = typing.get_type_hints(run)
     found = []
     for name, parameter in inspect.signature(run).parameters.items():

@@ -97,7 +97,7 @@ class BlockValues:
         return refs[0]
 
     def define(self, operation: Operation) -> tuple[int, ...]:
-        """Slots for the results of an op, under their names."""
+        """Return slots for the results of an op, under their names."""
         slots = []
         for name, type in operation.outputs:
             self.check_new(name, type, operation)
@@ -124,13 +124,13 @@ class BlockValues:
         return datum
 
     def stored(self, ref: Ref) -> int:
-        """The slot of a value as it is stored."""
+        """Return the slot of a value as it is stored."""
         if ref.is_constant and ref.slot not in self.shared.kept:
             self.shared.keep(ref.slot, self.constant(ref, widen=False))
         return ref.slot
 
     def widened(self, ref: Ref, operation: Operation) -> int:
-        """The slot of a value in fp32, where it is stored in fp16: made once for all ops that want it."""
+        """Return the slot of a value in fp32, where it is stored in fp16: made once for all ops that want it."""
         if ref not in self.wide:
             if ref.is_constant:
                 if self.constant(ref, widen=True) is self.constant(ref, widen=False):

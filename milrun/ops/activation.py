@@ -13,7 +13,7 @@ from milrun.registry import op
 
 
 def _per_channel(values: Tensor, rank: int) -> Tensor:
-    """Values of one per channel, shaped to broadcast over a tensor whose axis 1 is the channel."""
+    """Return one value per channel, shaped to broadcast over a tensor whose axis 1 is the channel."""
     return values.reshape(-1, *(1,) * (rank - 2))
 
 
@@ -50,7 +50,7 @@ def thresholded_relu(x: Tensor, alpha: float) -> Tensor:
 
 @cache
 def _below(alpha: float) -> float:
-    """The largest float32 that is less than alpha: `x >= alpha` is `x > _below(alpha)` for any float32 x."""
+    """Return the largest float32 that is less than alpha: `x >= alpha` is `x > _below(alpha)` for any float32 x."""
     nearest = torch.tensor(alpha, dtype=torch.float32)
     if nearest.item() < alpha:
         return float(nearest.item())

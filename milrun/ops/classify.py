@@ -9,7 +9,7 @@ from milrun.registry import op
 
 @op("classify")
 def classify(probabilities: Tensor, classes: list[str]) -> tuple[str, dict[str, float]]:
-    """The most probable class, and the probability of every class. Classes are all strings or all integers."""
+    """Return the most probable class and all probabilities. Classes are all strings or all integers."""
     values = probabilities.reshape(-1).tolist()
     if len(values) != len(classes):
         raise ValueError(f"classify: {len(values)} probabilities for {len(classes)} classes")

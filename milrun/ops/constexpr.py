@@ -104,7 +104,7 @@ def constexpr_sparse_to_dense(nonzero_data: Tensor, mask: Tensor) -> Tensor:
 
 
 def _shift_scale(data: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    """``scale * (data - offset)`` in fp32, for operands of one rank that broadcast to the shape of the data."""
+    """Return ``scale * (data - offset)`` in fp32, for operands of one rank that broadcast to the shape of the data."""
     scale = scale.float()
     result = torch.empty(data.shape, dtype=torch.float32)
     for index in _pieces(data.shape):
@@ -117,7 +117,7 @@ def _shift_scale(data: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
 
 
 def _look_up(op: str, indices: Tensor, lut: Tensor, vector_axis: int | None) -> Tensor:
-    """The values, or the vectors along an axis, that indices name in the table of their block."""
+    """Return the values, or the vectors along an axis, that indices name in the table of their block."""
     rank = indices.dim()
     if rank < 1 or lut.dim() != rank + 2:
         raise ValueError(f"{op}: lut of rank {lut.dim()} does not have two dimensions more than indices of rank {rank}")
@@ -151,7 +151,7 @@ def _look_up(op: str, indices: Tensor, lut: Tensor, vector_axis: int | None) -> 
 
 
 def _scatter(op: str, values: Tensor, mask: Tensor) -> Tensor:
-    """The values in the places where the mask is set, in order, and zeros elsewhere."""
+    """Return the values in the places where the mask is set, in order, and zeros elsewhere."""
     count = int(mask.count_nonzero())
     if values.dim() != 1 or len(values) != count:
         raise ValueError(f"{op}: values of shape {tuple(values.shape)} for {count} bits set in the mask")
@@ -159,7 +159,7 @@ def _scatter(op: str, values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _select(dense: Tensor, mask: Tensor) -> Tensor:
-    """The values where the mask is set, in order."""
+    """Return the values where the mask is set, in order."""
     result = torch.empty(int(mask.count_nonzero()), dtype=dense.dtype)
     start = 0
     parts = (torch.split(tensor.reshape(-1), _PIECE) for tensor in (dense, mask))
@@ -171,7 +171,7 @@ def _select(dense: Tensor, mask: Tensor) -> Tensor:
 
 
 def _packed_size(op: str, name: str, packed: Tensor, bits: int, shape: list[int]) -> int:
-    """The number of elements of a shape, once it is known to match what is packed."""
+    """Return the number of elements of a shape, once it is known to match what is packed."""
     size = math.prod(shape)
     if min(shape, default=0) < 0 or packed.dtype != torch.uint8 or packed.shape != (-(-size * bits // 8),):
         raise ValueError(
@@ -182,7 +182,7 @@ def _packed_size(op: str, name: str, packed: Tensor, bits: int, shape: list[int]
 
 
 def _unpack(packed: Tensor, bits: int) -> Tensor:
-    """The numbers of 1, 2, 4, 6 or 8 bits packed into bytes from the least significant bit on, one to a byte."""
+    """Return the numbers of 1, 2, 4, 6 or 8 bits packed into bytes from the least significant bit on, one to a byte."""
     if bits == 8:
         return packed
     if bits == 6:
@@ -194,7 +194,7 @@ def _unpack(packed: Tensor, bits: int) -> Tensor:
 
 @cache
 def _numbers_of_bytes(bits: int) -> Tensor:
-    """For each byte the 2, 4 or 8 numbers packed into it, as one wide integer, which is faster to look up."""
+    """Return a table of bytes: the 2, 4 or 8 numbers packed in each, as one wide integer that is fast to look up."""
     shifts = torch.arange(0, 8, bits)
     numbers = (torch.arange(256)[:, None] >> shifts) & (2**bits - 1)
     wide = {2: torch.int16, 4: torch.int32, 8: torch.int64}[len(shifts)]
@@ -202,7 +202,7 @@ def _numbers_of_bytes(bits: int) -> Tensor:
 
 
 def _blocks(op: str, shape: Sequence[int], counts: Sequence[int], name: str) -> list[int]:
-    """The shape with each dimension cut into a number of blocks and the size of a block."""
+    """Return the shape with each dimension cut into a number of blocks and the size of a block."""
     if len(counts) != len(shape) or not shape:
         raise ValueError(f"{op}: {name} of shape {tuple(counts)} does not have the rank of data of {tuple(shape)}")
     if any(count < 1 or size % count for size, count in zip(shape, counts, strict=True)):
@@ -215,7 +215,7 @@ def _interleave(first: Sequence[int], second: Sequence[int]) -> list[int]:
 
 
 def _pieces(shape: Sequence[int]) -> Iterator[Index]:
-    """Indices along the leading dimensions that cut a shape into pieces of about ``_PIECE`` elements at most."""
+    """Return indices along the leading dimensions that cut a shape into pieces of about ``_PIECE`` elements at most."""
     if not shape:
         yield ()
     inner = math.prod(shape)
@@ -230,6 +230,6 @@ def _pieces(shape: Sequence[int]) -> Iterator[Index]:
 
 
 def _part(tensor: Tensor, index: Index) -> Tensor:
-    """The piece of a tensor that goes with a piece of another to whose shape it broadcasts."""
+    """Return the piece of a tensor that goes with a piece of another to whose shape it broadcasts."""
     sole = (slice(None) if isinstance(i, slice) else 0 for i in index)
     return tensor[tuple(i if size > 1 else one for size, i, one in zip(tensor.shape, index, sole, strict=False))]

@@ -128,7 +128,7 @@ def conv_transpose(
 def _torch_transpose_terms(
     crops: Amounts, strides: list[int], dilations: list[int]
 ) -> tuple[list[int], list[int], Amounts]:
-    """The crops as torch's ``padding`` and ``output_padding``, and what of them is left to do after it."""
+    """Return the crops as torch's ``padding`` and ``output_padding``, and what of them is left to do after it."""
     padding, extra, rest = [], [], []
     for (before, after), stride, dilation in zip(crops, strides, dilations, strict=True):
         if 0 <= before - after < max(stride, dilation) and before >= 0:
@@ -145,7 +145,7 @@ def _torch_transpose_terms(
 def fixed_padding(
     op: str, pad_type: str, pad: list[int] | None, extent: Sequence[int], strides: Sequence[int]
 ) -> Amounts | None:
-    """The padding that a pad_type stands for, or None where it depends on the size of the input."""
+    """Return the padding that a pad_type stands for, or None where it depends on the size of the input."""
     if pad_type == "valid":
         return [(0, 0)] * len(extent)
     if pad_type == "custom":
@@ -158,7 +158,7 @@ def fixed_padding(
 
 
 def same_padding(sizes: Sequence[int], extent: Sequence[int], strides: Sequence[int], lower: bool) -> Amounts:
-    """The padding that yields ``ceil(size / stride)`` windows; ``lower`` puts the odd element in front."""
+    """Return the padding that yields ``ceil(size / stride)`` windows; ``lower`` puts the odd element in front."""
     amounts = []
     for size, window, stride in zip(sizes, extent, strides, strict=True):
         total = max(0, (-(-size // stride) - 1) * stride + window - size)
@@ -168,12 +168,12 @@ def same_padding(sizes: Sequence[int], extent: Sequence[int], strides: Sequence[
 
 
 def innermost_first(amounts: Amounts) -> list[int]:
-    """The amounts in the order of ``torch.nn.functional.pad``."""
+    """Return the amounts in the order of ``torch.nn.functional.pad``."""
     return [amount for pair in reversed(amounts) for amount in pair]
 
 
 def per_dimension(op: str, name: str, values: list[int] | None, count: int, least: int = 1) -> list[int]:
-    """An attribute with one value for each of ``count`` spatial dimensions, all 1 by default."""
+    """Return an attribute with one value for each of ``count`` spatial dimensions, all 1 by default."""
     if values is None:
         return [1] * count
     if len(values) != count or min(values) < least:

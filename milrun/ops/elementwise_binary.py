@@ -51,7 +51,7 @@ def pow_(x: Tensor, y: Tensor) -> Tensor:
 
 @prepare("pow")
 def prepare_pow(y: Tensor) -> Callable[..., Tensor] | None:
-    """A constant exponent goes in as a number: squares, roots and reciprocals then need no power at all."""
+    """Pass a constant exponent as a number: squares, roots and reciprocals then need no power at all."""
     if y.dim() or not y.is_floating_point():
         return None
     exponent = y.item()

@@ -18,7 +18,7 @@ _PACKING_PAYS_ROWS = 4
 
 
 def _promoted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Two operands in one type: from iOS17 on, a constant may have another type than the tensor it meets."""
+    """Return two operands in one type: from iOS17 on, a constant may have another type than the tensor it meets."""
     if x.dtype == y.dtype:
         return x, y
     dtype = torch.promote_types(x.dtype, y.dtype)
@@ -26,7 +26,7 @@ def _promoted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] | None:
-    """``x * weight.T + bias`` with the weight laid out in advance as the matrix kernels of oneDNN want it."""
+    """Return ``x * weight.T + bias`` as a kernel whose weight is laid out in advance for oneDNN."""
     if weight.dtype != torch.float32 or weight.numel() < _PACKING_PAYS_FROM:
         return None
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -77,7 +77,7 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
 
 @prepare("matmul")
 def prepare_matmul(y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Callable[..., Tensor] | None:
-    """The product with a constant matrix is a linear layer."""
+    """Treat the product with a constant matrix as a linear layer."""
     if y.dim() != 2:
         return None
     product = _packed(y if transpose_y else y.mT, None)

@@ -18,7 +18,7 @@ def make_list(
     dynamic_length: bool = True,
     dtype: str = "fp32",
 ) -> list[Tensor]:
-    """A list of zeros. A dimension that is a name is not known before the first write, and is empty until then."""
+    """Return a list of zeros. A named dimension is unknown, and empty, until the first write."""
     if dtype not in _DTYPES:
         raise ValueError(f"make_list: dtype is {dtype!r}, allowed are {', '.join(_DTYPES)}")
     if not 0 <= init_length <= _MAX_LENGTH:

@@ -52,7 +52,7 @@ class _LstmCell(NamedTuple):
 
 
 def _fused_lstm(cells: list[_LstmCell]) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """The library's LSTM with the weights of one direction, or of both."""
+    """Return the library's LSTM with the weights of one direction, or of both."""
     biased = any(cell.bias is not None for cell in cells)
     params: list[Tensor] = []
     for cell in cells:

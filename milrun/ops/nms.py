@@ -21,7 +21,7 @@ def non_maximum_suppression(
     max_boxes: int,
     per_class_suppression: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Boxes (n, B, 4) and scores (n, B, K). If no score reaches the threshold, the best box is selected."""
+    """Suppress boxes (n, B, 4) with scores (n, B, K). If no score reaches the threshold, the best box is selected."""
     return _suppress(boxes, scores, iou_threshold, score_threshold, max_boxes, per_class_suppression)
 
 
@@ -29,7 +29,7 @@ def non_maximum_suppression(
 def non_maximum_suppression_ios17(
     boxes: Tensor, scores: Tensor, iou_threshold: float, max_boxes: int, per_class_suppression: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (n, 4, B) and scores (n, K, B)."""
+    """Suppress boxes (n, 4, B) with scores (n, K, B)."""
     selected, their_scores, indices, _ = _suppress(
         boxes.transpose(1, 2), scores.transpose(1, 2), iou_threshold, None, max_boxes, per_class_suppression
     )
@@ -39,7 +39,7 @@ def non_maximum_suppression_ios17(
 def _suppress(
     boxes: Tensor, scores: Tensor, iou: float, threshold: float | None, max_boxes: int, per_class: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The boxes selected, their scores, their indices, and their number; unused rows hold 0, 0 and -1."""
+    """Return the boxes selected, their scores, their indices, and their number; unused rows hold 0, 0 and -1."""
     batch = boxes.shape[0]
     selected = boxes.new_zeros(batch, max_boxes, 4)
     their_scores = scores.new_zeros(batch, max_boxes, scores.shape[2])
@@ -57,7 +57,7 @@ def _suppress(
 def _select(
     boxes: Tensor, scores: Tensor, iou: float, threshold: float | None, max_boxes: int, per_class: bool
 ) -> Tensor:
-    """Indices of the boxes to keep, best first. A box has its best score, and the class of that score."""
+    """Return indices of the boxes to keep, best first. A box has its best score, and the class of that score."""
     if boxes.shape[0] == 0:
         return torch.empty(0, dtype=torch.int64)
     best, label = scores.max(-1)

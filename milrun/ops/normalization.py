@@ -69,7 +69,7 @@ def layer_norm(
 
 @cache
 def _normalized(rank: int, axes: tuple[int, ...] | None) -> tuple[tuple[int, ...], bool]:
-    """The axes to normalize over, in order, and whether they are the last ones of the tensor."""
+    """Return the axes to normalize over, in order, and whether they are the last ones of the tensor."""
     positive = tuple(range(rank)) if axes is None else tuple(sorted(axis % rank for axis in axes))
     return positive, positive == tuple(range(rank - len(positive), rank))
 

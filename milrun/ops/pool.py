@@ -150,7 +150,7 @@ def _layout(
 
 
 def _outer(factors: list[list[int]]) -> Tensor:
-    """The products of one factor of each list, as a tensor with one dimension for each list."""
+    """Return the products of one factor of each list, as a tensor with one dimension for each list."""
     result = torch.ones(())
     for values in factors:
         result = result[..., None] * torch.tensor(values, dtype=torch.float32)

@@ -34,7 +34,7 @@ def dequantize(input: Tensor, scale: Tensor, zero_point: Tensor | None = None, a
 
 
 def along_axis(op: str, name: str, value: Tensor, data: Tensor, axis: int | None) -> Tensor:
-    """A scalar, or a vector with one value for each index of the axis, in the rank of the data."""
+    """Return a scalar, or a vector with one value for each index of the axis, in the rank of the data."""
     if value.dim() == 0:
         return value.reshape([1] * data.dim())
     if axis is None or not -data.dim() <= axis < data.dim():

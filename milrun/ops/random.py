@@ -29,7 +29,7 @@ def random_uniform(
 
 @op("random_categorical")
 def random_categorical(x: Tensor, generator: Generator, mode: str = "logits", size: int = 1, seed: int = -1) -> Tensor:
-    """Samples from the distributions along the last axis, with replacement."""
+    """Draw samples from the distributions along the last axis, with replacement."""
     if mode not in ("logits", "probs"):
         raise ValueError(f"random_categorical: mode is {mode!r}, allowed are logits, probs")
     weights = x.softmax(-1) if mode == "logits" else x

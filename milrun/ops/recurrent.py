@@ -50,14 +50,14 @@ def check_direction(op: str, direction: str, *allowed: str) -> None:
 
 
 def sequence(steps: list[Tensor], h: Tensor, output_sequence: bool) -> Tensor:
-    """The output for the hidden states of all steps, of which h is the last."""
+    """Return the output for the hidden states of all steps, of which h is the last."""
     if not output_sequence:
         return h.unsqueeze(0)
     return torch.stack(steps) if steps else h.new_empty((0, *h.shape))
 
 
 def reordered(rows: Tensor, *order: int) -> Tensor:
-    """A stack of gates in another order."""
+    """Return a stack of gates in another order."""
     gates = rows.chunk(len(order))
     return torch.cat([gates[i] for i in order])
 
@@ -74,7 +74,7 @@ def gru(
     reset_after: bool = False,
     input_bias: Tensor | None = None,
 ) -> Kernel:
-    """The gates of the weights are in the order reset, output, update.
+    """Run a gated recurrent unit. The gates of its weights are in the order reset, output, update.
 
     The recurrent part of the output gate is W (r * h) + b, or r * (W h + b) with ``reset_after``.
     """

@@ -11,7 +11,7 @@ from milrun.registry import op
 
 
 def _over(x: Tensor, axes: list[int] | None, keep_dims: bool) -> tuple[Tensor, list[int], bool]:
-    """The arguments of a torch reduction, for which an empty list of axes means all of them.
+    """Return the arguments of a torch reduction, for which an empty list of axes means all of them.
 
     In MIL a missing list means all axes, and an empty one none, as the declared shape of the result says: every
     element is then a reduction of its own.
@@ -24,7 +24,7 @@ def _over(x: Tensor, axes: list[int] | None, keep_dims: bool) -> tuple[Tensor, l
 
 
 def _real(x: Tensor) -> Tensor:
-    """Integers in float64, which holds every int32 and keeps logarithms and roots on their side of an integer."""
+    """Convert integers to float64: it holds every int32 and keeps logarithms and roots on their side of an integer."""
     return x if x.is_floating_point() else x.double()
 
 

@@ -103,13 +103,13 @@ def _check_mode(op: str, mode: str) -> None:
 
 
 def _scaled(x: Tensor, *factors: float) -> list[int]:
-    """The sizes of the last dimensions times the factors, rounded to fp32 as the declared shape was."""
+    """Return the sizes of the last dimensions times the factors, rounded to fp32 as the declared shape was."""
     sizes = x.shape[x.dim() - len(factors) :]
     return [math.floor(ctypes.c_float(size * factor).value) for size, factor in zip(sizes, factors, strict=True)]
 
 
 def _linear(x: Tensor, sizes: list[int], mode: str) -> Tensor:
-    """The last dimensions resized by linear interpolation."""
+    """Return the last dimensions resized by linear interpolation."""
     if not x.is_floating_point():
         x = x.double()
     aligned = mode == "STRICT_ALIGN_CORNERS" or (mode == "ALIGN_CORNERS" and 1 not in sizes)
@@ -125,7 +125,7 @@ def _linear(x: Tensor, sizes: list[int], mode: str) -> Tensor:
 
 
 def _nearest(x: Tensor, sizes: list[int], mode: str) -> Tensor:
-    """The last dimensions resized by picking the nearest elements."""
+    """Return the last dimensions resized by picking the nearest elements."""
     if len(sizes) == 2 and x.dtype in (torch.float16, torch.float32) and x.numel():
         height, width = x.shape[-2:]
         kernels = _nearest_kernels(mode, height, sizes[0]) & _nearest_kernels(mode, width, sizes[1])
@@ -138,13 +138,13 @@ def _nearest(x: Tensor, sizes: list[int], mode: str) -> Tensor:
 
 
 def _image(x: Tensor) -> Tensor:
-    """Rank 4, as torch's kernels for images want it."""
+    """Return a tensor of rank 4, as torch's kernels for images want it."""
     return x if x.dim() == 4 else x.reshape(1, -1, *x.shape[-2:])
 
 
 @lru_cache(_CACHED_AXES)
 def _linear_axis(mode: str, size: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor] | None:
-    """The elements below and above each sample and the weight of the latter; None where nothing moves."""
+    """Return the elements below and above each sample and the weight of the latter; None where nothing moves."""
     points = sample_points(mode, torch.tensor(size, dtype=torch.float64), count)
     below = points.long()
     if size == count and torch.equal(points, torch.arange(count, dtype=torch.float64)):
@@ -154,7 +154,7 @@ def _linear_axis(mode: str, size: int, count: int, dtype: torch.dtype) -> tuple[
 
 @lru_cache(_CACHED_AXES)
 def _nearest_axis(mode: str, size: int, count: int) -> Tensor:
-    """The element that each sample picks."""
+    """Return the element that each sample picks."""
     i = torch.arange(count)
     if mode == "FLOOR":
         return i * size // count
@@ -167,7 +167,7 @@ def _nearest_axis(mode: str, size: int, count: int) -> Tensor:
 
 @lru_cache(_CACHED_AXES)
 def _nearest_kernels(mode: str, size: int, count: int) -> frozenset[str]:
-    """The modes of torch's interpolation that pick these very elements; they compute positions in fp32."""
+    """Return the modes of torch's interpolation that pick these very elements; they compute positions in fp32."""
     kernels = frozenset(("nearest", "nearest-exact"))
     if size == count:
         return kernels

@@ -128,12 +128,12 @@ def _check(op: str, name: str, value: object, allowed: tuple[object, ...]) -> No
 
 
 def _size(x: Tensor) -> Tensor:
-    """Width and height, in the order of coordinates."""
+    """Return width and height, in the order of coordinates."""
     return torch.tensor([x.shape[3], x.shape[2]], dtype=x.dtype)
 
 
 def _pixels(x: Tensor, coordinates: Tensor, mode: str, align_corners: bool) -> Tensor:
-    """The coordinates as positions between pixel centres, the first of which is 0."""
+    """Return the coordinates as positions between pixel centres, the first of which is 0."""
     if mode == "unnormalized":
         return coordinates
     size = _size(x)
@@ -159,7 +159,7 @@ def _pick_nearest(x: Tensor, pixels: Tensor, padding_mode: str, padding_value: f
 
 
 def _fold(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The positions mirrored at both bounds until they lie between them."""
+    """Return the positions mirrored at both bounds until they lie between them."""
     span = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
     offset = torch.remainder(pixels - low, 2 * span)
     return low + torch.minimum(offset, 2 * span - offset)
@@ -175,7 +175,7 @@ def _box_points(
     box_mode: str,
     sampling_mode: str,
 ) -> tuple[Tensor, Tensor]:
-    """The rows and the columns to sample for each box."""
+    """Return the rows and the columns to sample for each box."""
     _check("crop_resize", "box_coordinate_mode", box_mode, _BOX_MODES)
     _check("crop_resize", "sampling_mode", sampling_mode, SAMPLING_MODES)
     first, second = (boxes.float() * scale).reshape(-1, 2, 2).unbind(1)
@@ -197,7 +197,7 @@ def _box_points(
 
 
 def _crops(x: Tensor, indices: Tensor, rows: Tensor, columns: Tensor, pad_value: float) -> Tensor:
-    """Bilinear samples of the images that the indices name, on one grid for each."""
+    """Return bilinear samples of the images that the indices name, on one grid for each."""
     images = indices.long()
     if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < x.shape[0]:
         raise ValueError(f"crop_resize: box indices {images.tolist()} are not all within {x.shape[0]} images")
@@ -214,7 +214,7 @@ def _crops(x: Tensor, indices: Tensor, rows: Tensor, columns: Tensor, pad_value:
 
 
 def _neighbours(points: Tensor, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The elements before and after each point, the weight of the latter, and whether the point is on the image."""
+    """Return each point's elements before and after it, the latter's weight, and whether the point is on the image."""
     inside = (points >= 0) & (points <= size - 1)
     points = torch.where(inside, points, 0.0)
     before = points.long()

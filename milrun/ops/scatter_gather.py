@@ -16,7 +16,7 @@ from milrun.registry import op, prepare
 
 
 def _resolve(op: str, indices: Tensor, size: int, validate: bool) -> Tensor:
-    """Indices as int64 in the range of an axis of this size."""
+    """Return indices as int64 in the range of an axis of this size."""
     index = indices.long()
     if index.numel() == 0:
         return index
@@ -28,7 +28,7 @@ def _resolve(op: str, indices: Tensor, size: int, validate: bool) -> Tensor:
 
 
 def _resolve_tuples(op: str, indices: Tensor, sizes: Sequence[int], validate: bool) -> Tensor:
-    """The index tuples along the last axis as positions in the flattened leading axes of these sizes."""
+    """Return the index tuples along the last axis as positions in the flattened leading axes of these sizes."""
     position = torch.zeros(indices.shape[:-1], dtype=torch.int64)
     for component, size in zip(indices.unbind(-1), sizes, strict=True):
         position = position * size + _resolve(op, component, size, validate)

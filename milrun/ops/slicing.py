@@ -20,7 +20,7 @@ def _index(
     end_mask: list[bool] | None,
     squeeze_mask: list[bool] | None,
 ) -> Index:
-    """The slice in the notation of Python."""
+    """Return the slice in the notation of Python."""
     rank = len(begin)
     off = [False] * rank
     index: list[int | slice] = []
@@ -40,7 +40,7 @@ def _is_backward(index: Index) -> bool:
 
 
 def _forward(index: Index, shape: tuple[int, ...]) -> tuple[Index, list[int]]:
-    """The slice without negative steps, which torch does not have, and the axes of its result to flip."""
+    """Return the slice without negative steps, which torch does not have, and the axes of its result to flip."""
     parts: list[int | slice] = []
     flipped: list[int] = []
     axis = 0
@@ -126,7 +126,7 @@ def slice_update(
 
 @op("slice_by_size")
 def slice_by_size(x: Tensor, begin: list[int], size: list[int]) -> Tensor:
-    """A size of -1 takes all that follows ``begin``."""
+    """Take elements from ``begin`` on. A size of -1 takes all that follow."""
     _check_rank("slice_by_size", x, len(begin))
     for axis, (first, count, whole) in enumerate(zip(begin, size, x.shape, strict=True)):
         if first < 0:

@@ -23,7 +23,7 @@ def topk(
     return_indices: bool = True,
     output_indices_dtype: str = "int32",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The result is sorted in either case: without ``sort`` any order will do."""
+    """Return a sorted result in either case: without ``sort`` any order will do."""
     if output_indices_dtype not in ("int32", "uint16"):
         raise ValueError(f"topk: output_indices_dtype is {output_indices_dtype!r}, allowed are int32, uint16")
     size = x.shape[axis]

@@ -14,7 +14,7 @@ from milrun.registry import op, prepare
 
 @op("band_part")
 def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
-    """Zeros outside a band of diagonals; a negative count keeps all diagonals on that side."""
+    """Set zeros outside a band of diagonals; a negative count keeps all diagonals on that side."""
     if lower >= 0:
         x = x.triu(-lower)
     return x.tril(upper) if upper >= 0 else x
@@ -57,7 +57,7 @@ def one_hot(
     on_value: Tensor | None = None,
     off_value: Tensor | None = None,
 ) -> Tensor:
-    """An index outside the vector gives a vector without an ``on_value``."""
+    """Place classes on a new axis. An index outside the vector gives a vector without an ``on_value``."""
     on = torch.tensor(1, dtype=torch.int32) if on_value is None else on_value
     off = torch.zeros_like(on) if off_value is None else off_value
     axis %= indices.dim() + 1
@@ -70,7 +70,7 @@ _PAD_MODES = ("constant", "reflect", "replicate")
 
 @op("pad")
 def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
-    """The amounts before and after each of the last axes."""
+    """Pad by the amounts before and after each of the last axes."""
     if mode not in _PAD_MODES:
         raise ValueError(f"pad: mode is {mode!r}, allowed are {', '.join(_PAD_MODES)}")
     if len(pad) % 2 or len(pad) > 2 * x.dim() or min(pad, default=0) < 0:
@@ -107,7 +107,7 @@ def _border(size: int, before: int, after: int, mode: str) -> Tensor:
 
 @op("range_1d")
 def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
-    """The number of elements is computed in the type of the operands, as is their type inference."""
+    """Count up from ``start``. The number of elements is computed in the operands' type, as in type inference."""
     first, last, stride = start.item(), end.item(), step.item()
     if stride == 0:
         raise ValueError("range_1d: step is 0, allowed are all values but 0")
@@ -118,7 +118,7 @@ def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
 
 @prepare("tile")
 def prepare_tile(reps: list[int]) -> Callable[[Tensor], Tensor] | None:
-    """A single axis of size 1 needs no memory to be repeated."""
+    """Expand a single axis of size 1, which needs no memory to be repeated."""
     repeated = [axis for axis, rep in enumerate(reps) if rep != 1]
     if len(repeated) != 1 or min(reps) < 1:
         return None
@@ -152,7 +152,7 @@ def shape(x: Tensor) -> Tensor:
 
 @op("concat")
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
-    """With ``interleave`` the elements of the axis alternate between the values."""
+    """Join values. With ``interleave`` the elements of the axis alternate between the values."""
     if values[0].dim() == 0:
         return torch.stack(values)
     if not interleave:

@@ -25,7 +25,7 @@ def prepare_reshape(shape: list[int]) -> Callable[[Tensor], Tensor] | None:
 
 @op("reshape")
 def reshape(x: Tensor, shape: list[int]) -> Tensor:
-    """A 0 stands for the size of the input in the same place."""
+    """Reshape. A 0 stands for the size of the input in the same place."""
     wanted = shape
     if 0 in shape:
         if len(shape) != x.dim():
@@ -36,7 +36,7 @@ def reshape(x: Tensor, shape: list[int]) -> Tensor:
 
 @op("reshape", since="iOS17")
 def reshape_ios17(x: Tensor, shape: list[int]) -> Tensor:
-    """A 0 stands for the size of the input in the same place counted from the right, or for 1 beyond its rank."""
+    """Reshape. A 0 stands for the input's size in the same place from the right, or for 1 beyond its rank."""
     wanted = shape
     if 0 in shape:
         extra = len(shape) - x.dim()
@@ -56,7 +56,7 @@ def reshape_like(
 
 @op("expand_dims")
 def expand_dims(x: Tensor, axes: list[int]) -> Tensor:
-    """The axes are those of the result."""
+    """Insert axes, numbered as in the result."""
     if len(axes) == 1:
         return x.unsqueeze(axes[0])
     rank = x.dim() + len(axes)
@@ -67,7 +67,7 @@ def expand_dims(x: Tensor, axes: list[int]) -> Tensor:
 
 @op("squeeze")
 def squeeze(x: Tensor, axes: list[int] | None = None) -> Tensor:
-    """Axes of another size than 1 stay."""
+    """Remove axes of size 1 and keep all others."""
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
 
@@ -115,7 +115,7 @@ def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
 
 @op("depth_to_space")
 def depth_to_space(x: Tensor, block_size: int) -> Tensor:
-    """The place in the block is the outer part of the channel (in pixel_shuffle it is the inner part)."""
+    """Move channels into blocks. The place in the block is the channel's outer part (in pixel_shuffle the inner)."""
     n, c, h, w = x.shape
     blocks = x.reshape(n, block_size, block_size, c // block_size**2, h, w)
     return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, c // block_size**2, h * block_size, w * block_size)

@@ -35,7 +35,7 @@ class Difference:
 
 
 def compare(tap: Tap, other: Tap) -> Difference:
-    """The distance of the second value from the first."""
+    """Return the distance of the second value from the first."""
     a, b = tap.tensor, other.tensor
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return Difference(tap.name, tap.op_type, 0.0, 1.0, 0.0, "" if type(a) is type(b) else "not both tensors")
@@ -57,7 +57,7 @@ def compare(tap: Tap, other: Tap) -> Difference:
 
 
 def differences(first: Model | Pipeline, second: Model | Pipeline, inputs: Mapping[str, Any]) -> Iterator[Difference]:
-    """Every value that both models name, in the order of the first. A name met again is compared with its like."""
+    """Yield every value that both models name, in the order of the first. A repeated name is paired in order."""
     seen: dict[str, int] = {}
     others: dict[tuple[str, int], Tap] = {}
     for tap in second.trace(inputs, second.make_state()):

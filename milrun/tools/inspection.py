@@ -14,7 +14,7 @@ from milrun.text.writer import write_program
 
 
 def inspect(path: str | Path) -> str:
-    """A text that tells what the package holds."""
+    """Return a text that tells what the package holds."""
     package = Package(path)
     spec = package.spec()
     lines = [f"{package.path}  {package.size() / 1e6:.1f} MB, specification {spec.specificationVersion}"]

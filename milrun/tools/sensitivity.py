@@ -38,7 +38,7 @@ class Sensitivity:
 
 
 def sensitivities(path: str | Path, inputs: Mapping[str, Any]) -> Iterator[Sensitivity]:
-    """Each rule by itself against ``declared``, on the same inputs, states and random numbers."""
+    """Measure each rule by itself against ``declared``, on the same inputs, states and random numbers."""
     base = load(path, seed=0)
     expected = base.predict(inputs, base.make_state())
     for rule in RULES:

@@ -65,7 +65,7 @@ def measure(path: str, inputs: Mapping[str, Any] | None, numerics: str = "declar
 
 
 def op_costs(model: Model, inputs: Mapping[str, Any], repeats: int = 3) -> Counter[tuple[str, str]]:
-    """Seconds per op of the plan as it executes, the least of a few runs; widening counts to the op that wants it."""
+    """Return seconds per op of the plan, the least of a few runs. Widening counts to the op that wants it."""
     best: dict[int, float] = {}
     for _ in range(repeats):
         with torch.inference_mode():
@@ -78,7 +78,7 @@ def op_costs(model: Model, inputs: Mapping[str, Any], repeats: int = 3) -> Count
 
 
 def random_inputs(model: Model | Pipeline) -> dict[str, Any]:
-    """Inputs of the shapes that a model was made with: normal deviates, and zeros and ones for integers."""
+    """Return inputs of the shapes that a model was made with: normal deviates, and zeros and ones for integers."""
     rng = np.random.default_rng(0)
     inputs = {}
     for name, feature in model.inputs.items():

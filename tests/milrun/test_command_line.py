@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from coremltools.converters.mil import Builder as mb  # noqa: N813
 
+import milrun
 from milrun.__main__ import main
 from tests.milrun.packages import program, save
 
@@ -102,3 +103,10 @@ def test_mistakes_are_one_line_and_exit_code_two(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"milrun {milrun.__version__}\n"
