@@ -2,7 +2,6 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
-SYSTEMS ?= kokoro pocket_tts_2m pocket_tts
 export PYTHONUNBUFFERED := 1
 # The converter's progress bars.
 export TQDM_DISABLE := 1
@@ -32,7 +31,7 @@ unit: $(VENV)/.ready  ## tests of the tools, and the planted bugs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not parity and not bench and not speech"
 
 golden: $(VENV)/.ready  ## record truth again
-	$(PY) -m golden refresh $(SYSTEMS) --reason "$(REASON)"
+	$(PY) -m golden refresh --reason "$(REASON)"
 
 conformance-sample: $(VENV)/.ready  ## three minutes of coremltools' own tests
 	$(PY) -m tests.conformance --sample 1/35

@@ -7,6 +7,7 @@ import sys
 import webbrowser
 from contextlib import redirect_stdout
 
+from parity.base import cache_use
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
 from parity.base.paths import GATES, project
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--stages", nargs="+", default=[], metavar="STAGE", help="only these; chain is one of them")
     bounds.add_argument("--reason", default="", help="why bounds may loosen: goes into the gates")
     bounds.set_defaults(do=_calibrate)
+    cache = verbs.add_parser("cache", help="what is kept of builds, measurements and runs; --clear removes it")
+    cache.add_argument("--clear", nargs="?", const="", metavar="KIND", help="remove all entries, or those of a kind")
+    cache.set_defaults(do=_cache)
     return parser
 
 
@@ -97,13 +101,24 @@ def _calibrate(options: argparse.Namespace) -> int:
         )
     found = [
         measured
-        for measured in measurements(record.verdicts, system, Cache(project().state_folder))
+        for measured in measurements(record.verdicts, system, Cache.of(project()))
         if not options.stages or measured.stage in options.stages
     ]
-    weights = choose(system.reference, record.weights, Cache(project().state_folder))
+    weights = choose(system.reference, record.weights, Cache.of(project()))
     path = project().golden_folder / options.system / weights.folder / GATES
     for line in calibrate(found, path, options.reason):
         print(line)
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    root = project().state_folder
+    left = [] if options.clear is None else cache_use.clear(root, options.clear)
+    for line in cache_use.table(root):
+        print(line)
+    print(f"limit: {project().cache_gb:g} GB, set by cache_gb in [tool.parity]; used longest ago, removed first")
+    if left:
+        print(f"not removed: {len(left)} entries that running processes use. Clear again when these have ended")
     return 0
 
 

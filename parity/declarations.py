@@ -317,6 +317,41 @@ class Seam:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """The truth for one case: every seam, in the order of the data. Its arrays are read-only.
+
+    Attributes:
+        reference: Name of the reference.
+        case: Name of the case.
+        seams: What crossed each stage boundary.
+        scope: Prefix of the stages of one system, where several share the reference.
+
+    Example:
+        `golden["encoder"].outputs["hidden"]`
+    """
+
+    reference: str
+    case: str
+    seams: tuple[Seam, ...]
+    scope: str = ""
+
+    def __getitem__(self, stage: str) -> Seam:
+        """Return the seam of a stage: that of the scope, `scope.stage`, or else the one that all scopes share."""
+        seams = self.steps(stage)
+        if len(seams) > 1:
+            raise KeyError(f"stage {stage} was crossed {len(seams)} times: golden.steps({stage!r}) has them all")
+        return seams[0]
+
+    def steps(self, stage: str) -> tuple[Seam, ...]:
+        """Return all crossings of a stage that runs more than once."""
+        for name in (f"{self.scope}.{stage}", stage) if self.scope else (stage,):
+            if seams := tuple(seam for seam in self.seams if seam.stage == name):
+                return seams
+        known = ", ".join(dict.fromkeys(seam.stage for seam in self.seams))
+        raise KeyError(f"the golden of {self.reference}, case {self.case} has no stage {stage!r}; it has {known}")
+
+
+@dataclass(frozen=True)
 class Reference:
     """The authors' own model, unpatched, in fp32.
 

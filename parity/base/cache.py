@@ -1,173 +1,168 @@
-"""What takes long to make, kept under the digest of everything that made it."""
+"""A build cache: folders under the digest of everything that made them."""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import re
 import secrets
 import shutil
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from parity.base import cache_entry
-from parity.base.cache_entry import DamagedEntryError, Manifest
-from parity.base.files import sync
+from parity.base import cache_use
+from parity.base.cache_use import LOCKS, MANIFEST, TEMPORARY
+from parity.base.files import writing
 from parity.base.fingerprint import digest
+from parity.base.paths import Project
 
-_TEMPORARY, _LOCKS, _DAMAGED = "tmp", "locks", "damaged"
+_SCHEMA = 1
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(rf"({_KIND.pattern})\.({_KEY.pattern})\.[0-9a-f]+")
+_hashed: set[Path] = set()
+"""The entries whose contents this process has compared with their manifests."""
 
 
 class Cache:
-    """A store of folders, ``root/<kind>/<key>``, that many processes share and that may be killed at any moment.
+    """Folders ``root/<kind>/<key>``, shared by processes that may be killed at any moment.
 
-    An entry appears whole, by a rename. What is found damaged is never used: it is reported, moved aside and made anew.
+    An entry comes into place whole, by a rename. A damaged entry is reported and made again. Entries that together
+    exceed the limit are removed, those used longest ago first, but none that a running process has used.
+
+    Attributes:
+        root: The folder, `.parity` in a project.
+        limit: The largest total size in bytes.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limit: float = 5e9) -> None:
         self.root = Path(root).absolute()
-        for folder in (_TEMPORARY, _LOCKS):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        self.limit = limit
+        self._added = 0
+
+    @staticmethod
+    def of(project: Project) -> Cache:
+        """Return the cache of a project, with the limit that its configuration sets."""
+        return Cache(project.state_folder, project.cache_gb * 1e9)
 
     def find(self, kind: str, key: str) -> Path | None:
-        """The folder of a complete, verified entry."""
+        """Return the folder of a complete entry, or None. Its files are there in their sizes; `get` compares more."""
         folder = self._folder(kind, key)
-        try:
-            return folder if self._verified(kind, key) else None
-        except DamagedEntryError as damage:
-            warnings.warn(f"a damaged cache entry is not used: {damage}. Delete {folder}", stacklevel=2)
-            return None
+        fault = self._fault(folder, contents=False)
+        if fault:
+            warnings.warn(f"a damaged cache entry is not used: {fault}. Delete {folder}", stacklevel=2)
+        return folder if fault == "" else None
 
     def get(self, kind: str, key: str, make: Callable[[Path], None], parts: Mapping[str, Any] | None = None) -> Path:
-        """The folder of an entry, which `make` fills if there is none. Whoever else wants it meanwhile, waits for it.
+        """Return the folder of an entry. If there is none, `make` fills it, while other processes wait for it.
 
-        `parts` tells what made it; it goes into the manifest.
+        Args:
+            kind: What the entry is, such as `artifact`.
+            key: The digest of everything that makes it.
+            make: Fills the empty folder that it is given.
+            parts: Describes what made the entry; it goes into the manifest.
         """
         folder = self._folder(kind, key)
         digest(parts or {})
-        with suppress(DamagedEntryError):
-            if self._verified(kind, key):
-                return folder
-        with self._lock(kind, key):
-            try:
-                if self._verified(kind, key):
+        if self._fault(folder) == "":
+            return folder
+        with writing(self.root):
+            cache_use.claim(self.root)
+            with FileLock(self.root / LOCKS / f"{kind}.{key}.lock"):
+                fault = self._fault(folder)
+                if fault == "":
                     return folder
-            except DamagedEntryError as damage:
-                aside = self._move_aside(kind, key)
-                warnings.warn(f"a damaged cache entry is made anew: {damage}. It lies in {aside}", stacklevel=2)
-            self._remove_abandoned(kind, key)
-            self._make(kind, key, make, parts or {})
+                if fault:
+                    warnings.warn(f"a damaged cache entry is made again: {fault}", stacklevel=2)
+                self._make(folder, make, {"schema": _SCHEMA, "kind": kind, "key": key, "parts": dict(parts or {})})
+        if self._added > self.limit / 20:
+            self.trim()
         return folder
 
-    def parts(self, kind: str, key: str) -> Mapping[str, Any]:
-        """What made an entry."""
-        manifest = self._verified(kind, key)
-        if manifest is None:
-            raise LookupError(f"the cache has no {kind} {key}: {self._folder(kind, key)} is not there")
-        return manifest.parts
-
-    def sweep(self, kind: str, keep: int, idle: float = 3600.0) -> list[str]:
-        """Drop the entries that were used longest ago until the rest hold at most `keep` bytes; gives their keys.
-
-        What was used in the last `idle` seconds stays, since somebody may be reading it.
-        """
-        folders = [folder for folder in (self.root / _checked(kind)).glob("*") if _KEY.fullmatch(folder.name)]
-        used = sorted((folder.stat().st_mtime, folder, cache_entry.size(folder)) for folder in folders)
-        total = sum(size for _, _, size in used)
-        dropped = []
-        for when, folder, size in used:
-            if total <= keep or time.time() - when < idle:
-                break
-            with self._lock(kind, folder.name):
-                if folder.exists() and folder.stat().st_mtime == when:
-                    self._remove(folder, kind, folder.name)
-                    dropped.append(folder.name)
-            total -= size
-        return dropped
+    def trim(self) -> list[Path]:
+        """Remove the entries that were used longest ago until the rest fit the limit; return the removed folders."""
+        self._added = 0
+        return cache_use.trim(self.root, self.limit)
 
     def _folder(self, kind: str, key: str) -> Path:
+        if not _KIND.fullmatch(kind) or kind in cache_use.OWN:
+            raise ValueError(f"a cache kind is a lower-case word, and not {', '.join(cache_use.OWN)}: {kind!r}")
         if not _KEY.fullmatch(key):
             raise ValueError(f"a cache key is a sha256 in 64 hexadecimal digits, not {key!r}")
-        return self.root / _checked(kind) / key
+        return self.root / kind / key
 
-    def _verified(self, kind: str, key: str) -> Manifest | None:
-        folder = self._folder(kind, key)
-        if not os.path.lexists(folder):
+    def _fault(self, folder: Path, contents: bool = True) -> str | None:
+        """Return the fault of an entry: empty for a sound one, None where there is none. Using it keeps it alive."""
+        if not cache_use.touch(self.root, folder):
             return None
-        manifest = cache_entry.verify(folder, kind, key)
-        with suppress(OSError):  # when it was used last matters to sweep only, and the cache may be read-only
-            os.utime(folder)
-        return manifest
-
-    def _lock(self, kind: str, key: str) -> FileLock:
-        """Held while an entry is made or removed. A lock of the system: it goes when its process goes."""
-        return FileLock(self.root / _LOCKS / f"{kind}.{key}.lock")
-
-    def _make(self, kind: str, key: str, make: Callable[[Path], None], parts: Mapping[str, Any]) -> None:
-        folder = self._folder(kind, key)
-        temporary = self._temporary(kind, key)
-        temporary.mkdir()
+        if folder.is_symlink() or not folder.is_dir():
+            return f"{folder} is not a folder"
         try:
-            make(temporary)
-            cache_entry.seal(temporary, kind, key, parts)
+            kept = json.loads((folder / MANIFEST).read_bytes())
+            if (kept["schema"], kept["kind"], kept["key"]) != (_SCHEMA, folder.parent.name, folder.name):
+                return f"{folder} has the manifest of another entry or schema"
+            files = _files(folder)
+            if off := sorted(files.keys() ^ kept["files"].keys()):
+                return f"{folder / off[0]} is {'not in the manifest' if off[0] in files else 'missing'}"
+            for name, path in files.items():
+                if path.stat().st_size != kept["files"][name]["size"]:
+                    return f"{path} has another size than its manifest says"
+                if contents and folder not in _hashed and _sha256(path) != kept["files"][name]["sha256"]:
+                    return f"{path} has other contents than its manifest says"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return f"{folder} can't be read: {error}"
+        if contents:
+            _hashed.add(folder)
+        return ""
+
+    def _make(self, folder: Path, make: Callable[[Path], None], manifest: dict[str, Any]) -> None:
+        """Under the entry's lock: no other build of it is alive, and folders of killed ones may go."""
+        _hashed.discard(folder)
+        temporary = self.root / TEMPORARY
+        for abandoned in (*temporary.glob(f"{folder.parent.name}.{folder.name}.*"), folder):
+            _remove(abandoned)
+        # Never the folder of a killed build, for a child of that build may still be writing to it.
+        new = temporary / f"{folder.parent.name}.{folder.name}.{secrets.token_hex(4)}"
+        new.mkdir(parents=True)
+        try:
+            make(new)
+            files = _files(new)
+            if not files or MANIFEST in map(str.casefold, files):
+                raise ValueError(f"{folder.parent.name} {folder.name}: an entry is one file or more, none {MANIFEST}")
+            sizes = {name: path.stat().st_size for name, path in files.items()}
+            manifest["files"] = {name: {"size": sizes[name], "sha256": _sha256(files[name])} for name in sorted(files)}
+            (new / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
             folder.parent.mkdir(exist_ok=True)
-            temporary.rename(folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync(folder.parent)
-
-    def _temporary(self, kind: str, key: str) -> Path:
-        """A name that was never used: a child of a killed build may still be writing to that build's folder."""
-        return self.root / _TEMPORARY / f"{kind}.{key}.{secrets.token_hex(4)}"
-
-    def _move_aside(self, kind: str, key: str) -> Path:
-        aside = self.root / _DAMAGED / f"{kind}.{key}"
-        aside.parent.mkdir(exist_ok=True)
-        if os.path.lexists(aside):
-            self._remove(aside, kind, key)
-        self._folder(kind, key).rename(aside)
-        return aside
-
-    def _remove(self, path: Path, kind: str, key: str) -> None:
-        """Out of sight in one step, then file by file. Under the entry's lock."""
-        temporary = self._temporary(kind, key)
-        path.rename(temporary)
-        _delete(temporary)
-
-    def _remove_abandoned(self, kind: str, key: str) -> None:
-        """What killed builds left. Under the entry's lock, so that no build of it is alive."""
-        for path in (self.root / _TEMPORARY).glob(f"{kind}.{key}.*"):
-            _delete(path)
-
-    def _remove_unfinished(self) -> None:
-        names = [_UNFINISHED.fullmatch(path.name) for path in (self.root / _TEMPORARY).iterdir()]
-        for kind, key in {(name[1], name[2]) for name in names if name}:
-            lock = self._lock(kind, key)
-            with suppress(Timeout), lock.acquire(timeout=0):
-                self._remove_abandoned(kind, key)
+            new.rename(folder)
+        finally:
+            _remove(new)
+        _hashed.add(folder)
+        self._added += sum(sizes.values())
 
 
-def _checked(kind: str) -> str:
-    if not _KIND.fullmatch(kind) or kind in (_TEMPORARY, _LOCKS, _DAMAGED):
-        raise ValueError(
-            f"a cache kind is a lower-case word that is not {_TEMPORARY}, {_LOCKS} or {_DAMAGED}: {kind!r}"
-        )
-    return kind
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file below, by its name in the entry. What is neither file nor folder is refused: it may lead elsewhere."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is neither a file nor a folder")
+        if path.is_file() and path != folder / MANIFEST:
+            found[path.relative_to(folder).as_posix()] = path
+    return found
 
 
-def _delete(path: Path) -> None:
-    """Remove as much as can be: what is left over lies in the temporary folder, where nothing is ever read."""
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            path.unlink()

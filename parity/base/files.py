@@ -1,32 +1,66 @@
-"""Files that are there whole or not at all."""
+"""Files that are read and written whole."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+
+
+class StateError(OSError):
+    """A place that can't be written to: the message says why, and what to do."""
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Raise a StateError where the disk is full, or where a place below `place` does not let us write."""
+    try:
+        yield
+    except StateError:
+        raise
+    except OSError as error:
+        where = error.filename or place
+        inside = not error.filename or Path(os.fsdecode(error.filename)).is_relative_to(place)
+        if error.errno in _FULL:
+            mend = "Free some disk space: `python -m parity cache` shows what can be cleared"
+        elif error.errno in _CLOSED and inside:
+            mend = "Make it a folder that you may write to, or move the project to a disk where you may"
+        else:
+            raise
+        raise StateError(error.errno, f"{where} can't be written: {error.strerror}. {mend}") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace or create a file in one step: whoever reads it, and whenever we are killed, it is the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Create or replace a file in one step: readers find the old or the new content, also after a kill."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
-def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file, or the names in a folder, before anything builds on it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def read_plain(path: Path, most: int) -> bytes:
+    """Return the content of a file. A ValueError says why it can't be read: a link, a folder, more bytes than `most`.
+
+    A file that does not exist is a FileNotFoundError.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ValueError("is not a plain file")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"has {path.stat().st_size} bytes where at most {most} are expected")
+    return data

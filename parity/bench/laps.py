@@ -17,10 +17,10 @@ import numpy as np
 from parity.bench.timing import Clock, in_turns, steadied
 from parity.compare import evidence
 from parity.compare.outputs import crossings
-from parity.declarations import AUDIBLE, Arrays, Case, Dim, Stage, System, Variant
+from parity.declarations import AUDIBLE, Arrays, Case, Dim, Golden, Stage, System, Variant
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN, SHIPS, chain_sets
-from parity.run.chain import Chain, Golden
+from parity.run.chain import Chain
 from parity.run.stage import cast
 from parity.verdict import Finding
 

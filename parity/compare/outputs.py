@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from parity.compare.evidence import Comparison
-from parity.declarations import HOST, Arrays, Seam, Stage, System, Tensor, Variant
+from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tensor, Variant
 from parity.plan.checks import MODULE
 from parity.run import stepping
-from parity.run.chain import Chain, Golden
+from parity.run.chain import Chain
 from parity.run.stage import cast
 from parity.verdict import Finding
 

@@ -155,9 +155,7 @@ def _surveyed(root: Path, commit: str) -> tuple[Survey | None, str]:
             (folder / _FILE).write_text(survey.encode(survey.ask(there)))
 
     try:
-        return survey.decode(
-            (Cache(at(root).state_folder).get(KIND, digest(made_by), make, made_by) / _FILE).read_text()
-        ), ""
+        return survey.decode((Cache.of(at(root)).get(KIND, digest(made_by), make, made_by) / _FILE).read_text()), ""
     except SurveyError as error:
         return None, str(error)
 

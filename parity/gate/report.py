@@ -56,7 +56,7 @@ def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Wri
 
 
 def _kept(root: Path) -> Evidence:
-    cache = Cache(at(root).state_folder)
+    cache = Cache.of(at(root))
     return lambda key: cache.find(KIND, key)
 
 

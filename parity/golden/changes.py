@@ -1,4 +1,4 @@
-"""What moved between two recordings of a case, and by how much."""
+"""The tensors that moved between two recordings of a case, and by how much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.base.distance import distance
-from parity.golden.recording import Held, Place, Recording
+from parity.declarations import Golden
+from parity.golden.recording import Place, arrays, digests, tensors
 from parity.golden.sketch import sketch
 from parity.golden.tensors import CaseEntry, Entry, foreign
 
@@ -37,40 +38,40 @@ class Movement:
         return f"{self.place}: relative L2 {self.relative_l2:.3g}, max abs {self.max_abs:.3g}{note}"
 
 
-def movements(
-    entry: CaseEntry, kept: Mapping[str, np.ndarray], before: Recording | None, after: Recording
-) -> list[Movement]:
-    """In the order of the data. What passes from stage to stage counts where it first stood.
+def movements(entry: CaseEntry, kept: Mapping[str, np.ndarray], before: Golden | None, after: Golden) -> list[Movement]:
+    """Return the tensors that moved, in the order of the data. One that passes from stage to stage counts once.
 
-    `kept` is what git has of the case before, `before` its complete recording, where this machine has one.
+    Args:
+        entry: The recorded case, as the lock has it.
+        kept: What git has of its tensors.
+        before: Its complete recording, where this machine has one.
+        after: The new recording.
     """
-    expected, actual = dict(entry.places()), dict(after.places())
-    whole = {held.sha256: held.array for _, held in before.places()} if before else {}
+    expected, actual, digest = dict(entry.places()), dict(tensors(after)), digests(after)
+    whole = arrays(before) if before else {}
     found = []
     seen: set[tuple[str, str]] = set()
     for place, was in expected.items():
         if place not in actual:
             found.append(Movement(place, "is gone"))
             continue
-        pair = was.sha256, actual[place].sha256
-        if was.sha256 != actual[place].sha256 and pair not in seen:
+        pair = was.sha256, digest[place]
+        if was.sha256 != digest[place] and pair not in seen:
             seen.add(pair)
             found.append(_movement(place, was, kept.get(was.sha256), whole.get(was.sha256), actual[place]))
     return found + [Movement(place, "is new") for place in actual if place not in expected]
 
 
-def _movement(place: Place, was: Entry, kept: np.ndarray | None, whole: np.ndarray | None, now: Held) -> Movement:
-    array = now.array
-    if array.shape != was.shape or array.dtype.name != was.dtype:
-        return Movement(place, f"{array.dtype.name}{list(array.shape)}, it was {was.dtype}{list(was.shape)}")
+def _movement(place: Place, was: Entry, kept: np.ndarray | None, whole: np.ndarray | None, now: np.ndarray) -> Movement:
+    if now.shape != was.shape or now.dtype.name != was.dtype:
+        return Movement(place, f"{now.dtype.name}{list(now.shape)}, it was {was.dtype}{list(was.shape)}")
     if whole is None and was.in_git:
         whole = kept
-    if whole is None and kept is None:
-        return Movement(place, "differs; of what it was, only the hash is left")
-    rounding = kept is not None and not foreign(was, kept, array)
+    rounding = kept is not None and not foreign(was, kept, now)
     if whole is not None:
-        apart = distance(whole, array)
+        apart = distance(whole, now)
         return Movement(place, "", apart.relative_l2, apart.max_abs, 0, rounding)
-    assert kept is not None
-    apart = distance(kept, sketch(array))
+    if kept is None:
+        return Movement(place, "differs; of its recorded values, only the hash is left")
+    apart = distance(kept, sketch(now))
     return Movement(place, "", apart.relative_l2, apart.max_abs, kept.size, rounding)

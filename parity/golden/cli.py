@@ -1,4 +1,4 @@
-"""``python -m golden``: record truth, prove it, see what would move, and what it is worth right now."""
+"""The golden commands: record truth, verify it, show what a refresh would change, show its state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.base.cache import Cache
 from parity.base.paths import project
 from parity.declarations import Case, Reference
 from parity.golden.change_report import Report
-from parity.golden.errors import GoldenError
+from parity.golden.errors import ExtraWanted, GoldenError
 from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify
 from parity.golden.store import GoldenStore
@@ -31,14 +31,24 @@ def main(
     root: Path | None = None,
     cache: Cache | None = None,
 ) -> int:
-    """Exit code 0: all well; 1: something moved, differs or is not fresh; 2: it could not be told or done."""
+    """Run a golden command and return its exit code.
+
+    0: all well. 1: something moved, differs or is not fresh. 2: the command failed, or skipped a system.
+
+    Args:
+        arguments: The verb and its options.
+        references: The references by name; those that converters/ declares by default.
+        choose: Chooses the weights of a reference.
+        root: The folder of the goldens.
+        cache: Where complete recordings are kept.
+    """
     options = _parser().parse_args(arguments)
     try:
         known = systems.references() if references is None else references
-        kept = Cache(project().state_folder) if cache is None else cache
+        kept = Cache.of(project()) if cache is None else cache
         stores = []
         for name in _named(options.systems, known):
-            # What was published more than once is one truth with seeded weights, and several with those from the hub.
+            # A reference that was published several times has one truth with seeded weights only.
             published = systems.checkpoints(name) if options.weights == "hub" and references is None else []
             for reference in [replace(known[name], checkpoint=hub) for hub in published] or [known[name]]:
                 weights = choose(reference, options.weights, kept)
@@ -49,9 +59,12 @@ def main(
 
 
 def _done(store: GoldenStore, options: argparse.Namespace) -> int:
-    """A system that can't be told or done here says nothing of the others."""
+    """Run the verb on one system. A failure does not keep the other systems from their turn."""
     try:
         return int(options.do(store, options))
+    except ExtraWanted as error:
+        print(f"golden: {store.reference.name} skipped: {error}", file=sys.stderr)
+        return 2
     except _TOLD as error:
         return _failed(error)
 
@@ -65,21 +78,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m golden", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, do, help in (
-        ("refresh", _refresh, "record again and write it; wants a reason where a recorded value changes"),
+        ("refresh", _refresh, "record again and write it; needs a reason where a recorded value changes"),
         ("verify", _verify, "record again and compare with what is recorded"),
         ("diff", _diff, "what a refresh would change; writes nothing"),
-        ("status", _status, "fresh, stale, missing or damaged, without recording"),
+        ("status", _status, "fresh, stale, missing or damaged; records nothing"),
     ):
         verb = verbs.add_parser(name, help=help)
-        verb.add_argument("systems", nargs="+" if name == "refresh" else "*", metavar="SYSTEM")
+        verb.add_argument("systems", nargs="*", metavar="SYSTEM", help="all by default")
         verb.add_argument("--weights", default="seeded", help="seeded (the default), hub, or the path of a checkpoint")
         if name in ("refresh", "diff"):
             verb.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="only these")
         if name == "refresh":
-            verb.add_argument("--reason", default="", help="why recorded values change: goes into the history")
-            verb.add_argument("--again", action="store_true", help="take nothing over from an unfinished refresh")
+            verb.add_argument("--reason", default="", help="why recorded values change; goes into the history")
+            verb.add_argument("--again", action="store_true", help="record again what an unfinished refresh recorded")
         if name == "verify":
-            verb.add_argument("--allow-rounding", action="store_true", help="on another machine than the recording one")
+            verb.add_argument("--allow-rounding", action="store_true", help="accept another machine's rounding")
         verb.set_defaults(do=do)
     return parser
 
@@ -136,7 +149,7 @@ def _cases(store: GoldenStore, names: list[str]) -> list[Case]:
 
 def _named(names: list[str], known: Mapping[str, Reference]) -> list[str]:
     if not known:
-        raise ValueError("there is no system: references/ and converters/ declare none")
+        raise ValueError("there is no system: converters/ declares none")
     for name in names:
         if name not in known:
             raise ValueError(f"there is no system {name!r}; there are {', '.join(known)}")

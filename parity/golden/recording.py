@@ -1,4 +1,4 @@
-"""All tensors of one run of the reference: taken from it, kept in a folder, read back without copying."""
+"""The tensors of one case: recorded from the reference, written to a file, read back."""
 
 from __future__ import annotations
 
@@ -9,37 +9,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from parity.declarations import Arrays, Case, Reference, Seam
+from parity.declarations import Arrays, Case, Golden, Reference, Seam
 from parity.golden.errors import DamagedGolden, UnusableRecording
 from parity.golden.names import key
 from parity.golden.sketch import DTYPES, sha256
 
-_INDEX = "recording.json"
+_FILE = "recording.safetensors"
 _MEND = "have the reference's record() yield what upstream really computes there"
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Held:
-    sha256: str
-    array: np.ndarray
-
-
-@dataclass(frozen=True)
-class HeldSeam:
-    stage: str
-    inputs: Mapping[str, Held]
-    outputs: Mapping[str, Held]
-
-    def plain(self) -> Seam:
-        inputs = {name: held.array for name, held in self.inputs.items()}
-        return Seam(self.stage, inputs, {name: held.array for name, held in self.outputs.items()})
-
-
-@dataclass(frozen=True)
 class Place:
-    """Where a tensor stood. A stage that was crossed again counts: `step`, `step@2`, …"""
+    """The position of a tensor. The label of a stage that is crossed again counts: `step`, `step@2`, …
+
+    Attributes:
+        seam: Label of the seam.
+        side: `inputs` or `outputs`.
+        name: Name of the tensor.
+    """
 
     seam: str
     side: str
@@ -49,16 +40,8 @@ class Place:
         return f"{self.seam}/{self.side}/{self.name}"
 
 
-@dataclass(frozen=True)
-class Recording:
-    seams: tuple[HeldSeam, ...]
-
-    def places(self) -> Iterator[tuple[Place, Held]]:
-        """In the order of the data."""
-        return places((seam.stage, seam.inputs, seam.outputs) for seam in self.seams)
-
-
 def places(seams: Iterable[tuple[str, Mapping[str, T], Mapping[str, T]]]) -> Iterator[tuple[Place, T]]:
+    """Yield every tensor with its place, in the order of the data, from (stage, inputs, outputs) triples."""
     counts: dict[str, int] = {}
     for stage, inputs, outputs in seams:
         counts[stage] = counts.get(stage, 0) + 1
@@ -68,34 +51,52 @@ def places(seams: Iterable[tuple[str, Mapping[str, T], Mapping[str, T]]]) -> Ite
                 yield Place(label, side, name), tensor
 
 
-def record(reference: Reference, model: Any, case: Case) -> Recording:
-    """Runs the reference on a case. Copies at once: the model may write into its buffers again."""
-    where = f"{reference.name}, case {case.name}"
-    arrays: dict[str, Held] = {}
+def tensors(golden: Golden) -> Iterator[tuple[Place, np.ndarray]]:
+    """Yield every tensor with its place, in the order of the data."""
+    return places((seam.stage, seam.inputs, seam.outputs) for seam in golden.seams)
 
-    def hold(stage: str, side: str, tensors: Arrays) -> dict[str, Held]:
-        held = {}
+
+def digests(golden: Golden) -> dict[Place, str]:
+    """Return the sha256 of every tensor. Places that share an array are hashed once."""
+    known: dict[int, str] = {}
+    for _, array in tensors(golden):
+        if id(array) not in known:
+            known[id(array)] = sha256(array)
+    return {place: known[id(array)] for place, array in tensors(golden)}
+
+
+def arrays(golden: Golden) -> dict[str, np.ndarray]:
+    """Return every distinct tensor by its sha256."""
+    return {digest: array for digest, (_, array) in zip(digests(golden).values(), tensors(golden), strict=True)}
+
+
+def record(reference: Reference, model: Any, case: Case) -> Golden:
+    """Run the reference on a case. Arrays are copied at once, since the model may write into its buffers again."""
+    where = f"{reference.name}, case {case.name}"
+    known: dict[str, np.ndarray] = {}
+
+    def held(stage: str, side: str, tensors: Arrays) -> dict[str, np.ndarray]:
+        found = {}
         for name, array in tensors.items():
             place = f"{where}: {key('stage', stage)}/{side}/{key('tensor', name)}"
-            fault = _unusable(array, output=side == "outputs")
-            if fault:
+            if fault := _unusable(array, output=side == "outputs"):
                 raise UnusableRecording(place, fault, _MEND)
             digest = sha256(array)
-            if digest not in arrays:
-                arrays[digest] = Held(digest, _frozen(np.array(array, array.dtype.newbyteorder("="), order="C")))
-            held[name] = arrays[digest]
-        return held
+            if digest not in known:
+                known[digest] = _frozen(np.array(array, array.dtype.newbyteorder("="), order="C"))
+            found[name] = known[digest]
+        return found
 
     seams = []
     for seam in reference.record(model, case):
         if not seam.inputs or not seam.outputs:
             side = "outputs" if seam.inputs else "inputs"
             raise UnusableRecording(where, f"stage {seam.stage} has no {side}", _MEND)
-        inputs = hold(seam.stage, "inputs", seam.inputs)
-        seams.append(HeldSeam(seam.stage, inputs, hold(seam.stage, "outputs", seam.outputs)))
+        inputs = held(seam.stage, "inputs", seam.inputs)
+        seams.append(Seam(seam.stage, inputs, held(seam.stage, "outputs", seam.outputs)))
     if not seams:
         raise UnusableRecording(where, "record() yields no seam at all", _MEND)
-    return Recording(tuple(seams))
+    return Golden(reference.name, case.name, tuple(seams))
 
 
 def _unusable(array: object, output: bool) -> str:
@@ -104,7 +105,7 @@ def _unusable(array: object, output: bool) -> str:
     if array.dtype.name not in DTYPES:
         return f"has dtype {array.dtype}; known are {', '.join(DTYPES)}"
     if not array.size:
-        return f"has no elements (shape {list(array.shape)}), and nothing can be compared with nothing"
+        return f"has no elements (shape {list(array.shape)}), so that there is nothing to compare"
     if output and array.dtype.kind == "f":
         bad = array.size - int(np.isfinite(array).sum())
         if bad:
@@ -114,53 +115,32 @@ def _unusable(array: object, output: bool) -> str:
     return ""
 
 
-def write(recording: Recording, folder: Path) -> None:
-    index = [
-        {
-            "stage": seam.stage,
-            "inputs": {name: held.sha256 for name, held in seam.inputs.items()},
-            "outputs": {name: held.sha256 for name, held in seam.outputs.items()},
-        }
-        for seam in recording.seams
+def write(golden: Golden, folder: Path) -> None:
+    """Write every distinct tensor once, and the list of seams beside them."""
+    found = iter(digests(golden).values())
+    seams = [
+        (seam.stage, {name: next(found) for name in seam.inputs}, {name: next(found) for name in seam.outputs})
+        for seam in golden.seams
     ]
-    for digest, array in {held.sha256: held.array for _, held in recording.places()}.items():
-        np.save(folder / f"{digest}.npy", array, allow_pickle=False)
-    (folder / _INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    save_file(arrays(golden), folder / _FILE, {"seams": json.dumps(seams)})
 
 
-def read(folder: Path) -> Recording:
-    """Maps the files into memory, and checks that each tensor is the one that its file name promises."""
+def read(folder: Path, reference: str, case: str) -> Golden:
+    """Return what `write` wrote."""
     try:
-        return _read(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedGolden(folder, f"the recording is damaged: {error}", "remove this folder") from error
-
-
-def _read(folder: Path) -> Recording:
-    arrays: dict[str, Held] = {}
-
-    def held(digest: str) -> Held:
-        if digest not in arrays:
-            if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-                raise ValueError(f"{digest!r} is no sha256")
-            # Private to this process: what writes to it changes neither the file nor anyone else's golden.
-            mapped = np.load(folder / f"{digest}.npy", mmap_mode="c", allow_pickle=False)
-            array = _frozen(np.asarray(mapped).view(np.ndarray))
-            if sha256(array) != digest:
-                raise ValueError(f"{digest}.npy holds another tensor")
-            arrays[digest] = Held(digest, array)
-        return arrays[digest]
-
-    return Recording(
-        tuple(
-            HeldSeam(
-                key("stage", seam["stage"]),
-                {name: held(digest) for name, digest in seam["inputs"].items()},
-                {name: held(digest) for name, digest in seam["outputs"].items()},
-            )
-            for seam in json.loads((folder / _INDEX).read_text())
+        with safe_open(folder / _FILE, "numpy") as file:
+            known = {digest: _frozen(file.get_tensor(digest)) for digest in file.keys()}  # noqa: SIM118
+            seams = json.loads(file.metadata()["seams"])
+        return Golden(
+            reference,
+            case,
+            tuple(
+                Seam(stage, *({name: known[digest] for name, digest in side.items()} for side in sides))
+                for stage, *sides in seams
+            ),
         )
-    )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedGolden(folder, f"the recording can't be read: {error}", "delete this folder") from error
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""Records truth again, says what moved and by how much, and writes it: all of it or nothing."""
+"""Recording truth again: what moved and by how much, and all of it written or nothing."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,16 +9,15 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from parity.declarations import Case
+from parity.declarations import Case, Golden
 from parity.golden import case_file, lock, provenance, recording
 from parity.golden.change_report import CaseReport, Report
 from parity.golden.changes import movements
 from parity.golden.errors import DamagedGolden, RefreshRefused
 from parity.golden.lock import Lock, Refreshed
-from parity.golden.recording import Recording
 from parity.golden.rounding import spread
 from parity.golden.store import GoldenStore
-from parity.golden.tensors import CaseEntry, hashes
+from parity.golden.tensors import CaseEntry, Strict, hashes
 
 Say = Callable[[str], None]
 
@@ -36,6 +34,13 @@ class ReasonWanted(RefreshRefused):
         self.report = report
 
 
+class _Staged(Strict):
+    """The note beside a staged case: its entry, and the digest of the provenance that it was recorded under."""
+
+    provenance: str
+    case: CaseEntry
+
+
 def refresh(
     store: GoldenStore,
     cases: Sequence[Case] = (),
@@ -44,46 +49,53 @@ def refresh(
     date: str | None = None,
     again: bool = False,
 ) -> Report:
-    """Of all cases, where none is named.
+    """Record cases, all where none is named, and write them unless every bit is the same.
 
-    What an interrupted or refused refresh recorded is not recorded again, unless `again` is said.
+    Args:
+        store: The goldens.
+        cases: The cases to record.
+        reason: Goes into the history. A refresh that changes recorded values is refused without one.
+        say: Takes a line of progress.
+        date: Date of the entry in the history, today by default.
+        again: Whether to record cases again that an interrupted or refused refresh has already recorded.
     """
-    with store.journal.alone():
+    with store.transaction.alone():
         if again:
-            store.journal.discard()
+            store.transaction.clear()
         old = store.read_lock()
         changed = provenance.changes(old.provenance, store.provenance) if old else []
         chosen = _chosen(store, cases, changed)
         entries: dict[str, CaseEntry] = {}
         reports: list[CaseReport] = []
-        untouched = True
+        moved: list[str] = []
         for number, case in enumerate(chosen, 1):
             start = time.perf_counter()
             found = _staged(store, case)
-            how = "taken over from an unfinished refresh" if found else "recording"
-            say(f"{case.name}: {how} ({number} of {len(chosen)}) …")
+            what = "taken over from an unfinished refresh" if found else "recording"
+            say(f"{case.name}: {what} ({number} of {len(chosen)}) …")
             entry, recorded = found or _stage(store, case, old.cases.get(case.name) if old else None, say)
             report, unchanged = compare(store, old, case, entry, recorded, time.perf_counter() - start)
             entries[case.name] = old.cases[case.name] if old and unchanged else entry
+            moved += [] if unchanged else [case.name]
             reports.append(report)
-            untouched &= unchanged
             say(str(report))
         if old and not cases:
             reports += [gone(name) for name in _undeclared(store, old)]
         new = _new_lock(store, old, entries, reports, reason.strip(), date)
         result = Report(store.reference.name, tuple(reports), tuple(changed), case_file.size(store.root))
-        if old and untouched and list(new.cases) == list(old.cases) and not changed:
-            store.journal.discard()
+        if old and not moved and list(new.cases) == list(old.cases) and not changed:
+            store.transaction.clear()
             return result
         if any(report.status in ("moved", "gone") for report in reports) and not reason.strip():
             raise ReasonWanted(store, result)
         _assert_writable(store, new, set(entries))
-        store.journal.decide(new)
+        dropped = [store.path(name).name for name in old.cases if name not in new.cases] if old else []
+        store.transaction.commit([store.path(name).name for name in moved], dropped, new)
         return replace(result, written=True, in_git=case_file.size(store.root))
 
 
 def diff(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> Report:
-    """What a refresh would find. Writes nothing."""
+    """Return what a refresh would find. Nothing is written."""
     old = store.read_lock()
     changed = provenance.changes(old.provenance, store.provenance) if old else []
     reports: list[CaseReport] = []
@@ -101,17 +113,17 @@ def diff(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> Re
 
 
 def compare(
-    store: GoldenStore, old: Lock | None, case: Case, entry: CaseEntry, recorded: Recording, seconds: float
+    store: GoldenStore, old: Lock | None, case: Case, entry: CaseEntry, recorded: Golden, seconds: float
 ) -> tuple[CaseReport, bool]:
-    """What moved, and whether what lies in git can stay as it is."""
-    tensors = sum(1 for _ in entry.kept())
+    """Return what moved, and whether the files in git can stay as they are."""
+    tensors = len(entry.kept())
     was = old.cases.get(case.name) if old else None
     if was is None:
         return CaseReport(case.name, "new", (), tensors, seconds), False
     kept = _kept(store, case, was)
-    before = store.recorded(was) if was.identity() != entry.identity() else None
+    before = store.recorded(case, was) if was.identity() != entry.identity() else None
     moved = tuple(movements(was, kept, before, recorded))
-    same_files = bool(kept) and dict(was.kept()).keys() == dict(entry.kept()).keys()
+    same_files = bool(kept) and was.kept().keys() == entry.kept().keys()
     unchanged = same_files and was.identity() == entry.identity()
     return CaseReport(case.name, "moved" if moved else "same", moved, tensors, seconds), unchanged
 
@@ -136,44 +148,45 @@ def _undeclared(store: GoldenStore, old: Lock) -> list[str]:
 
 
 def _kept(store: GoldenStore, case: Case, entry: CaseEntry) -> Mapping[str, np.ndarray]:
-    """What git has of a case; nothing where that is damaged, which must not stand in the way of recording it anew."""
-    path = store.folder / f"{case.name}{case_file.SUFFIX}"
+    """Return git's part of a case. A damaged file has none, and does not prevent a new recording."""
+    path = store.path(case.name)
     try:
         return case_file.unpack(path, entry, case_file.read(path, entry))
     except DamagedGolden:
         return {}
 
 
-def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, say: Say) -> tuple[CaseEntry, Recording]:
+def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, say: Say) -> tuple[CaseEntry, Golden]:
     recorded = store.record(case)
-    arrays = {held.sha256: held.array for _, held in recorded.places()}
     known = {tensor.sha256: tensor.spread for _, tensor in was.places()} if was else {}
-    if not arrays.keys() <= known.keys():
-        say(f"{case.name}: and again with other kernels and inputs a few ulp off, to see what rounding does …")
+    if not recording.arrays(recorded).keys() <= known.keys():
+        say(f"{case.name}: recording again with other kernels and inputs a few ulp off, to measure rounding …")
         known = spread(case, recorded, store.record)
-    entry, data = case_file.pack(CaseEntry.of(recorded, case.inputs, known, store.whole), arrays, by_rows=store.whole)
+    entry = CaseEntry.of(recorded, case.inputs, known, store.whole)
+    entry, data = case_file.pack(entry, recorded, store.whole)
     store.keep(entry, lambda folder: recording.write(recorded, folder))
-    note = {"provenance": store.provenance.digest(), "case": lock.case_as_json(entry)}
-    store.journal.stage(f"{case.name}{case_file.SUFFIX}", data)
-    store.journal.stage(f"{case.name}.json", json.dumps(note).encode())
+    store.transaction.add(store.path(case.name).name, data)
+    note = _Staged(provenance=store.provenance.digest(), case=entry)
+    store.transaction.add(f"{case.name}.json", note.model_dump_json().encode())
     return entry, recorded
 
 
-def _staged(store: GoldenStore, case: Case) -> tuple[CaseEntry, Recording] | None:
-    """What an unfinished refresh recorded of a case, if the same things would make it today."""
-    note = store.journal.staged(f"{case.name}.json")
-    if note is None:
-        return None
+def _staged(store: GoldenStore, case: Case) -> tuple[CaseEntry, Golden] | None:
+    """Return what an unfinished refresh recorded of a case, if the same provenance would make it today.
+
+    A refresh that was killed at its end has moved the file into place already.
+    """
+    path, note = store.path(case.name), store.transaction.folder / f"{case.name}.json"
+    staged = store.transaction.folder / path.name
     try:
-        content = json.loads(note)
-        entry = lock.case_from_json(content["case"])
-        if content["provenance"] != store.provenance.digest() or entry.inputs != hashes(case.inputs):
+        found = _Staged.model_validate_json(note.read_bytes())
+        if found.provenance != store.provenance.digest() or found.case.inputs != hashes(case.inputs):
             return None
-        case_file.read(store.journal.staging / f"{case.name}{case_file.SUFFIX}", entry)
-        recorded = store.recorded(entry)
-    except (DamagedGolden, ValueError, KeyError, TypeError, AttributeError):
+        case_file.read(staged if staged.exists() else path, found.case)
+        recorded = store.recorded(case, found.case)
+    except (FileNotFoundError, DamagedGolden, ValueError):
         return None
-    return (entry, recorded) if recorded else None
+    return (found.case, recorded) if recorded else None
 
 
 def _new_lock(
@@ -191,23 +204,31 @@ def _new_lock(
         order += _undeclared(store, old)
     default = "first recording" if old is None else "new cases" if "new" in statuses else "no value moved"
     touched = tuple(report.case for report in reports if report.status != "same")
-    entry = Refreshed(date or datetime.now(UTC).date().isoformat(), reason or default, touched)
-    history = (*(old.history if old else ()), entry)
-    return Lock(store.reference.name, store.provenance, {name: known[name] for name in order if name in known}, history)
+    today = date or datetime.now(UTC).date().isoformat()
+    entry = Refreshed(date=today, reason=reason or default, cases=touched)
+    made = store.provenance
+    return Lock(
+        schema=1,
+        system=store.reference.name,
+        packages=dict(made.packages),
+        weights=dict(made.weights),
+        code=dict(made.code),
+        cases={name: known[name] for name in order if name in known},
+        history=(*(old.history if old else ()), entry),
+    )
 
 
 def _assert_writable(store: GoldenStore, new: Lock, recorded: set[str]) -> None:
-    """Before anything is decided: what stays has to be whole, and all of it together has to be small enough for git."""
+    """Refuse a refresh whose untouched cases are damaged, or that is too large for git."""
     for name, entry in new.cases.items():
         if name not in recorded:
-            case_file.read(store.folder / f"{name}{case_file.SUFFIX}", entry)
+            case_file.read(store.path(name), entry)
     if store.weights.folder:
         return  # not meant for git
-    replaced = {store.folder / lock.NAME, *(store.folder / f"{name}{case_file.SUFFIX}" for name in new.cases)}
+    replaced = {store.folder / lock.NAME, *map(store.path, new.cases)}
     others = sum(path.stat().st_size for path in case_file.tracked(store.root) if path not in replaced)
-    total = others + len(lock.write(new)) + sum(entry.file_bytes for entry in new.cases.values())
+    total = others + len(lock.write(new)) + sum(entry.file.bytes for entry in new.cases.values())
     if total > case_file.MAX_BYTES:
-        why = (
-            f"{store.root} would hold {total / 1e6:.1f} MB, and {case_file.MAX_BYTES / 1e6:.0f} MB are all that git may"
-        )
+        most = f"{case_file.MAX_BYTES / 1e6:.0f} MB"
+        why = f"{store.root} would hold {total / 1e6:.1f} MB, and {most} are all that git may"
         raise RefreshRefused(store.reference.name, why, "record fewer or shorter cases")

@@ -1,4 +1,4 @@
-"""How a recording is kept from depending on the machine, and how far rounding carries what still does.
+"""The measured effect of rounding on a recording, and how a recording is kept from depending on the machine.
 
 A phase that accumulates, or an angle near ±π, turns a difference of 1e-7 into one of 0.1. Such a tensor is not wrong,
 but it can't be expected to the third digit elsewhere. How far it may be off is measured when it is recorded.
@@ -15,33 +15,32 @@ import numpy as np
 import torch
 
 from parity.base.distance import distance
-from parity.declarations import Arrays, Case
+from parity.declarations import Arrays, Case, Golden
 from parity.golden.errors import UnusableRecording
-from parity.golden.recording import Held, Recording
+from parity.golden.recording import digests, tensors
 from parity.golden.sketch import WIDEST, exact
 
 _ULPS = 4
 
 
-def spread(case: Case, recorded: Recording, record: Callable[[Case], Recording]) -> dict[str, float]:
-    """For each tensor, by its sha256, the relative L2 to what other kernels make of inputs that are a few ulp off."""
+def spread(case: Case, recorded: Golden, record: Callable[[Case], Golden]) -> dict[str, float]:
+    """Return, for each tensor by its sha256, its relative L2 to a recording with other rounding."""
     other = rerecorded(case, record)
-    before, after = dict(recorded.places()), dict(other.places())
+    before, after, digest = dict(tensors(recorded)), dict(tensors(other)), digests(recorded)
     found: dict[str, float] = {}
     for place in [*before, *after]:
-        fault = _fault(before.get(place), after.get(place))
-        if fault:
+        if fault := _fault(before.get(place), after.get(place)):
             raise UnusableRecording(
                 f"case {case.name}: {place}",
                 f"hangs on rounding: with inputs {_ULPS} ulp off, {fault}",
                 "take an input that decides more clearly",
             )
-        digest, apart = before[place].sha256, distance(before[place].array, after[place].array).relative_l2
-        found[digest] = max(found.get(digest, 0.0), apart)
+        apart = distance(before[place], after[place]).relative_l2
+        found[digest[place]] = max(found.get(digest[place], 0.0), apart)
     return found
 
 
-def rerecorded(case: Case, record: Callable[[Case], Recording]) -> Recording:
+def rerecorded(case: Case, record: Callable[[Case], Golden]) -> Golden:
     """Record a case with other kernels and with inputs a few ulp off: the same truth, rounded otherwise."""
     with _other_kernels():
         return record(replace(case, inputs=_nudged(case.inputs)))
@@ -55,14 +54,14 @@ def _other_kernels() -> Iterator[None]:
             yield
 
 
-def _fault(here: Held | None, there: Held | None) -> str:
+def _fault(here: np.ndarray | None, there: np.ndarray | None) -> str:
     if here is None or there is None:
         return "it comes or goes"
-    if here.array.shape != there.array.shape:
-        return f"its shape is {list(there.array.shape)} and not {list(here.array.shape)}"
-    if exact(here.array):
-        return "" if here.sha256 == there.sha256 else "it has other whole numbers"
-    return "" if distance(here.array, there.array).relative_l2 <= WIDEST else "nothing of it is left"
+    if here.shape != there.shape:
+        return f"its shape is {list(there.shape)} and not {list(here.shape)}"
+    if exact(here):
+        return "" if here.dtype == there.dtype and np.array_equal(here, there) else "it has other whole numbers"
+    return "" if distance(here, there).relative_l2 <= WIDEST else "nothing of it is left"
 
 
 def _nudged(inputs: Arrays) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A tensor in few numbers: its hash, its statistics, and a sketch by which another recording of it is known."""
+"""A tensor in few numbers: its hash, its statistics, and a sketch that identifies another recording of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 SAMPLES = 2048
-DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+DType = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+DTYPES: tuple[str, ...] = get_args(DType)
 _CHUNK = 1 << 20
 
 RELATIVE_L2 = 1e-3

@@ -1,4 +1,4 @@
-"""What the recorded truth of a system is worth right now, without running its reference; and whether it still holds."""
+"""The state of the recorded truth of a system, and the proof that its reference still computes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.golden import case_file, lock
 from parity.golden.change_report import Report
 from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden, StaleGolden
 from parity.golden.refresh import Say, diff
-from parity.golden.store import KIND, GoldenStore
+from parity.golden.store import GoldenStore
 
 State = Literal["fresh", "stale", "missing", "damaged"]
 _STATES: dict[type[GoldenError], State] = {StaleGolden: "stale", MissingGolden: "missing", DamagedGolden: "damaged"}
@@ -59,8 +59,10 @@ class Status:
 
 def status(store: GoldenStore) -> Status:
     cases = tuple(_case(store, case) for case in store.reference.cases)
-    notes = ("an unfinished refresh left recordings: refresh again to go on with it",) if store.journal.waiting else ()
-    held = (path for path in _own(store.folder) if path.name == lock.NAME or path.suffix == case_file.SUFFIX)
+    notes = (
+        ("an unfinished refresh left recordings: refresh again to go on with it",) if store.transaction.files() else ()
+    )
+    held = (path for path in _own(store.folder) if path.suffix != ".toml")
     size = sum(path.stat().st_size for path in held)
     return Status(store.reference.name, str(store.weights), cases, tuple(strays(store)), notes, size)
 
@@ -80,7 +82,7 @@ def strays(store: GoldenStore) -> list[str]:
     except DamagedGolden:
         recorded = None
     names = set(recorded.cases) if recorded else set()
-    expected = {f"{name}{case_file.SUFFIX}" for name in names} | {lock.NAME}
+    expected = {store.path(name).name for name in names} | {lock.NAME}
     for path in _own(store.folder):
         if path.name not in expected and path.suffix != ".toml":
             found.append(f"{path}: no golden uses this file. Mend: remove it")
@@ -94,7 +96,7 @@ def _own(folder: Path) -> Iterator[Path]:
     """What lies in a folder of goldens, without the journal and the folders of other weights."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         other = path.is_dir() and not path.is_symlink() and path.name.startswith("weights-")
-        if path.name != case_file.OWN_JOURNAL and not other:
+        if path.name != case_file.STAGING and not other:
             yield path
 
 
@@ -102,12 +104,10 @@ def _case(store: GoldenStore, case: Case) -> CaseStatus:
     try:
         entry, _ = store.checked(case)
     except (StaleGolden, MissingGolden, DamagedGolden) as error:
-        path = store.folder / f"{case.name}{case_file.SUFFIX}"
+        path = store.path(case.name)
         size = path.stat().st_size if path.is_file() else 0
         return CaseStatus(case.name, _STATES[type(error)], error.why, error.mend, size)
-    large = any(not tensor.in_git for _, tensor in entry.places())
-    at_hand = not large or store.cache.find(KIND, store.key(entry)) is not None
-    return CaseStatus(case.name, "fresh", bytes=entry.file_bytes, at_hand=at_hand)
+    return CaseStatus(case.name, "fresh", bytes=entry.file.bytes, at_hand=store.at_hand(entry))
 
 
 def _size(count: int) -> str:

@@ -1,10 +1,12 @@
-"""Recorded truth, read: what lies in git from git, the rest from a recording that is proven to be the same truth."""
+"""The goldens of a system: read from git, and from a complete recording that is proven to be the same truth."""
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +16,31 @@ from parity.base import fingerprint, lockfile
 from parity.base.cache import Cache
 from parity.base.paths import project
 from parity.base.torch_threads import threads
-from parity.declarations import Case, Reference, Seam
+from parity.declarations import Case, Golden, Reference, Seam
 from parity.golden import case_file, lock, provenance, recording, rounding
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
-from parity.golden.journal import Journal
 from parity.golden.names import distinct, file_name
 from parity.golden.provenance import Provenance
-from parity.golden.recording import Recording
+from parity.golden.recording import digests, tensors
 from parity.golden.tensors import CaseEntry, foreign, hashes
+from parity.golden.transaction import Transaction
 from parity.plan.weights import Weights
 
-KIND = "recording"
-
-
-@dataclass(frozen=True)
-class Golden:
-    """What crossed each stage boundary for a case, in the order of the data. The arrays can't be written to."""
-
-    system: str
-    case: str
-    seams: tuple[Seam, ...]
-
-    def __getitem__(self, stage: str) -> Seam:
-        seams = self.steps(stage)
-        if len(seams) > 1:
-            raise KeyError(f"stage {stage} was crossed {len(seams)} times: golden.steps({stage!r}) has them all")
-        return seams[0]
-
-    def steps(self, stage: str) -> tuple[Seam, ...]:
-        """All crossings of a stage that runs more than once."""
-        seams = tuple(seam for seam in self.seams if seam.stage == stage)
-        if not seams:
-            known = ", ".join(dict.fromkeys(seam.stage for seam in self.seams))
-            raise KeyError(f"the golden of {self.system}, case {self.case} has no stage {stage!r}; it has {known}")
-        return seams
+KIND = "golden"
+_PAUSE, _TRIES = 0.02, 100
+"""Seconds that a reader waits for a running refresh to move the next file, and how often."""
 
 
 class GoldenStore:
-    """The goldens of one system, computed with one set of weights."""
+    """The goldens of one reference, computed with one set of weights.
+
+    Attributes:
+        reference: The reference.
+        root: The folder that holds a folder for each reference.
+        cache: Where complete recordings are kept.
+        weights: The weights of the reference.
+        scope: Prefix of the stages of one system, where several share the reference; see `within`.
+    """
 
     def __init__(self, reference: Reference, root: Path, cache: Cache, weights: Weights) -> None:
         file_name("system", reference.name)
@@ -62,18 +51,26 @@ class GoldenStore:
         self.root = Path(root)
         self.cache = cache
         self.weights = weights
+        self.scope = ""
         self.folder = provenance.folder(self.root, reference, weights)
-        self.journal = Journal(self.folder)
+        self.transaction = Transaction(self.folder)
         self._loaded: dict[str, Golden] = {}
-        self._sound: dict[str, CaseEntry] = {}
+        self._provenance = once(lambda: provenance.current(reference, weights))
+        self._model = once(lambda: reference.build(weights.checkpoint()))
 
-    @cached_property
+    def within(self, scope: str) -> GoldenStore:
+        """Return this store for the system of a scope: its goldens find `scope.stage` under the name of the stage."""
+        other = copy.copy(self)
+        other.scope = scope
+        return other
+
+    @property
     def provenance(self) -> Provenance:
-        return provenance.current(self.reference, self.weights)
+        return self._provenance()
 
-    @cached_property
+    @property
     def model(self) -> Any:
-        return self.reference.build(self.weights.checkpoint())
+        return self._model()
 
     @property
     def mend(self) -> str:
@@ -83,29 +80,30 @@ class GoldenStore:
 
     @property
     def whole(self) -> bool:
-        """Whether git keeps every tensor, because few can record them again. It keeps those of seeded weights alone."""
+        """Whether git keeps every tensor whole: those of seeded weights that only an extra can record again."""
         return bool(self.reference.extra) and not self.weights.folder
 
     @property
     def absent(self) -> list[str]:
-        """What recording wants of the lock's extras and this machine does not have."""
+        """The packages of the reference's extra that recording needs and this machine does not have."""
         return lockfile.absent(self.reference.extra, self.reference.packages)
 
     def load(self, case: Case) -> Golden:
+        """Return the golden of a case."""
         if case.name not in self._loaded:
             entry, kept = self.checked(case)
             self._loaded[case.name] = self._golden(case, entry, kept)
-        return self._loaded[case.name]
+        return replace(self._loaded[case.name], scope=self.scope)
 
     def identity(self, case: Case) -> str:
-        """A digest of what was recorded from what, for whatever is derived from it. A stale golden has none."""
-        entry, data = self._read(case)
-        if self._sound.get(case.name) != entry:
-            self._unpacked(case, entry, data)
-        return entry.identity()
+        """Return a digest of the case's inputs and truth. A stale or damaged golden has none."""
+        return self._read(case)[0].identity()
+
+    def path(self, case: str) -> Path:
+        """Return the file of a case."""
+        return self.folder / f"{case}{case_file.PACKED if self.whole else case_file.SUFFIX}"
 
     def read_lock(self) -> lock.Lock | None:
-        self.journal.settle()
         found = lock.read(self.folder / lock.NAME)
         if found and found.system != self.reference.name:
             where = self.folder / lock.NAME
@@ -113,55 +111,61 @@ class GoldenStore:
         return found
 
     def checked(self, case: Case) -> tuple[CaseEntry, dict[str, np.ndarray]]:
-        """What the lock says of a case and what git keeps of it, if it is whole, fresh, and of these very inputs."""
+        """Return the lock's entry of a case and git's part of its tensors, if the golden is fresh and not damaged."""
         entry, data = self._read(case)
-        return entry, self._unpacked(case, entry, data)
+        return entry, case_file.unpack(self.path(case.name), entry, data)
 
-    def record(self, case: Case) -> Recording:
+    def record(self, case: Case) -> Golden:
+        """Run the reference on a case."""
         if self.absent:
-            why = f"recording it wants {', '.join(self.absent)}, which this machine does not have"
+            why = f"recording needs {', '.join(self.absent)}, which is not installed here"
             raise ExtraWanted(self._where(case), why, f"make extra-{self.reference.extra}")
-        # How a sum is split among several threads changes its last digits.
+        # The number of threads that share a sum changes its last digits.
         with threads(1):
             return recording.record(self.reference, self.model, case)
 
     def rerecorded(self, case: Case) -> Golden:
         """Record a case again with other rounding, see `rounding.rerecorded`; nothing of it is kept."""
-        made = rounding.rerecorded(case, self.record)
-        return Golden(self.reference.name, case.name, tuple(seam.plain() for seam in made.seams))
+        return replace(rounding.rerecorded(case, self.record), scope=self.scope)
 
     def keep(self, entry: CaseEntry, make: Callable[[Path], None]) -> Path:
-        """The folder of the complete recording, under the identity of the truth that it is."""
+        """Return the folder of the complete recording, which `make` writes unless the cache has it."""
         parts = {"system": self.reference.name, "stages": [seam.stage for seam in entry.seams]}
-        return self.cache.get(KIND, self.key(entry), make, parts)
+        return self.cache.get(KIND, self._key(entry), make, parts)
 
-    def recorded(self, entry: CaseEntry) -> Recording | None:
-        """The complete recording, if this machine has it."""
-        folder = self.cache.find(KIND, self.key(entry))
-        return recording.read(folder) if folder else None
+    def recorded(self, case: Case, entry: CaseEntry) -> Golden | None:
+        """Return the complete recording, if this machine has it."""
+        folder = self.cache.find(KIND, self._key(entry))
+        return recording.read(folder, self.reference.name, case.name) if folder else None
 
-    def key(self, entry: CaseEntry) -> str:
+    def at_hand(self, entry: CaseEntry) -> bool:
+        """Whether all tensors of a case can be read here without running the reference."""
+        whole = all(tensor.in_git for _, tensor in entry.places())
+        return whole or self.cache.find(KIND, self._key(entry)) is not None
+
+    def _key(self, entry: CaseEntry) -> str:
         return fingerprint.digest({"system": self.reference.name, "truth": entry.identity()})
 
     def _read(self, case: Case) -> tuple[CaseEntry, bytes]:
-        """A refresh may be moving files into place meanwhile; then what was read is read again."""
-        for attempt in range(3):
+        """A refresh may be moving files into place meanwhile; then lock and file are read again."""
+        for left in reversed(range(_TRIES)):
+            busy = self.transaction.busy
             found = self.read_lock()
             if found is None or case.name not in found.cases:
                 raise MissingGolden(self._where(case), "nothing was ever recorded", self.mend)
             entry = found.cases[case.name]
             self._assert_fresh(found, case, entry)
             try:
-                return entry, case_file.read(self.folder / f"{case.name}{case_file.SUFFIX}", entry)
-            except DamagedGolden:
-                if attempt == 2:
+                return entry, case_file.read(self.path(case.name), entry)
+            except DamagedGolden as damage:
+                if busy and left:
+                    time.sleep(_PAUSE)
+                elif self.transaction.files():
+                    why = f"{damage.why}, and a refresh was interrupted here"
+                    raise DamagedGolden(self.path(case.name), why, f"{self.mend}, or {damage.mend}") from damage
+                else:
                     raise
         raise AssertionError
-
-    def _unpacked(self, case: Case, entry: CaseEntry, data: bytes) -> dict[str, np.ndarray]:
-        kept = case_file.unpack(self.folder / f"{case.name}{case_file.SUFFIX}", entry, data)
-        self._sound[case.name] = entry
-        return kept
 
     def _assert_fresh(self, found: lock.Lock, case: Case, entry: CaseEntry) -> None:
         parts = provenance.changes(found.provenance, self.provenance)
@@ -175,19 +179,16 @@ class GoldenStore:
         return f"{self.reference.name}, case {case.name}"
 
     def _golden(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
-        """All from one run. On another machine, an output is what its own inputs made, and not git's inputs."""
-        if all(held.in_git for _, held in entry.places()):
-            arrays = iter([kept[held.sha256] for _, held in entry.places()])
-        else:
-            own = {place: held.array for place, held in self._proven(case, entry, kept).places()}
-            arrays = iter([own[place] for place, _ in entry.places()])
-        seams = []
-        for seam in entry.seams:
-            inputs = {name: next(arrays) for name in seam.inputs}
-            seams.append(Seam(seam.stage, inputs, {name: next(arrays) for name in seam.outputs}))
+        """All of it from one run. On another machine, an output is what its own inputs made, and not git's inputs."""
+        if not all(tensor.in_git for _, tensor in entry.places()):
+            return self._proven(case, entry, kept)
+        seams = (
+            Seam(seam.stage, *({name: kept[of.sha256] for name, of in side.items()} for side in seam.sides))
+            for seam in entry.seams
+        )
         return Golden(self.reference.name, case.name, tuple(seams))
 
-    def _proven(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Recording:
+    def _proven(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
         """The complete recording, which is made again if this machine has none."""
 
         def make(folder: Path) -> None:
@@ -195,20 +196,20 @@ class GoldenStore:
             self._prove(case, entry, kept, made)
             recording.write(made, folder)
 
-        found = recording.read(self.keep(entry, make))
+        found = recording.read(self.keep(entry, make), self.reference.name, case.name)
         self._prove(case, entry, kept, found)
         return found
 
-    def _prove(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray], found: Recording) -> None:
-        """The same bits, or within what another machine's rounding explains; see `entries.foreign`."""
-        expected, actual = dict(entry.places()), dict(found.places())
+    def _prove(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray], found: Golden) -> None:
+        """The same bits, or within what another machine's rounding explains; see `tensors.foreign`."""
+        expected, actual, digest = dict(entry.places()), dict(tensors(found)), digests(found)
         for place in [*expected, *actual]:
             if place not in actual or place not in expected:
                 fault = "is not there" if place not in actual else "is not in the lock"
-            elif actual[place].sha256 == expected[place].sha256:
+            elif digest[place] == expected[place].sha256:
                 continue
             else:
-                fault = foreign(expected[place], kept[expected[place].sha256], actual[place].array)
+                fault = foreign(expected[place], kept[expected[place].sha256], actual[place])
             if fault:
                 raise NotTheSameTruth(
                     self._where(case),
@@ -218,5 +219,5 @@ class GoldenStore:
 
 
 def open_store(reference: Reference, cache: Cache, weights: Weights) -> GoldenStore:
-    """The goldens in git."""
+    """Return the goldens in git."""
     return GoldenStore(reference, project().golden_folder, cache, weights)

@@ -1,106 +1,163 @@
-"""What the lock says of one case: every tensor at every seam, in the order of the data."""
+"""The lock's entries: for one case, every tensor at every seam, in the order of the data."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from parity.base import fingerprint
 from parity.base.distance import distance
-from parity.golden.recording import Place, Recording, places
-from parity.golden.sketch import RELATIVE_L2, ROOM, Statistics, Tolerance, exact, sha256, sketch
+from parity.declarations import Golden
+from parity.golden import names
+from parity.golden.recording import Place, arrays, digests, places
+from parity.golden.sketch import RELATIVE_L2, ROOM, WIDEST, DType, Statistics, Tolerance, exact, sha256, sketch
 
 IN_GIT = 512 * 1024
 """Bytes up to which a tensor goes into git whole, if its case still has room."""
 CASE_IN_GIT = 4 * IN_GIT
 """Bytes of whole tensors that one case may put into git; the smallest go first."""
+MAX_ELEMENTS = 1 << 34
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One tensor. Only one that is `in_git` is there whole; of any other, git has the sketch.
+def _plain(value: float) -> float | int:
+    return int(value) if value == int(value) and abs(value) < 1e9 else value
 
-    `spread` is the relative L2 that rounding alone was measured to make.
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[float, PlainSerializer(_plain)]
+Key = Annotated[str, AfterValidator(partial(names.key, "the"))]
+
+
+class Strict(BaseModel):
+    """A part of the lock: unknown fields, other types and numbers that are not finite are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Entry(Strict):
+    """One tensor: its statistics, and `spread`, the relative L2 that rounding alone was measured to make.
+
+    A tensor that is stored `whole` is in git; of any other, git has the sketch.
     """
 
-    shape: tuple[int, ...]
-    dtype: str
-    sha256: str
-    statistics: Statistics
-    in_git: bool
-    spread: float = 0.0
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    dtype: DType
+    min: Number
+    max: Number
+    mean: Number
+    rms: Number
+    zeros: Count
+    nonfinite: Count = 0
+    spread: Annotated[float, Field(ge=0, le=WIDEST)] = 0.0
+    stored: Literal["whole", "sketch"]
+    sha256: Digest
+
+    @model_validator(mode="after")
+    def _is_of_a_size(self) -> Entry:
+        if self.size > MAX_ELEMENTS:
+            raise ValueError(f"shape {list(self.shape)} has more than {MAX_ELEMENTS} elements")
+        return self
+
+    @property
+    def in_git(self) -> bool:
+        return self.stored == "whole"
+
+    @property
+    def statistics(self) -> Statistics:
+        return Statistics(self.min, self.max, self.mean, self.rms, self.zeros, self.nonfinite)
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
         return self.size * np.dtype(self.dtype).itemsize
 
     @staticmethod
-    def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT, whole: bool = False) -> Entry:
-        """A spread that the general tolerance covers is left out. `whole`: it goes into git, however large."""
+    def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT) -> Entry:
+        """Return the entry of an array, whole if it has at most `room` bytes. A spread within tolerance is left out."""
         wide = float(f"{spread:.3g}") if spread * ROOM > RELATIVE_L2 else 0.0
-        in_git = whole or array.nbytes <= min(room, IN_GIT)
-        return Entry(array.shape, array.dtype.name, digest, Statistics.of(array), in_git, wide)
+        known: dict[str, Any] = {"dtype": array.dtype.name, "stored": "whole" if array.nbytes <= room else "sketch"}
+        return Entry(shape=array.shape, **vars(Statistics.of(array)), spread=wide, sha256=digest, **known)
 
 
-@dataclass(frozen=True)
-class SeamEntry:
-    stage: str
-    inputs: Mapping[str, Entry]
-    outputs: Mapping[str, Entry]
+Side = Annotated[dict[Key, Entry], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class CaseEntry:
-    """`inputs` are the hashes of the case's own inputs; `file_sha256` and `file_bytes` are of the file in git."""
+class SeamEntry(Strict):
+    stage: Key
+    inputs: Side
+    outputs: Side
 
-    inputs: Mapping[str, str]
-    seams: tuple[SeamEntry, ...]
-    file_sha256: str = ""
-    file_bytes: int = 0
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.inputs, self.outputs
+
+
+class File(Strict):
+    """The file of a case in git."""
+
+    sha256: Digest = "0" * 64
+    bytes: Count = 0
+
+
+class CaseEntry(Strict):
+    """One case: its file, the hashes of its own inputs, and its tensors."""
+
+    file: File = File()
+    inputs: dict[Key, Digest]
+    seams: Annotated[tuple[SeamEntry, ...], Field(min_length=1)]
 
     def places(self) -> Iterator[tuple[Place, Entry]]:
+        """Yield every tensor with its place, in the order of the data."""
         return places((seam.stage, seam.inputs, seam.outputs) for seam in self.seams)
 
-    def kept(self) -> Iterator[tuple[str, Entry]]:
-        """Each tensor once, under the key that it has in the file in git: its first place."""
-        seen: set[str] = set()
+    def kept(self) -> dict[str, Entry]:
+        """Return each tensor once, under its key in the file in git: its first place."""
+        found: dict[str, tuple[str, Entry]] = {}
         for place, entry in self.places():
-            if entry.sha256 not in seen:
-                seen.add(entry.sha256)
-                yield f"{'whole' if entry.in_git else 'sketch'}/{place}", entry
+            found.setdefault(entry.sha256, (f"{entry.stored}/{place}", entry))
+        return dict(found.values())
 
     def identity(self) -> str:
-        """Of what was recorded from what, wherever it is stored."""
+        """Return the digest of the case's inputs and truth, wherever these are stored."""
         truth = [[str(place), entry.sha256] for place, entry in self.places()]
         return fingerprint.digest({"inputs": dict(self.inputs), "truth": truth})
 
     @staticmethod
     def of(
-        recording: Recording, inputs: Mapping[str, np.ndarray], spread: Mapping[str, float], whole: bool = False
+        golden: Golden, inputs: Mapping[str, np.ndarray], spread: Mapping[str, float], whole: bool = False
     ) -> CaseEntry:
-        """`whole`: git keeps every tensor."""
-        known = {held.sha256: held.array for _, held in recording.places()}
+        """Return the entry of a recorded case.
+
+        Args:
+            golden: The recording.
+            inputs: Inputs of the case itself.
+            spread: Measured spread of tensors, by their sha256.
+            whole: Whether git keeps every tensor whole, however large.
+        """
         entries, room = {}, CASE_IN_GIT
-        for digest, array in sorted(known.items(), key=lambda item: (item[1].nbytes, item[0])):
-            entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), room, whole)
+        for digest, array in sorted(arrays(golden).items(), key=lambda item: (item[1].nbytes, item[0])):
+            most = array.nbytes if whole else min(room, IN_GIT)
+            entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), most)
             room -= array.nbytes if entries[digest].in_git else 0
-        return CaseEntry(
-            hashes(inputs),
-            tuple(
-                SeamEntry(
-                    seam.stage,
-                    {name: entries[held.sha256] for name, held in seam.inputs.items()},
-                    {name: entries[held.sha256] for name, held in seam.outputs.items()},
-                )
-                for seam in recording.seams
-            ),
+        found = iter(digests(golden).values())
+        seams = tuple(
+            SeamEntry(
+                stage=seam.stage,
+                inputs={name: entries[next(found)] for name in seam.inputs},
+                outputs={name: entries[next(found)] for name in seam.outputs},
+            )
+            for seam in golden.seams
         )
+        return CaseEntry(inputs=hashes(inputs), seams=seams)
 
 
 def hashes(inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -108,11 +165,15 @@ def hashes(inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def foreign(entry: Entry, kept: np.ndarray, array: np.ndarray) -> str:
-    """Why a tensor is not the recorded one up to another machine's rounding, or nothing where it is.
+    """Return why a tensor is not the recorded one up to another machine's rounding; nothing if it is.
 
-    `kept` is what git has of it. The same bits are the same truth; so is a tensor of the same shape and dtype, with a
-    sketch within 1e-3 relative L2, or twice the measured spread where that is more, and all statistics close.
-    Whole numbers have to be equal, every one.
+    The same bits are the same truth. So is a tensor of the same shape and dtype whose sketch is within 1e-3 relative
+    L2, or twice the measured spread where that is more, and whose statistics are close. Integers have to be equal.
+
+    Args:
+        entry: The recorded tensor, as the lock has it.
+        kept: What git has of it: the tensor or its sketch.
+        array: The tensor to compare.
     """
     if array.shape != entry.shape or array.dtype.name != entry.dtype:
         was, now = f"{entry.dtype}{list(entry.shape)}", f"{array.dtype.name}{list(array.shape)}"

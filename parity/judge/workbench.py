@@ -25,19 +25,19 @@ from parity.build.convert import ConversionError
 from parity.compare import evidence, metrics
 from parity.compare.evidence import Comparison
 from parity.compare.outputs import PLAIN, compared, crossings, decisions, given
-from parity.declarations import HOST, Arrays, Case, ComputeUnits, Seam, Stage, System, Tensor, Variant
+from parity.declarations import HOST, Arrays, Case, ComputeUnits, Golden, Seam, Stage, System, Tensor, Variant
 from parity.judge import package
 from parity.judge.gates import Gates, judge
 from parity.plan.checks import chain_sets, users
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session
-from parity.run.chain import Chain, Free, Golden, Rehearsal
+from parity.run.chain import Chain, Free, Rehearsal
 from parity.run.stage import Crosser, cast, closing, repeated
 from parity.verdict import Check, Finding, Verdict
 
 
 class Goldens(Protocol):
-    """Where the truth comes from; see `parity.golden.store`."""
+    """The source of the truth; see `parity.golden.store.GoldenStore`."""
 
     def load(self, case: Case) -> Golden: ...
 

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Literal
 
 from parity.base.cache import Cache
+from parity.base.files import writing
 from parity.base.fingerprint import digest, libraries
 from parity.base.paths import GATES, Project, project
 from parity.build.artifacts import Built, Given, composed
 from parity.compare.evidence import folder_of
 from parity.declarations import Case, ComputeUnits, Reference, System
-from parity.golden.scoped import Scoped
+from parity.golden.store import GoldenStore
 from parity.judge import gates
 from parity.judge.calibrate import slack
 from parity.judge.measurements import measurements
-from parity.judge.workbench import Goldens, Workbench
+from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, plan
 from parity.plan.systems import systems
 from parity.plan.weights import Weights, choose, fitted
@@ -32,7 +33,7 @@ from parity.record.run import Errored, RunRecord, Skipped
 from parity.run import Runtime, runtime
 from parity.verdict import Check, Verdict
 
-OpenGoldens = Callable[[Reference, Cache, Weights], Goldens]
+OpenGoldens = Callable[[Reference, Cache, Weights], GoldenStore]
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class Suite:
         self.open_goldens = open_goldens
         self.project = at or project()
         self.root = self.project.root
-        self.cache = Cache(self.project.state_folder)
+        self.cache = Cache.of(self.project)
         self.run_id = run_id
         self.folder = run.folder_of(self.project.state_folder, run_id)
         self.started = datetime.now(UTC).replace(microsecond=0)
         self._clock = time.monotonic()
         self._benches: dict[tuple[str, str], Workbench] = {}
-        self._stores: dict[str, Goldens] = {}
+        self._stores: dict[str, GoldenStore] = {}
         self._weights: dict[str, Weights] = {}
 
     @cached_property
@@ -82,11 +83,14 @@ class Suite:
 
     def begin(self) -> None:
         """Announce this run, and clean up after runs that were killed."""
-        self._claim = unfinished.claim(self.project.state_folder, self.run_id)
-        unfinished.sweep(self.project.state_folder)
+        with writing(self.project.state_folder):
+            self._claim = unfinished.claim(self.project.state_folder, self.run_id)
+            unfinished.sweep(self.project.state_folder)
 
     def end(self) -> None:
         unfinished.let_go(self._claim)
+        with writing(self.project.state_folder):
+            self.cache.trim()
 
     def plan(self) -> list[Check]:
         """Return every check that a complete run under these options judges."""
@@ -126,13 +130,13 @@ class Suite:
             self.options.compute_units,
         )
 
-    def goldens(self, system: System) -> Scoped:
+    def goldens(self, system: System) -> GoldenStore:
         """Return the truth of a system under the chosen weights. Systems that share a reference share the store."""
         weights = self.weights(system)
         key = digest({"reference": system.reference.name, "weights": dict(weights.identity)})
         if key not in self._stores:
             self._stores[key] = self.open_goldens(system.reference, self.cache, weights)
-        return Scoped(self._stores[key], system.scope)
+        return self._stores[key].within(system.scope)
 
     def gates(self, system: System) -> gates.Gates:
         """Return the gates of a system. A new system has none yet, and every output fails as ungated."""

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
-from parity.declarations import HOST, Arrays, Seam, Stage, System, Tensor
+from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tensor
 from parity.run import stepping
 from parity.steps import Crossing
 from parity.verdict import Finding
-
-
-class Golden(Protocol):
-    def __getitem__(self, stage: str) -> Seam: ...
 
 
 class Chain:

@@ -11,12 +11,12 @@ from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest
 from parity.declarations import Case
 from parity.golden.rounding import rerecorded
-from parity.golden.scoped import Scoped
+from parity.golden.store import GoldenStore
 
 KIND, FILE = "rendering", "renderings.safetensors"
 
 
-def render(goldens: Scoped, cache: Cache, case: Case, output: str) -> list[np.ndarray]:
+def render(goldens: GoldenStore, cache: Cache, case: Case, output: str) -> list[np.ndarray]:
     """Return one audio output, such as `tail.audio`, of every rendering; they are made once for a golden."""
     parts = {"golden": goldens.identity(case), "scope": goldens.scope, "output": output}
     parts["by"] = digest(code(rerecorded))

@@ -11,7 +11,7 @@ import numpy as np
 from parity.base.cache import Cache
 from parity.compare.evidence import folder_of
 from parity.declarations import AUDIBLE, Case, System
-from parity.golden.scoped import Scoped
+from parity.golden.store import GoldenStore
 from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
@@ -26,7 +26,7 @@ from parity.speech.sound import SpeechError, sound
 from parity.speech.speaker import SpeakerEncoder
 from parity.verdict import Check
 
-Render = Callable[[Scoped, Cache, Case, str], Sequence[np.ndarray]]
+Render = Callable[[GoldenStore, Cache, Case, str], Sequence[np.ndarray]]
 NO_LANGUAGE = "seeded weights speak no language: no word error rate, and the voice is compared as a recording"
 
 

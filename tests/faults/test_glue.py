@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from converters import kokoro
-from parity.declarations import Arrays, Case, Run, Seam
-from parity.golden.store import Golden
+from parity.declarations import Arrays, Case, Golden, Run, Seam
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
 from parity.verdict import Check, Verdict

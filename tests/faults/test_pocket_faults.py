@@ -18,8 +18,7 @@ from converters.pocket_tts_2m import SYSTEM
 from parity import steps
 from parity.base.cache import Cache
 from parity.base.torch_threads import threads
-from parity.declarations import Case, Seam, Stage, Variant
-from parity.golden.store import Golden
+from parity.declarations import Case, Golden, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
 from parity.run import Session, stepping

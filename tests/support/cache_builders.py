@@ -43,7 +43,6 @@ def is_sound(folder: Path) -> bool:
 
 def killed_at_each_moment(root: Path, prepare: Callable[[Path], None]) -> None:
     """A build in a child that dies before its first, its second, its third, … act on a file, until one lives."""
-    os.fsync = lambda fd: None  # a kill, unlike a power cut, loses nothing that was written
     moment = 0
     while True:
         prepare(root)
@@ -64,11 +63,11 @@ def killed_at_each_moment(root: Path, prepare: Callable[[Path], None]) -> None:
 
 def _check_that_nothing_half_made_is_left(root: Path, moment: int) -> None:
     cache = Cache(root)
-    assert not list((root / "tmp").iterdir()), f"moment {moment}: {list((root / 'tmp').iterdir())}"
     with warnings.catch_warnings(record=True):
         found = cache.find("artifact", KEY)
         assert found is None or is_sound(found), f"moment {moment}: {found} is damaged"
         assert is_sound(cache.get("artifact", KEY, fill)), f"moment {moment}: built again, it is damaged"
+    assert not list((root / "tmp").glob("*")), f"moment {moment}: {list((root / 'tmp').iterdir())}"
 
 
 def _die_at(moment: int, root: str) -> None:
@@ -124,6 +123,19 @@ def hang(root: Path) -> None:
     Cache(root / "cache").get("artifact", KEY, make)
 
 
+def use(root: Path, key: str) -> None:
+    """Makes an entry, says so, and uses it until it is killed."""
+    Cache(root / "cache").get("artifact", key, fill)
+    (root / "using").touch()
+    signal.pause()
+
+
+def add(root: Path, keys: list[str]) -> None:
+    """Makes entries, one after the other, and ends."""
+    for key in keys:
+        Cache(root / "cache").get("artifact", key, fill)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -140,5 +152,9 @@ if __name__ == "__main__":
             race(Path(root), name, int(runners))
         case ["hang", root]:
             hang(Path(root))
+        case ["use", root, key]:
+            use(Path(root), key)
+        case ["add", root, *keys]:
+            add(Path(root), keys)
         case unknown:
             sys.exit(f"no such builder: {unknown}")

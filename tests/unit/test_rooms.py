@@ -22,8 +22,6 @@ PUBLIC = ("parity.declarations", "parity.steps", "parity.diarization")
 """All that a system imports of the harness."""
 
 UPWARD: set[tuple[str, str]] = {
-    ("parity.golden.scoped", "parity.judge.workbench"),
-    ("parity.golden.scoped", "parity.run.chain"),
     ("parity.judge.workbench", "parity.blame.explain"),
     ("parity.speech.session", "parity.report.audio"),
 }
@@ -56,7 +54,6 @@ NOUNS = set(
 PARTICIPLES: set[str] = {
     "parity/gate/affected.py",
     "parity/gate/retired.py",
-    "parity/golden/scoped.py",
     "parity/record/unfinished.py",
     "parity/speech/seeded_numbers.py",
     "parity/blame/module/shared.py",

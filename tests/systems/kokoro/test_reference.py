@@ -13,7 +13,8 @@ import torch
 
 from parity.base.cache import Cache
 from parity.base.paths import project
-from parity.golden.store import Golden, open_store
+from parity.declarations import Golden
+from parity.golden.store import open_store
 from parity.plan.weights import WeightsError, choose, dressed
 from references import kokoro, seeding
 from references.kokoro import REFERENCE

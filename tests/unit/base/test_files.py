@@ -87,4 +87,4 @@ def test_killed_at_any_moment_the_file_is_the_old_or_the_new(tmp_path: Path) -> 
     command = [sys.executable, "-c", textwrap.dedent(KILLED_WHILE_WRITING), str(tmp_path / "c.json")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 3
+    assert int(done.stdout) >= 2

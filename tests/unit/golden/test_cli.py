@@ -114,9 +114,10 @@ def test_no_system_at_all_is_an_error(golden: Golden, capsys: pytest.CaptureFixt
     assert "there is no system" in capsys.readouterr().err
 
 
-def test_refresh_wants_to_be_told_which_system(golden: Golden) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        golden("refresh")
+def test_a_refresh_of_no_system_in_particular_is_one_of_all(golden: Golden) -> None:
+    both = {"tiny": REFERENCE, "other": replace(REFERENCE, name="other")}
+    assert golden("refresh", references=both) == 0
+    assert golden("status", references=both) == 0
 
 
 def test_other_weights_are_kept_apart(golden: Golden) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import lzma
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load, save
 
 from parity.base import lockfile
 from parity.base.cache import Cache
@@ -23,6 +26,7 @@ from tests.support.golden_system import LARGE, REFERENCE, World, quiet, weights
 NEVER = "no-such-library"
 EXTRA = replace(REFERENCE, packages=("numpy", NEVER), extra="heavy")
 HELLO = REFERENCE.case("hello")
+FILE = "hello.safetensors.xz"
 Pinned = Callable[[str], None]
 
 
@@ -49,7 +53,7 @@ def world(tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch) -> Wo
 
 
 def test_every_tensor_is_in_git_and_none_is_recorded_again(world: World) -> None:
-    assert set(load_file(world.own / "hello.safetensors")) == {
+    assert set(load(lzma.decompress((world.own / FILE).read_bytes()))) == {
         "whole/encoder/inputs/x",
         "whole/encoder/outputs/hidden",
         "whole/encoder/outputs/durations",
@@ -69,7 +73,7 @@ def test_every_tensor_is_in_git_and_none_is_recorded_again(world: World) -> None
 def test_truth_of_another_version_of_the_extra_is_stale(world: World, pinned: Pinned) -> None:
     pinned("1.1")
     mend = 'Mend: make extra-heavy, then python -m golden refresh tiny --reason "…"'
-    with pytest.raises(StaleGolden, match=rf'packages\.{NEVER}: "1\.0" → "1\.1"\. {mend}'):
+    with pytest.raises(StaleGolden, match=rf"packages\.{NEVER}: 1\.0 → 1\.1\. {mend}"):
         world.store(EXTRA).load(HELLO)
     assert "mend: make extra-heavy, then" in str(status(world.store(EXTRA)))
 
@@ -87,7 +91,7 @@ def test_what_is_missing_is_mended_with_the_extra_and_without_where_it_is_there(
 def test_nothing_is_recorded_without_the_extra(world: World) -> None:
     before = (world.own / "lock.json").read_bytes()
     for verb in (refresh, diff):
-        with pytest.raises(ExtraWanted, match=rf"wants {NEVER}, which .* Mend: make extra-heavy$"):
+        with pytest.raises(ExtraWanted, match=rf"recording needs {NEVER}, which .* Mend: make extra-heavy$"):
             verb(world.store(EXTRA, gain=1.5), say=quiet)
     assert (world.own / "lock.json").read_bytes() == before
 
@@ -103,7 +107,7 @@ def test_one_system_without_its_extra_hides_no_other(
 
     assert run("refresh", "tiny", "other") == 2
     printed = capsys.readouterr()
-    assert "golden: tiny, case hello: recording it wants" in printed.err
+    assert "golden: tiny skipped: tiny, case hello: recording needs" in printed.err
     assert "other: 2 cases: 2 new" in printed.out
     assert run("verify") == 2
     assert "verified: the same bits" in capsys.readouterr().out
@@ -130,8 +134,42 @@ def test_more_than_git_may_hold_is_not_written_whole_either(
 def test_an_identity_is_refused_where_the_file_is_damaged(world: World) -> None:
     store = world.store(EXTRA)
     assert store.identity(HELLO) == store.identity(HELLO)
-    with (world.own / "hello.safetensors").open("r+b") as file:
+    with (world.own / FILE).open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\xff")
     with pytest.raises(GoldenError, match="sha256 differs"):
         store.identity(HELLO)
+
+
+def vouch(world: World, data: bytes) -> None:
+    """Another file, and a lock that vouches for it: only a look at the tensors can tell."""
+    (world.own / FILE).write_bytes(data)
+    lock = json.loads((world.own / "lock.json").read_text())
+    lock["cases"]["hello"]["file"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (world.own / "lock.json").write_text(json.dumps(lock))
+
+
+def other(data: bytes) -> bytes:
+    tensors = load(lzma.decompress(data))
+    return lzma.compress(save({name: array + 1 for name, array in tensors.items()}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: lzma.decompress(data), "format not supported"),
+        (lambda data: data[:-20], "does not end where its tensors end"),
+        (lambda data: data + b"more", "does not end where its tensors end"),
+        (lambda data: lzma.compress(bytes(100 << 20), preset=9), "does not end where its tensors end"),
+        (lambda data: lzma.compress(b"no tensors"), "can't be read"),
+        (lambda data: lzma.compress(data, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28}]), "limit"),
+        (other, "is not the tensor that the lock names"),
+    ],
+    ids=["plain", "cut", "longer", "bomb", "other", "memory", "values"],
+)
+def test_a_compressed_file_that_is_damaged_is_refused(
+    world: World, change: Callable[[bytes], bytes], said: str
+) -> None:
+    vouch(world, change((world.own / FILE).read_bytes()))
+    with pytest.raises(GoldenError, match=rf"{FILE}: .*{said}"):
+        world.store(EXTRA).load(HELLO)

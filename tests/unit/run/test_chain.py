@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 from torch import nn
 
-from parity.declarations import HOST, Arrays, Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, f32, i32
-from parity.golden.scoped import Scoped
-from parity.run.chain import Chain, Free, Golden, Rehearsal
+from parity.declarations import (
+    HOST,
+    Arrays,
+    Case,
+    Dim,
+    Golden,
+    Hub,
+    Reference,
+    Run,
+    Seam,
+    Stage,
+    System,
+    Variant,
+    f32,
+    i32,
+)
+from parity.run.chain import Chain, Free, Rehearsal
 
 LOUD = Stage(
     "loud",
@@ -61,17 +73,9 @@ SEAMS = {
 }
 
 
-class Recorded:
-    def load(self, case: Case) -> Mapping[str, Seam]:
-        return SEAMS
-
-    def identity(self, case: Case) -> str:
-        return "levels"
-
-
 @pytest.fixture
 def golden() -> Golden:
-    return Scoped(Recorded(), "near").load(CASE)
+    return Golden("levels", "case", tuple(SEAMS.values()), scope="near")
 
 
 def found(rehearsal: Rehearsal, chain: object) -> dict[str, str]:
