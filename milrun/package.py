@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from milrun import compiled
+from milrun import mlmodelc
 from milrun.blob import BlobFile
 from milrun.errors import ModelError
 from milrun.protobuf import model_class
@@ -42,7 +42,7 @@ class Package:
         self.path = Path(path)
         self.compiled = _is_compiled(self.path)
         if self.compiled:
-            lies = self.path / compiled.PROGRAM
+            lies = self.path / mlmodelc.PROGRAM
         elif self.path.is_dir():
             lies = self._spec_from_manifest()
         elif self.path.is_file():
@@ -97,27 +97,27 @@ class Package:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def _compiled_spec(self) -> Any:
-        metadata_file, place = self.path / compiled.METADATA, str(self.path)
+        metadata_file, place = self.path / mlmodelc.METADATA, str(self.path)
         metadata = None
         if _exists(metadata_file):
-            text = _read(self._inside(metadata_file, compiled.METADATA), _MAX_MANIFEST)
-            metadata = compiled.parse_metadata(text, str(metadata_file))
-        kind = compiled.model_type(metadata)
-        if not _exists(self.path / compiled.PROGRAM):
+            text = _read(self._inside(metadata_file, mlmodelc.METADATA), _MAX_MANIFEST)
+            metadata = mlmodelc.parse_metadata(text, str(metadata_file))
+        kind = mlmodelc.model_type(metadata)
+        if not _exists(self.path / mlmodelc.PROGRAM):
             self._refuse_without_program(kind, metadata)
             spec = model_class()()
             spec.pipeline.SetInParent()
-            compiled.describe(spec.description, metadata, place)
+            mlmodelc.describe(spec.description, metadata, place)
             return spec
         try:
             program = _read(self.spec_file, _MAX_TEXT).decode()
         except UnicodeDecodeError as error:
             raise ModelError(f"{self.spec_file}: not text ({error}), as in an encrypted model: {_ENCRYPTED}") from error
-        return compiled.described(read_program(program, str(self.spec_file)), metadata, self._description(), place)
+        return mlmodelc.described(read_program(program, str(self.spec_file)), metadata, self._description(), place)
 
     def _description(self) -> bytes:
-        path = self.path / compiled.DESCRIPTION
-        return _read(self._inside(path, compiled.DESCRIPTION), _MAX_MANIFEST) if _exists(path) else b""
+        path = self.path / mlmodelc.DESCRIPTION
+        return _read(self._inside(path, mlmodelc.DESCRIPTION), _MAX_MANIFEST) if _exists(path) else b""
 
     def _refuse_without_program(self, kind: str, metadata: Any) -> None:
         """Raise for a compiled model that is neither a program nor a pipeline, and say what it is."""
@@ -126,14 +126,14 @@ class Package:
                 f"{self.path}: the model is encrypted, and milrun has no keys: use the model it was made of"
             )
         if kind in ("neuralNetwork", "neuralNetworkClassifier") or _exists(self.path / _NETWORK):
-            layers = compiled.layers(metadata) or "not counted"
+            layers = mlmodelc.layers(metadata) or "not counted"
             raise ModelError(
                 f"{self.path}: a NeuralNetwork (layers: {layers}); milrun runs ML programs: convert the model with "
                 "convert_to='mlprogram'"
             )
         if not self.parts:
             raise ModelError(
-                f"{self.path}: there is no {compiled.PROGRAM}; {f'a model of type {kind}' if kind else ''}"
+                f"{self.path}: there is no {mlmodelc.PROGRAM}; {f'a model of type {kind}' if kind else ''}"
             )
 
     def _spec_from_manifest(self) -> Path:
@@ -161,7 +161,7 @@ class Package:
 
 
 def _is_compiled(path: Path) -> bool:
-    names = (compiled.PROGRAM, compiled.DESCRIPTION, compiled.METADATA)
+    names = (mlmodelc.PROGRAM, mlmodelc.DESCRIPTION, mlmodelc.METADATA)
     return path.is_dir() and not _exists(path / _MANIFEST) and any(_exists(path / name) for name in names)
 
 
