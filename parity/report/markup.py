@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 
+from markupsafe import Markup as Markup
+from markupsafe import escape
+
 Attribute = str | int | float | bool | None
-
-
-class Markup(str):
-    """HTML that tag() or join() made."""
-
-    __slots__ = ()
 
 
 def tag(element: str, *children: str, **attributes: Attribute) -> Markup:
@@ -21,13 +17,13 @@ def tag(element: str, *children: str, **attributes: Attribute) -> Markup:
 
 
 def join(parts: Iterable[str]) -> Markup:
-    return Markup("".join(part if isinstance(part, Markup) else text(part) for part in parts))
+    """Return the parts one after the other; those that are not Markup are text."""
+    return Markup("").join(part if isinstance(part, Markup) else text(part) for part in parts)
 
 
 def text(words: str) -> Markup:
     """Return escaped text without the characters that HTML does not allow."""
-    shown = "".join(char if char.isprintable() or char in "\n\t" else "�" for char in words)
-    return Markup(html.escape(shown, quote=True))
+    return escape("".join(char if char.isprintable() or char in "\n\t" else "�" for char in words))
 
 
 def _attribute(name: str, value: Attribute) -> str:

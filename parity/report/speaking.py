@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
-from parity.report import bands, meeting, stretches
+from parity.report import bands, meeting
 from parity.report.bands import Band
 from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag

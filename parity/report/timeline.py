@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from parity.report import stretches
+from parity.diarization import stretches
+from parity.diarization.stretches import Stretches
 from parity.report.bands import Band
 from parity.report.markup import Markup, join, tag
-from parity.report.stretches import Stretches
 
 COLUMNS = 1000
 """What is narrower than one of so many across the figure is drawn that wide, and a gap like that not at all."""

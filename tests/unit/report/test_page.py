@@ -126,7 +126,7 @@ def test_trends_compare_only_runs_that_executed_alike() -> None:
 
 
 def test_an_element_takes_text_as_text() -> None:
-    assert tag("p", "<b>", tag("i", "&"), title='"') == '<p title="&quot;">&lt;b&gt;<i>&amp;</i></p>'
+    assert tag("p", "<b>", tag("i", "&"), title='"') == '<p title="&#34;">&lt;b&gt;<i>&amp;</i></p>'
 
 
 def test_all_reports_of_a_run_are_written_and_the_record_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

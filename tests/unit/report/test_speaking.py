@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from parity.diarization import stretches
 from parity.diarization.turns import Turns, mask, merged, turns
-from parity.report import bands, meeting, stretches
+from parity.report import bands, meeting
 from parity.report.html import render
 from parity.report.meeting import MeetingError
 from parity.report.speaking import BUDGET, EXCERPT, speaking
@@ -184,7 +185,7 @@ def test_the_failed_check_comes_first_and_open_and_what_agrees_is_named_in_a_lin
     page = speaking(*samples.diarized(tmp_path))
     assert re.findall(r"case (\w+)", page) == ["wrong", "near", "alike"]
     assert [" open" in card for card in re.findall(r"<details[^>]*>", page)] == [True, False]
-    assert "speaking is upstream&#x27;s, turn by turn" in page
+    assert "speaking is upstream&#39;s, turn by turn" in page
 
 
 def test_every_failed_check_is_open(tmp_path: Path) -> None:
