@@ -120,7 +120,7 @@ class Cache:
         return ""
 
     def _make(self, folder: Path, make: Callable[[Path], None], manifest: dict[str, Any]) -> None:
-        """Under the entry's lock: no other build of it is alive, and folders of killed ones may go."""
+        """Make an entry under its lock. No other build of it is alive, so that folders of killed ones are removed."""
         _hashed.discard(folder)
         temporary = self.root / TEMPORARY
         for abandoned in (*temporary.glob(f"{folder.parent.name}.{folder.name}.*"), folder):
@@ -145,7 +145,7 @@ class Cache:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Every file below, by its name in the entry. What is neither file nor folder is refused: it may lead elsewhere."""
+    """Return every file below, by its name in the entry. Links and the like are refused: they may lead elsewhere."""
     found = {}
     for path in folder.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):

@@ -111,7 +111,7 @@ def table(root: Path) -> list[str]:
 
 
 def _removed(root: Path, item: Item) -> bool:
-    """Out of sight in one step, then file by file."""
+    """Remove an entry: out of sight in one step, then file by file."""
     temporary = root / TEMPORARY / f"{item.kind}.{item.path.name}.removed"
     temporary.parent.mkdir(exist_ok=True)
     with FileLock(root / LOCKS / _GATE):
@@ -124,7 +124,7 @@ def _removed(root: Path, item: Item) -> bool:
 
 
 def _since(root: Path) -> int:
-    """When the first of the running processes that use this cache began to."""
+    """Return when the first of the running processes that use this cache began."""
     starts = [time.time_ns()]
     for path in (root / LOCKS).glob(f"{_USER}*"):
         with suppress(FileNotFoundError):
@@ -134,7 +134,7 @@ def _since(root: Path) -> int:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether the process that made a lock file is alive and holds it. A lock that nobody holds is removed."""
+    """Return whether a living process holds a lock file. A lock that nobody holds is removed."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -14,7 +14,7 @@ _CHUNK = 1 << 15
 
 @dataclass(frozen=True)
 class Distance:
-    """How far one array is from another.
+    """Distance of one array from another.
 
     Attributes:
         relative_l2: The norm of the difference as a share of the norm of the expected array.

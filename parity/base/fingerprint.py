@@ -1,4 +1,4 @@
-"""What made a thing, as a mapping of parts, and the digest of it."""
+"""Fingerprints: everything that made a thing, as a mapping of parts, and its digest."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class _Reach:
         self.used = []
 
     def hashes(self) -> dict[str, str]:
-        """Follow everything to its end. Of a name with several definitions, also tell which of them is used where."""
+        """Follow everything to its end. For a name with several definitions, also tell which of them is used where."""
         while self.waiting:
             place = self.waiting.pop()
             source = self.places[place].source
@@ -127,7 +127,7 @@ class _Reach:
             self.statements[module.name, statement] = self.keep(statement.title, "".join(parts))
 
     def chain(self, module: _Module, statement: Statement, name: str, *rest: str) -> str:
-        """Reach what a name in a statement stands for, and return it without the names of our modules."""
+        """Reach the object of a name in a statement, and return it without the names of our modules."""
         inner = statement.imports.get(name, ())
         imports = inner or module.source.imports.get(name, ())
         found = {self.imported(module, one, rest) for one in module.resolved(imports)}
@@ -143,7 +143,7 @@ class _Reach:
         return self.member(one.module, [one.attribute, *rest] if one.attribute else rest, module.name)
 
     def member(self, name: str, path: Sequence[str], by: str) -> str:
-        """Reach what a path of attributes from a module leads to. `by` is the module that says so."""
+        """Reach the object of a path of attributes from a module. `by` is the module that says so."""
         module = self.module(name)
         if module is None:
             return f"<{'.'.join((name, *path))}>"
@@ -176,7 +176,7 @@ class _Reach:
             self.place(module, name)
 
     def reference(self, thing: Any, where: str) -> str | None:
-        """Reach a function, a class or a module, and return what it is called; None for what is not of ours."""
+        """Reach a function, a class or a module, and return its name; None if it is not ours."""
         if isinstance(thing, types.ModuleType):
             return self.member(thing.__name__, (), where)
         if isinstance(thing, types.FunctionType):

@@ -76,7 +76,7 @@ def _claim(record: object) -> bool | None:
 
 
 def _first(error: ValidationError) -> str:
-    """The first fault of several, with its place: `record.verdicts[0].findings[0].value is 'high'`."""
+    """Return the first fault of several, with its place: `record.verdicts[0].findings[0].value is 'high'`."""
     found: Any = error.errors(include_url=False)[0]
     if not found["loc"]:
         return str(found["msg"])

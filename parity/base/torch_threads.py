@@ -1,4 +1,4 @@
-"""How many threads torch computes with."""
+"""Number of threads that torch computes with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """torch on so many threads; then again on as many as before."""
+    """Let torch use so many threads within the context."""
     import torch
 
     before = torch.get_num_threads()

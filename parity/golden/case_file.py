@@ -76,7 +76,7 @@ def unpack(path: Path, case: CaseEntry, data: bytes) -> dict[str, np.ndarray]:
 
 
 def _decompressed(data: bytes, most: int) -> bytes:
-    """A few bytes of a damaged file could stand for any amount of memory: no more is made than the lock tells of."""
+    """Return the decompressed bytes, as many as the lock says, since damaged ones could stand for any amount."""
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
     found = decoder.decompress(data, max_length=most)
     if not decoder.eof or decoder.unused_data:

@@ -1,4 +1,4 @@
-"""What a refresh, a diff or a verification found, as a person reads it."""
+"""Report of a refresh, a diff or a verification."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CaseReport:
 
     @property
     def rounding(self) -> bool:
-        """Whether all that moved is what another machine's rounding explains."""
+        """True if another machine's rounding explains all that moved."""
         return self.status == "moved" and all(movement.rounding for movement in self.movements)
 
     def __str__(self) -> str:

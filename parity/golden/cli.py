@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=help)
         verb.add_argument("systems", nargs="*", metavar="SYSTEM", help="all by default")
         verb.add_argument("--weights", default="seeded", help="seeded (the default), hub, or the path of a checkpoint")
-        if name in ("refresh", "diff"):
+        if name != "status":
             verb.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="only these")
         if name == "refresh":
             verb.add_argument("--reason", default="", help="why recorded values change; goes into the history")
@@ -116,7 +116,7 @@ def _diff(store: GoldenStore, options: argparse.Namespace) -> int:
 
 
 def _verify(store: GoldenStore, options: argparse.Namespace) -> int:
-    report, faults = verify(store, _say)
+    report, faults = verify(store, _cases(store, options.cases), _say)
     print(report)
     for fault in faults:
         print(f"  {fault}")

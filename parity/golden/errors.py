@@ -1,4 +1,4 @@
-"""What can be wrong with recorded truth."""
+"""Errors of recorded truth."""
 
 # ruff: noqa: N818 (StaleGolden says what it is)
 
@@ -19,7 +19,7 @@ class MissingGolden(GoldenError):
 
 
 class StaleGolden(GoldenError):
-    """What made the golden is no longer what would make it today."""
+    """Golden whose origin no longer matches the code, packages, weights or inputs."""
 
 
 class DamagedGolden(GoldenError):
@@ -35,7 +35,7 @@ class NotTheSameTruth(GoldenError):
 
 
 class ExtraWanted(GoldenError):
-    """What the reference is recorded with is not installed here."""
+    """Reference whose extra is not installed here."""
 
 
 class RefreshRefused(GoldenError):

@@ -10,14 +10,14 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def file_name(kind: str, name: object) -> str:
-    """The name of a system or a case. Lower case only: some file systems take Hello for hello."""
+    """Return the name of a system or a case. Lower case only, because some file systems take Hello for hello."""
     if not isinstance(name, str) or not _FILE.fullmatch(name):
         raise ValueError(f"{kind} {name!r} can't name a file: take up to 64 of a-z, 0-9, _ and -")
     return name
 
 
 def key(kind: str, name: object) -> str:
-    """The name of a stage or a tensor."""
+    """Return the name of a stage or a tensor."""
     if not isinstance(name, str) or not _KEY.fullmatch(name):
         raise ValueError(f"{kind} {name!r} is no usable name: take up to 128 of A-Z, a-z, 0-9, _, . and -")
     return name

@@ -1,4 +1,4 @@
-"""What decides what the reference computes: the versions of its packages, its weights, its code."""
+"""Provenance of a golden: the versions of the reference's packages, its weights, its code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Provenance:
 
 
 def current(reference: Reference, weights: Weights) -> Provenance:
-    """Without local labels: `2.13.0+cpu` and `2.13.0` are one release of torch."""
+    """Return the provenance of today, without local labels: `2.13.0+cpu` and `2.13.0` are one release of torch."""
     versions = fingerprint.libraries(*reference.packages)
     code = fingerprint.code(reference.build, reference.record)
     if not versions or not code:
@@ -39,7 +39,7 @@ def current(reference: Reference, weights: Weights) -> Provenance:
 
 
 def changes(recorded: Provenance, now: Provenance) -> list[str]:
-    """A line for each part that differs."""
+    """Return a line for each part that differs."""
     return fingerprint.changed(asdict(recorded), asdict(now))
 
 
@@ -49,6 +49,6 @@ def summary(parts: Sequence[str]) -> str:
 
 
 def folder(root: Path, reference: Reference, weights: Weights) -> Path:
-    """Where the truth of these weights lies: of the seeded ones in the system's own folder."""
+    """Return the folder of these weights' truth: the system's own for seeded ones."""
     system = root / file_name("system", reference.name)
     return system / file_name("the folder of weights", weights.folder) if weights.folder else system

@@ -65,7 +65,7 @@ def _fault(here: np.ndarray | None, there: np.ndarray | None) -> str:
 
 
 def _nudged(inputs: Arrays) -> dict[str, np.ndarray]:
-    """Every other value up and every other one down."""
+    """Move every other value up and every other one down."""
     found = {}
     for name, array in inputs.items():
         values = np.array(array)

@@ -43,7 +43,7 @@ class Tolerance:
 
 
 def sha256(array: np.ndarray) -> str:
-    """Of dtype, shape and little-endian bytes: equal for equal tensors only, on every machine."""
+    """Return the hash of dtype, shape and little-endian bytes. It is equal for equal tensors only, on every machine."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
     digest.update(little.reshape(-1).view(np.uint8).data)
@@ -51,10 +51,9 @@ def sha256(array: np.ndarray) -> str:
 
 
 def sketch(array: np.ndarray) -> np.ndarray:
-    """Up to 2,048 samples at one stride over the flat tensor.
+    """Return up to 2,048 samples at one stride over the flat tensor.
 
-    The stride shares no factor with the size, so it falls into step with no axis: along each one the samples visit
-    every position in turn.
+    The stride shares no factor with the size. So along every axis the samples visit all positions in turn.
     """
     stride = max(1, -(-array.size // SAMPLES))
     while math.gcd(stride, array.size) > 1:
@@ -89,7 +88,7 @@ class Statistics:
         return Statistics(_short(low), _short(high), _short(mean), _short(rms), zeros, array.size - finite)
 
     def moved(self, other: Statistics, size: int, tolerance: Tolerance) -> str:
-        """Which statistic of the other is farther off than rounding explains, or nothing."""
+        """Return the statistic that is farther off than rounding explains, or nothing."""
         largest = max(abs(self.min), abs(self.max))
         allowed = {
             "min": tolerance.extremes * largest,
@@ -107,7 +106,7 @@ class Statistics:
 
 
 def exact(array: np.ndarray) -> bool:
-    """Whole numbers carry decisions, not roundings."""
+    """Return whether a tensor must be equal bit for bit: whole numbers carry decisions, not roundings."""
     return bool(array.dtype.kind != "f")
 
 
@@ -118,5 +117,5 @@ def _chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def _short(value: float) -> float:
-    """Nine digits tell fp32 values apart, and summing in another order does not show."""
+    """Round to nine digits, which tell fp32 values apart and hide the order of a sum."""
     return float(f"{value:.9g}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,15 +67,24 @@ def status(store: GoldenStore) -> Status:
     return Status(store.reference.name, str(store.weights), cases, tuple(strays(store)), notes, size)
 
 
-def verify(store: GoldenStore, say: Say = print) -> tuple[Report, list[str]]:
-    """Records every case again and compares it with the lock, and gives the faults that no recording would show."""
+def verify(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> tuple[Report, list[str]]:
+    """Record cases again and compare them with the lock.
+
+    Args:
+        store: The goldens of a reference.
+        cases: The cases to record; all by default.
+        say: Takes lines of progress.
+
+    Returns:
+        The report, and faults that a recording does not show, such as stale cases and stray files.
+    """
     now = status(store)
     faults = [f"{case.case}: {case.state}: {case.why}" for case in now.cases if case.state != "fresh"]
-    return diff(store, say=say), [*faults, *now.faults]
+    return diff(store, cases, say), [*faults, *now.faults]
 
 
 def strays(store: GoldenStore) -> list[str]:
-    """What lies among the goldens and belongs to none, and what is recorded and belongs to no declared case."""
+    """Return the files that belong to no golden, and the recorded cases that are not declared."""
     found = []
     try:
         recorded = store.read_lock()
@@ -93,7 +102,7 @@ def strays(store: GoldenStore) -> list[str]:
 
 
 def _own(folder: Path) -> Iterator[Path]:
-    """What lies in a folder of goldens, without the journal and the folders of other weights."""
+    """Return the files in a folder of goldens, without the journal and the folders of other weights."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         other = path.is_dir() and not path.is_symlink() and path.name.startswith("weights-")
         if path.name != case_file.STAGING and not other:

@@ -80,7 +80,7 @@ class GoldenStore:
 
     @property
     def whole(self) -> bool:
-        """Whether git keeps every tensor whole: those of seeded weights that only an extra can record again."""
+        """True if git keeps every tensor whole, as for seeded weights that only an extra can record again."""
         return bool(self.reference.extra) and not self.weights.folder
 
     @property
@@ -139,7 +139,7 @@ class GoldenStore:
         return recording.read(folder, self.reference.name, case.name) if folder else None
 
     def at_hand(self, entry: CaseEntry) -> bool:
-        """Whether all tensors of a case can be read here without running the reference."""
+        """Return whether all tensors of a case can be read here without running the reference."""
         whole = all(tensor.in_git for _, tensor in entry.places())
         return whole or self.cache.find(KIND, self._key(entry)) is not None
 
@@ -147,7 +147,7 @@ class GoldenStore:
         return fingerprint.digest({"system": self.reference.name, "truth": entry.identity()})
 
     def _read(self, case: Case) -> tuple[CaseEntry, bytes]:
-        """A refresh may be moving files into place meanwhile; then lock and file are read again."""
+        """Read the file of a case, and read lock and file again if a refresh moves files meanwhile."""
         for left in reversed(range(_TRIES)):
             busy = self.transaction.busy
             found = self.read_lock()
@@ -179,7 +179,7 @@ class GoldenStore:
         return f"{self.reference.name}, case {case.name}"
 
     def _golden(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
-        """All of it from one run. On another machine, an output is what its own inputs made, and not git's inputs."""
+        """Return the golden from one run. On another machine, outputs belong to that run's inputs, not to git's."""
         if not all(tensor.in_git for _, tensor in entry.places()):
             return self._proven(case, entry, kept)
         seams = (
@@ -189,7 +189,7 @@ class GoldenStore:
         return Golden(self.reference.name, case.name, tuple(seams))
 
     def _proven(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
-        """The complete recording, which is made again if this machine has none."""
+        """Return the complete recording, made again if this machine has none."""
 
         def make(folder: Path) -> None:
             made = self.record(case)
@@ -201,7 +201,7 @@ class GoldenStore:
         return found
 
     def _prove(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray], found: Golden) -> None:
-        """The same bits, or within what another machine's rounding explains; see `tensors.foreign`."""
+        """Check that a recording has the same bits, or differs by another machine's rounding; see `tensors.foreign`."""
         expected, actual, digest = dict(entry.places()), dict(tensors(found)), digests(found)
         for place in [*expected, *actual]:
             if place not in actual or place not in expected:

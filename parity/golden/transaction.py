@@ -44,7 +44,7 @@ class Transaction:
 
     @property
     def busy(self) -> bool:
-        """Whether a process refreshes this folder right now."""
+        """True while a process refreshes this folder."""
         if not self._lock.exists():
             return False
         with suppress(OSError):  # a folder that can't be written to is not being refreshed
