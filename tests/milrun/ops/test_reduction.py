@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -53,24 +54,18 @@ SHAPES_AND_AXES: list[tuple[tuple[int, ...], list[int] | None]] = [
 ]
 
 
-@pairs(
-    {
-        "keep_dims": [False, True],
-        "shape, axes": SHAPES_AND_AXES,
-        "type": REDUCTIONS,
-    }
-)
-def test_a_reduction_goes_over_its_axes(
-    type: str, shape: tuple[int, ...], axes: list[int] | None, keep_dims: bool
-) -> None:
+@pytest.mark.parametrize("type", REDUCTIONS)
+def test_a_reduction_goes_over_its_axes(type: str) -> None:
     low = 0.2 if type == "reduce_log_sum" else -2
-    x = np.asarray(np.random.default_rng(1).uniform(low, 2, shape), dtype=np.float32)
-    before = x.copy()
-    y = run(type, x, axes=axes, keep_dims=keep_dims)
-    expected = REDUCTIONS[type](x.astype(np.float64), axis=None if axes is None else tuple(axes), keepdims=keep_dims)
-    assert y.shape == np.shape(expected)
-    np.testing.assert_allclose(y.numpy(), expected, rtol=3e-6, atol=1e-6)
-    np.testing.assert_array_equal(x, before)
+    for (shape, axes), keep_dims in itertools.product(SHAPES_AND_AXES, [False, True]):
+        x = np.asarray(np.random.default_rng(1).uniform(low, 2, shape), dtype=np.float32)
+        before = x.copy()
+        y = run(type, x, axes=axes, keep_dims=keep_dims)
+        axis = None if axes is None else tuple(axes)
+        expected = REDUCTIONS[type](x.astype(np.float64), axis=axis, keepdims=keep_dims)
+        assert y.shape == np.shape(expected), (shape, axes, keep_dims)
+        np.testing.assert_allclose(y.numpy(), expected, 3e-6, 1e-6, err_msg=f"{shape} over {axes}, {keep_dims=}")
+        np.testing.assert_array_equal(x, before)
 
 
 @pytest.mark.parametrize("type", REDUCTIONS)

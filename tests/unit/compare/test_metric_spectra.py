@@ -108,12 +108,12 @@ def test_a_rate_under_which_no_pitch_can_be_found_is_refused() -> None:
         measure("pitch_voicing", VOICE, VOICE, 100)
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 5, 17, 511, 513])
 @pytest.mark.parametrize("name", METRICS)
-def test_short_arrays_are_measured_or_undefined_and_never_an_error(name: str, length: int) -> None:
-    values = np.random.default_rng(length).standard_normal(length)
-    value = measure(name, values, values.copy(), RATE, np.array([[0, 0.01, 0]]))
-    assert math.isnan(value) or value == pytest.approx(find(name).ideal, abs=1e-7)
+def test_short_arrays_are_measured_or_undefined_and_never_an_error(name: str) -> None:
+    for length in (1, 2, 3, 5, 17, 511, 513):
+        values = np.random.default_rng(length).standard_normal(length)
+        value = measure(name, values, values.copy(), RATE, np.array([[0, 0.01, 0]]))
+        assert math.isnan(value) or value == pytest.approx(find(name).ideal, abs=1e-7), f"{length} values"
 
 
 @pytest.mark.parametrize("lag", [-300, -7, -1, 0, 1, 7, 300])

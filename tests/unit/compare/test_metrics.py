@@ -12,6 +12,7 @@ import pytest
 from parity.compare.metrics import FAULTS, METRICS, Fault, find, measure, metric, of_kind
 from parity.declarations import Kind
 from parity.diarization.turns import turns
+from tests.support.covering import each
 from tests.support.signals import FRAME_RATE, RATE, Array, activity, durations, faulty, kept, pitch, voice
 
 VOICE = voice()
@@ -68,14 +69,14 @@ def test_a_metric_of_equal_arrays_is_its_ideal(name: str) -> None:
     assert METRICS[name].distance(METRICS[name].ideal) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "fault"), [(name, fault) for name in METRICS for fault in FAULTS if (name, fault) not in PHASELESS]
-)
-def test_a_metric_notices_every_fault_but_those_it_is_declared_blind_to(name: str, fault: Fault) -> None:
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_notices_every_fault_but_those_it_is_declared_blind_to(name: str) -> None:
     found = find(name)
-    distance = found.distance(measured(name, signal(name), faulty(signal(name).T, fault).T))
-    noticed = math.isnan(distance) or distance > NOTICED.get(found.unit or name, 0.001)
-    assert noticed == (fault not in found.blind_to), f"{name} of {fault}: {distance} away from ideal"
+    for fault in FAULTS:
+        if (name, fault) not in PHASELESS:
+            distance = found.distance(measured(name, signal(name), faulty(signal(name).T, fault).T))
+            noticed = math.isnan(distance) or distance > NOTICED.get(found.unit or name, 0.001)
+            assert noticed == (fault not in found.blind_to), f"{name} of {fault}: {distance} away from ideal"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -83,8 +84,7 @@ def test_every_fault_is_noticed_by_a_metric_of_scale_or_of_phase(fault: Fault) -
     assert [name for name in ("relative_l2", "max_relative", "phase_error") if fault not in find(name).blind_to]
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+@each({"name": METRICS, "poison": [math.nan, math.inf, -math.inf]})
 def test_one_value_that_is_not_finite_makes_any_metric_nan(name: str, poison: float) -> None:
     reference = signal(name)
     candidate = reference.copy()
@@ -113,8 +113,7 @@ def test_arrays_of_different_shapes_are_refused(name: str) -> None:
         measure(name, np.ones(9), np.ones((1, 9)), RATE)
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("values", [np.array(["a"]), np.array([1j]), np.array([None])])
+@each({"name": METRICS, "values": [np.array(["a"]), np.array([1j]), np.array([None])]})
 def test_what_is_not_a_real_number_is_refused(name: str, values: np.ndarray) -> None:
     with pytest.raises(ValueError, match="metrics compare real numbers"):
         measured(name, values, values)
@@ -126,8 +125,7 @@ def test_integers_that_float64_would_confuse_are_refused() -> None:
         measure("equal", large, large - 1)
 
 
-@pytest.mark.parametrize("rate", [None, 0, -24_000, math.inf, math.nan])
-@pytest.mark.parametrize("name", OF_RATE)
+@each({"rate": [None, 0, -24_000, math.inf, math.nan], "name": OF_RATE})
 def test_some_metrics_want_a_rate(name: str, rate: float | None) -> None:
     assert find(name).needs_rate
     with pytest.raises(ValueError, match=f"{name} needs a sample rate above 0"):
@@ -161,8 +159,7 @@ def test_silence_against_silence_has_no_phase_no_shift_and_no_sound(name: str) -
     assert math.isnan(measure(name, np.zeros(9000), np.zeros(9000), RATE))
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int32])
+@each({"name": METRICS, "dtype": [np.float16, np.float32, np.int32]})
 def test_metrics_reckon_in_float64_whatever_they_are_given(name: str, dtype: type[np.number]) -> None:
     reference = (100 * signal(name)).astype(dtype)
     candidate = (90 * signal(name)).astype(dtype)
