@@ -14,7 +14,7 @@ $(VENV)/.ready: requirements.lock
 	touch $@
 
 parity: $(VENV)/.ready  ## convert what is missing, check it all, print the verdict
-	$(PY) -m pytest -m parity --quiet --no-header tests/parity
+	$(PY) -m pytest -m parity --quiet --no-header
 
 example: $(VENV)/.ready  ## convert a small vocoder and take it through every verb of milrun
 	$(PY) -m tests.example

@@ -7,12 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, Field
-
-from parity.base import toml
-from parity.base.toml import Place, Text
 
 CONFIGURATION, SECTION = "pyproject.toml", "[tool.parity]"
 GATES, BUDGETS = "gates.toml", "budgets.toml"
@@ -92,31 +86,12 @@ def read(root: Path) -> Project | None:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if "parity" not in text:
         return None
-    place = Place(str(path), ProjectError)
     try:
         section = tomllib.loads(text).get("tool", {}).get("parity")
     except tomllib.TOMLDecodeError as error:
-        raise place.wrong(f"is not TOML: {error}") from None
-    return None if section is None else _project(root, section, place.at("tool", "parity"))
+        raise ProjectError(f"{path} is not TOML: {error}") from None
+    if section is None:
+        return None
+    from parity.base.settings import checked
 
-
-def _within(folder: str) -> str:
-    if Path(folder).is_absolute() or ".." in Path(folder).parts:
-        raise ValueError(f"is {folder!r}, which lies outside of the project")
-    return Path(folder).as_posix()
-
-
-_Folder = Annotated[Text, AfterValidator(_within)]
-
-
-class _Section(toml.Table):
-    systems: Annotated[list[Text], Field(min_length=1)] | None = None
-    golden: _Folder | None = None
-    state: _Folder | None = None
-    cache_gb: Annotated[float, Field(gt=0)] | None = None
-
-
-def _project(root: Path, section: dict[str, Any], place: Place) -> Project:
-    found: _Section = toml.checked(_Section, section, place) if section else _Section()
-    chosen = found.model_dump(exclude_none=True)
-    return Project(root, **{**chosen, **({"systems": tuple(found.systems)} if found.systems else {})})
+    return Project(root, **checked(section, str(path), ProjectError))

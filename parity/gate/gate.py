@@ -183,7 +183,7 @@ def _run(root: Path) -> tuple[RunRecord | None, list[Problem]]:
     """Run the suite under an id of our own, so that no other record can be taken for this run's."""
     id = run.new_id(datetime.now(UTC))
     environment = {name: value for name, value in os.environ.items() if name not in _OF_PYTEST}
-    command = [sys.executable, "-m", "pytest", "-m", "parity", "--run-id", id, f"--junitxml={junit(root)}"]
+    command = [sys.executable, "-m", "pytest", "-m", "parity", "--parity-run-id", id, f"--junitxml={junit(root)}"]
     code = subprocess.run(command, cwd=root, env=environment).returncode
     ended = f"pytest ended with {code}: {_ENDED.get(code, 'killed' if code < 0 else 'unknown')}"
     try:

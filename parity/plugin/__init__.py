@@ -1,0 +1,159 @@
+"""The pytest plugin.
+
+In a project without `[tool.parity]` it does nothing. In another it imports nothing heavy before a run that selects
+checks: `pytest tests/test_mine.py` stays as fast as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.mark.expression import Expression
+
+from parity.base import paths
+from parity.base.paths import Project, ProjectError
+from parity.plugin.names import BENCH, FILES, MARKS, PARITY, SPEECH
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "runtime": {"choices": ("auto", "coreml", "milrun"), "default": "auto", "help": "the runtime of the artifacts"},
+    "numerics": {
+        "default": "declared",
+        "metavar": "NAME[,NAME]",
+        "help": "how milrun computes: fp32, declared (the default) or ane; several, with commas between",
+    },
+    "weights": {"default": "seeded", "help": "seeded (the default), hub, or the path of a checkpoint"},
+    "artifacts": {"default": "", "metavar": "DIR", "help": "check the packages in DIR instead of converting"},
+    "cases": {"choices": ("short", "all"), "default": "short", "help": "the cases to run"},
+    "compute-units": {
+        "choices": ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"),
+        "help": "load every artifact on these, instead of those that it declares",
+    },
+    # The gate before a merge names its run, so that it reads the record of that run and of no other.
+    "run-id": {"default": "", "help": argparse.SUPPRESS},
+    "bench-record": {"action": "store_true", "help": "make this run the baseline of this machine"},
+    "bench-reason": {"default": "", "help": "why a baseline that is there already changes"},
+    "recognizer": {
+        "default": "auto",
+        "metavar": "NAME",
+        "help": "hears the words: pocketsphinx, whisper, or module:function of yours; auto (the default) follows the "
+        "weights",
+    },
+    "speaker": {
+        "default": "auto",
+        "metavar": "NAME",
+        "help": "embeds the voice: seeded, hub, or module:function of yours; auto (the default) follows the weights",
+    },
+}
+"""Every option by its name without the prefix `--parity-`. In `config.option` it is `parity_…`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("parity", "parity of Core ML artifacts with the PyTorch models they were made from")
+    for name, described in OPTIONS.items():
+        group.addoption(f"--parity-{name}", dest=_dest(name), **described)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
+    """Add the short forms, such as `--runtime`, in projects with systems, where no other plugin has taken the name."""
+    if _project(early_config) is None:
+        return
+    groups = (parser._anonymous, *parser._groups)
+    taken = {name for group in groups for option in group.options for name in option.names()}
+    group = parser.getgroup("parity")
+    for name, described in OPTIONS.items():
+        if f"--{name}" not in taken:
+            group.addoption(f"--{name}", dest=_dest(name), **{**described, "help": argparse.SUPPRESS})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    project = _project(config)
+    if project is None:
+        return
+    stack = ExitStack()
+    stack.enter_context(paths.using(project))
+    config.add_cleanup(stack.close)
+    for mark, about in MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: {about}")
+    config.addinivalue_line("markers", "measures(kind, …): the kinds of benchmark that a test of the bench is made for")
+    expression = str(config.option.markexpr).strip()
+    named = config.args_source is config.ArgsSource.ARGS
+    if _selects(expression, PARITY):
+        _select_checks(config, project, named, only=expression == PARITY)
+    for mark in (BENCH, SPEECH):
+        if _selects(expression, mark) and (expression or not named):
+            config.pluginmanager.import_plugin(f"parity.plugin.{mark}")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect a file that declares systems, unless pytest asks `pytest_pycollect_makemodule` for it."""
+    patterns = parent.config.getini("python_files")
+    module = parent.session.isinitpath(file_path) or any(file_path.match(pattern) for pattern in patterns)
+    return None if module else _system_file(file_path, parent)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Any:
+    return _system_file(module_path, parent)
+
+
+def _system_file(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if path not in parent.config.stash.get(FILES, {}):
+        return None
+    from parity.plugin.items import SystemFile  # imports torch
+
+    return SystemFile.from_parent(parent, path=path)
+
+
+def _select_checks(config: pytest.Config, project: Project, named: bool, only: bool) -> None:
+    """Have pytest collect the files that declare systems, and nothing else where only checks are selected.
+
+    Where the command line names files, it names those of the checks as well.
+    """
+    from parity.plan.systems import modules  # imports numpy
+
+    try:
+        files = {path.resolve(): name for name, path in modules(project).items()}
+    except ProjectError as error:
+        raise pytest.UsageError(str(error)) from error
+    if named:
+        folder = config.invocation_params.dir
+        arguments = [(folder / argument.partition("::")[0]).resolve() for argument in config.args]
+        if not any(path.is_relative_to(argument) for path in files for argument in arguments):
+            return
+    elif not files:
+        if only:
+            raise pytest.UsageError(
+                f"there is nothing to judge: {', '.join(project.systems)} in {project.root} declares no system"
+            )
+        return
+    else:
+        known = [] if only else config.args
+        config.args = [*known, *(str(path) for path in files if not any(map(path.is_relative_to, known)))]
+    config.stash[FILES] = files
+    config.pluginmanager.import_plugin("parity.plugin.checks")
+
+
+def _selects(expression: str, mark: str) -> bool:
+    """Return whether `-m` with this expression may select a test with this mark alone."""
+    try:
+        return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name == mark)
+    except SyntaxError:
+        return False  # pytest reports it
+
+
+def _project(config: pytest.Config) -> Project | None:
+    """Return the project at pytest's root, or the nearest one between there and the folder of the invocation."""
+    try:
+        found = paths.read(config.rootpath) or paths.find(config.invocation_params.dir)
+    except ProjectError as error:
+        raise pytest.UsageError(str(error)) from error
+    return found if found and found.root.is_relative_to(config.rootpath) else None
+
+
+def _dest(name: str) -> str:
+    return f"parity_{name.replace('-', '_')}"

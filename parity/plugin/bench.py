@@ -13,7 +13,8 @@ from parity.bench.session import Bench
 from parity.bench.subjects import Kind, Subject
 from parity.bench.table import table
 from parity.plugin import skips
-from parity.plugin.checks import SUITE, build_missing
+from parity.plugin.checks import build_missing
+from parity.plugin.suite import suite_of
 
 BENCH = pytest.StashKey[Bench]()
 FAILED = pytest.StashKey[dict[str, tuple[Subject | None, str]]]()
@@ -26,15 +27,8 @@ JSON = "benchmark.json"
 ALONE = "the bench needs the machine to itself and pytest-benchmark enabled: leave out -n and --benchmark-disable"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("bench", "speed, size, load time and placement of what ships")
-    group.addoption("--bench-record", action="store_true", help="make this run the baseline of this machine")
-    group.addoption("--bench-reason", default="", help="why a baseline that is there already changes")
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "measures(kind, …): the kinds of benchmark that a test of the bench is made for")
-    if config.option.bench_reason and not config.option.bench_record:
+    if config.option.parity_bench_reason and not config.option.parity_bench_record:
         raise pytest.UsageError("--bench-reason is about a baseline that changes: give --bench-record as well")
 
 
@@ -52,7 +46,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     timed = "benchmark" in request.fixturenames
     if _shared(config) or (timed and not request.getfixturevalue("benchmark").enabled):
         pytest.fail(ALONE, pytrace=False)
-    if len(config.stash[SUITE].runtimes) > 1:
+    if len(suite_of(config).runtimes) > 1:
         pytest.fail("the bench times one runtime: give --numerics one name", pytrace=False)
     return bench_of(config)
 
@@ -65,7 +59,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     found = bench_of(config)
     for system in dict.fromkeys(subject.system for subject in subjects):
-        if found.recording and found.bounds(system).baseline and not config.option.bench_reason.strip():
+        if found.recording and found.bounds(system).baseline and not config.option.parity_bench_reason.strip():
             raise pytest.UsageError(f"{system} has a baseline of this machine: say why it changes, with --bench-reason")
     build_missing(config, list(dict.fromkeys(found.check(subject) for subject in subjects)))
     kept = config.pluginmanager.get_plugin("pytest-benchmark")
@@ -73,7 +67,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         # Its own table has no stages and no ratios; what it is asked to compare with is still shown.
         kept.quiet = not (kept.verbose or kept.compare)
         if not kept.json:
-            folder = config.stash[SUITE].folder
+            folder = suite_of(config).folder
             folder.mkdir(parents=True, exist_ok=True)
             kept.json = str(folder / JSON)
 
@@ -99,14 +93,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     recorded: list[str] = []
     if found.recording:
         try:
-            recorded = found.record_baselines(config.option.bench_reason)
+            recorded = found.record_baselines(config.option.parity_bench_reason)
         except BaselineError as error:
             errors["--bench-record"] = str(error)
     if not found.rulings or errors:
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
     partial = set(selected) != set(found.plan(*KINDS))
     config.stash[RECORD] = found.record(partial, errors, tuple(recorded))
-    records.save(config.stash[RECORD], config.stash[SUITE].folder)
+    records.save(config.stash[RECORD], suite_of(config).folder)
     found.close()
 
 
@@ -124,7 +118,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def bench_of(config: pytest.Config) -> Bench:
     if BENCH not in config.stash:
-        config.stash[BENCH] = Bench(config.stash[SUITE], config.option.bench_record)
+        config.stash[BENCH] = Bench(suite_of(config), config.option.parity_bench_record)
     return config.stash[BENCH]
 
 

@@ -1,8 +1,9 @@
-"""The pytest side of a run: generates a test for every check, builds what they need, and writes the record."""
+"""The pytest side of a run of checks: builds what they need, and writes the record and the reports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +12,18 @@ import pytest
 from parity import report
 from parity.base.progress import Progress
 from parity.build import prebuild
+from parity.plugin.items import CHECK, CheckItem
+from parity.plugin.names import FILES, PARITY
+from parity.plugin.suite import suite_of
 from parity.record import run
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.record.suite import Suite
 from parity.report.terminal import table
 from parity.verdict import Check
 
-SUITE = pytest.StashKey[Suite]()
 OUTCOMES = pytest.StashKey["Outcomes"]()
 WRITTEN = pytest.StashKey[tuple[RunRecord, report.Written]]()
-CHECK = "check"
-PARITY = "parity"
+_SELECTED = "parity_selected"
 
 
 @dataclass
@@ -32,38 +34,41 @@ class Outcomes:
     ended: dict[str, pytest.TestReport] = field(default_factory=dict)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if CHECK in metafunc.fixturenames:
-        plan = metafunc.config.stash[SUITE].plan()
-        # The id of a check is its name everywhere: on the command line, in reports, in the record.
-        metafunc.parametrize(CHECK, plan, ids=[check.id for check in plan], indirect=True)
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[OUTCOMES] = Outcomes()
     session.config.pluginmanager.register(Listener(session.config.stash[OUTCOMES]))
-    if not hasattr(session.config, "workerinput"):
-        session.config.stash[SUITE].begin()
+    if _writes(session.config):
+        suite_of(session.config).begin()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["parity_run"] = node.config.stash[SUITE].run_id
+    node.workerinput["parity_run"] = suite_of(node.config).run_id
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_node_collection_finished(node: Any, ids: Iterable[str]) -> None:
-    """Workers collect; the controller learns from them what was selected."""
-    node.config.stash[OUTCOMES].selected.update(
-        {id.split("[", 1)[1].removesuffix("]"): None for id in ids if "test_parity.py::test_output_is_upstreams[" in id}
-    )
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the systems first: pytest rewrites the assertions of files that its arguments name."""
+    for module in session.config.stash[FILES].values():
+        with suppress(Exception):  # collecting the file imports it again, and reports the error
+            importlib.import_module(module)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    checks = [check for item in session.items if (check := check_of(item))]
-    session.config.stash[OUTCOMES].selected.update({check.id: None for check in checks})
-    if checks and not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
-        build_missing(session.config, checks)
+    config = session.config
+    checks = [item.check for item in session.items if isinstance(item, CheckItem)]
+    config.stash[OUTCOMES].selected.update({check.id: None for check in checks})
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_SELECTED] = [check.id for check in checks]
+    elif checks and _writes(config):
+        build_missing(config, checks)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Workers collect; the controller learns from them which checks were selected."""
+    selected = getattr(node, "workeroutput", {}).get(_SELECTED, ())
+    node.config.stash[OUTCOMES].selected.update(dict.fromkeys(selected))
 
 
 class Listener:
@@ -73,19 +78,19 @@ class Listener:
         self.outcomes = outcomes
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Whatever fails under the mark fails the run, a check or not: else its own table would contradict pytest."""
+        """Keep whatever fails under the mark, a check or not: the run fails as well, as pytest's own summary does."""
         if PARITY in report.keywords and not report.passed:
             self.outcomes.ended[str(dict(report.user_properties).get(CHECK, report.nodeid))] = report
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A run whose record is no pass is none, whatever pytest makes of skipped tests and expected failures."""
+    """Write the record. A run whose record does not pass fails, also where pytest skips or expects failures."""
     config = session.config
-    if hasattr(config, "workerinput"):
+    if not _writes(config):
         return
-    suite, outcomes = config.stash[SUITE], config.stash[OUTCOMES]
-    if outcomes.selected and not config.option.collectonly:
+    suite, outcomes = suite_of(config), config.stash[OUTCOMES]
+    if outcomes.selected:
         record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes))
         config.stash[WRITTEN] = (
             record,
@@ -102,11 +107,27 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         record, written = config.stash[WRITTEN]
         terminalreporter.section("parity", "─")
         terminalreporter.write_line(table(record))
-        terminalreporter.write_line(f"report: {written.page.relative_to(config.stash[SUITE].root)}")
+        terminalreporter.write_line(f"report: {written.page.relative_to(suite_of(config).root)}")
+
+
+def build_missing(config: pytest.Config, checks: list[Check]) -> None:
+    """Build the artifacts that these checks need and that are not in the cache yet."""
+    suite = suite_of(config)
+    needs = suite.wanted(checks)
+    if not needs:
+        return
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled(), Progress(len(needs), "building artifacts", every=10) as progress:
+        prebuild.build(needs, suite.options.weights, suite.cache, progress)
+
+
+def _writes(config: pytest.Config) -> bool:
+    """Return whether this process writes the record of the run: it is the only one, or the one that has workers."""
+    return not hasattr(config, "workerinput") and not config.option.collectonly
 
 
 def _without_verdict(suite: Suite, outcomes: Outcomes) -> tuple[list[Errored], list[Skipped]]:
-    """A test under the mark that is no check has no verdict to be missed: skipped, it is an error."""
+    """Return what raised and what was skipped. Only a check can be skipped: the record shows the verdict it misses."""
     judged = {verdict.id for verdict in run.collect(suite.folder)}
     errors, skipped = [], []
     for id, ended in outcomes.ended.items():
@@ -120,34 +141,11 @@ def _without_verdict(suite: Suite, outcomes: Outcomes) -> tuple[list[Errored], l
 
 
 def _cause(failed: pytest.TestReport) -> str:
-    """What the exception says, which names the mend; the last line of a traceback only names a place."""
+    """Return what the exception says, which names the mend; the last line of a traceback only names a place."""
     crash = getattr(failed.longrepr, "reprcrash", None)
-    return str(crash.message) if crash else str(failed.longrepr).strip().splitlines()[-1]
+    return str(crash.message) if crash else str(failed.longrepr).strip().splitlines()[0]
 
 
 def _reason(skipped: pytest.TestReport) -> str:
     said = skipped.longrepr[2] if isinstance(skipped.longrepr, tuple) else getattr(skipped, "wasxfail", "")
     return said.removeprefix("Skipped: ") or "no reason was given"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if check := check_of(item):
-        item.user_properties.append((CHECK, check.id))
-
-
-def check_of(item: pytest.Item) -> Check | None:
-    """The check that a generated test makes; None for any other test."""
-    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return parameters.get(CHECK)
-
-
-def build_missing(config: pytest.Config, checks: list[Check]) -> None:
-    """The artifacts that these checks need and that are not there yet; the bench needs them as well."""
-    suite = config.stash[SUITE]
-    needs = suite.wanted(checks)
-    if not needs:
-        return
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled(), Progress(len(needs), "building artifacts", every=10) as progress:
-        prebuild.build(needs, suite.options.weights, suite.cache, progress)

@@ -1,4 +1,4 @@
-"""The pytest side of the speech metrics: their options, a test for each system that speaks, and the table."""
+"""The pytest side of the speech metrics: a test for each system that speaks, and the table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from parity.plan.systems import systems
 from parity.plugin import skips
-from parity.plugin.checks import SUITE, build_missing
-from parity.speech.choose import AUTO, ENCODERS, RECOGNIZERS
+from parity.plugin.checks import build_missing
+from parity.plugin.suite import suite_of
 from parity.speech.session import Speaker, Speech, speaks
 from parity.speech.table import table
 
@@ -17,16 +17,6 @@ SPEECH = pytest.StashKey[Speech]()
 ERRORS = pytest.StashKey[dict[str, str]]()
 SPEAKER = "speaker"
 MARK = "speech"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("speech", "word error rate and speaker similarity of what the systems say")
-    for option, known, what in (
-        ("--recognizer", RECOGNIZERS, "hears the words"),
-        ("--speaker", ENCODERS, "embeds the voice"),
-    ):
-        said = f"what {what}: {', '.join(known)}, or module:function of yours; {AUTO} (the default) follows --weights"
-        group.addoption(option, default=AUTO, metavar="NAME", help=said)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -71,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def speech_of(config: pytest.Config) -> Speech:
     if SPEECH not in config.stash:
-        config.stash[SPEECH] = Speech(config.stash[SUITE], config.option.recognizer, config.option.speaker)
+        config.stash[SPEECH] = Speech(suite_of(config), config.option.parity_recognizer, config.option.parity_speaker)
     return config.stash[SPEECH]
 
 

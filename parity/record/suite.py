@@ -92,15 +92,17 @@ class Suite:
         with writing(self.project.state_folder):
             self.cache.trim()
 
+    def checks(self, system: System) -> list[Check]:
+        """Return the checks of one system; a heavy one has none where only short cases run."""
+        return list(plan(system, self.cases(system), self.runtimes))
+
     def plan(self) -> list[Check]:
         """Return every check that a complete run under these options judges."""
         if not systems():
-            raise ValueError("converters/ declares no system, and without one there is nothing to judge: add one")
-        checks = [
-            check for system in self.systems().values() for check in plan(system, self.cases(system), self.runtimes)
-        ]
+            raise ValueError("the project declares no system, and without one there is nothing to judge: add one")
+        checks = [check for system in self.systems().values() for check in self.checks(system)]
         if not checks:
-            raise ValueError("every system that converters/ declares is heavy: ask for --cases all")
+            raise ValueError("every system of the project is heavy: ask for --cases all")
         return checks
 
     def workbench(self, check: Check) -> Workbench:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from filelock import FileLock
 
-from tests.support.project import CONVERTED, GATES, REFERENCES, SUITE, Project
+from tests.support.project import CONVERTED, GATES, HOOKS, REFERENCES, SETTINGS, Project
 
 REPORTS = ("gate.md", "gate.json", "junit.xml", "report.html")
 BROKEN = ("torch.tanh(self.conv(x))", "1.05 * torch.tanh(self.conv(x))")
@@ -69,7 +69,7 @@ def test_a_converter_that_breaks_parity_is_stopped_at_its_stage(project: Project
     assert not any(line.startswith("tiny-back") for line in found["run_problems"])
     assert "module Front changed" in project.read(".parity/gate/gate.md")
 
-    project.edit(SUITE, "def test_output_is", "@pytest.mark.xfail(strict=False)\ndef test_output_is")
+    project.mark("pytest.mark.xfail(strict=False)")
     assert "tiny-front-fp16-hello" in problems(gated(project, 1)), "a marker hid what is broken"
 
 
@@ -114,19 +114,19 @@ def test_a_stage_that_is_gone_with_all_its_gates_needs_a_reason(project: Project
     assert [(one["name"], one["checks"]) for one in found["retired"]] == [("tiny.back", 6)]
 
 
-def test_a_deleted_test_file_leaves_no_record_and_that_is_no_pass(project: Project) -> None:
-    project.remove(SUITE)
+def test_a_run_without_a_check_leaves_no_record_and_does_not_pass(project: Project) -> None:
+    project.write(HOOKS, "def pytest_collection_modifyitems(items):\n    items.clear()\n")
     found = gated(project, 1)
     assert found["run"] is None
     assert "no record came; pytest ended with 5: no test was found" in problems(found)
 
 
 def skipped(project: Project) -> None:
-    project.edit(SUITE, "def test_output_is", '@pytest.mark.skip(reason="later")\ndef test_output_is')
+    project.mark('pytest.mark.skip(reason="later")')
 
 
 def not_asked_for(project: Project) -> None:
-    project.edit("pytest.ini", "addopts = ", "addopts = -k front ")
+    project.edit(SETTINGS, 'addopts = "', 'addopts = "-k front ')
 
 
 def unable_to_import(project: Project) -> None:
@@ -180,7 +180,7 @@ def test_a_fault_of_the_gate_itself_is_no_pass(project: Project) -> None:
 
 def test_killed_it_leaves_nothing_that_looks_like_a_verdict_and_the_next_is_clean(project: Project) -> None:
     project.edit(CONVERTED, "# squashes", "# squashes what comes")
-    for moment in (".parity/base/conftest.py", ".parity/runs/*/verdicts/*.json"):
+    for moment in (".parity/base/pyproject.toml", ".parity/runs/*/verdicts/*.json"):
         for name in REPORTS:
             project.write(f".parity/gate/{name}", "of an earlier gate")
         before = set(project.folder.glob(moment))

@@ -13,7 +13,7 @@ import pytest
 
 from parity.record import run as session
 from parity.record.run import RunRecord
-from tests.support.project import Project
+from tests.support.project import HOOKS, Project
 from tests.support.runs import Run, artifacts, checked, records
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -51,7 +51,7 @@ MOMENTS = {
 @pytest.fixture
 def empty(project: Project) -> Project:
     """The project as a fresh clone has it: with goldens and gates, and nothing built."""
-    project.write("conftest.py", project.read("conftest.py") + DYING)
+    project.write(HOOKS, DYING)
     project.remove(".parity")
     return project
 

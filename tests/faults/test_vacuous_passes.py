@@ -22,14 +22,14 @@ from parity.judge import gates
 from parity.record.run import RunRecord
 from parity.verdict import Verdict
 from tests.faults import plural
-from tests.support.project import CONVERTED, GATES, REFERENCES, SUITE, Project
+from tests.support.project import CONVERTED, GATES, REFERENCES, Project
 from tests.support.runs import Run, artifacts, checked, gathered
 
 pytestmark = pytest.mark.skipif("sys.platform == 'darwin'", reason="asks for Core ML where there is none")
 
 CHECKS = 16
 BROKEN = ("torch.tanh(self.conv(x))", "1.05 * torch.tanh(self.conv(x))")
-SKIPPED = '@pytest.mark.skip(reason="later")\n'
+SKIPPED = 'pytest.mark.skip(reason="later")'
 FP32 = Variant("fp32", "float32")
 
 
@@ -176,7 +176,7 @@ def test_08_a_gain_and_an_offset_are_seen_though_the_shape_agrees(mutated: Run) 
 def test_08_gates_that_see_no_gain_are_no_gates(project: Project) -> None:
     kept = [line for line in project.read(GATES).splitlines() if line.startswith(("[", "cosine")) or not line]
     project.write(GATES, "\n".join(kept) + "\n")
-    run = checked(project, "-k", "not can_fail")
+    run = checked(project, "-k", "not gates")
     assert not run.green
     assert "cosine can't see gain" in run.problems
 
@@ -209,7 +209,7 @@ def test_11_a_package_of_other_code_is_not_taken_for_it_by_its_name(project: Pro
 
 def test_12_no_flag_is_needed_for_anything_to_be_compared(project: Project) -> None:
     project.edit(CONVERTED, *BROKEN)
-    run = checked(project, "tests/parity", mark="")
+    run = checked(project, mark="")
     assert not run.green
     assert len(run.verdicts) == CHECKS
     assert run.record
@@ -304,16 +304,16 @@ def gate_deleted(project: Project) -> None:
 
 
 def checks_skipped(project: Project) -> None:
-    project.edit(SUITE, "def test_output_is", f"{SKIPPED}def test_output_is")
+    project.mark(SKIPPED, "CheckItem")
 
 
 def gates_unseen(project: Project) -> None:
-    project.edit(SUITE, '@pytest.mark.parametrize("system"', f'{SKIPPED}@pytest.mark.parametrize("system"')
+    project.mark(SKIPPED, "GatesItem")
 
 
 def expected_to_fail(project: Project) -> None:
     project.edit(CONVERTED, *BROKEN)
-    project.edit(SUITE, "def test_output_is", "@pytest.mark.xfail(strict=False)\ndef test_output_is")
+    project.mark("pytest.mark.xfail(strict=False)")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import soxr  # noqa: F401  # librosa's: runs of pytest in this process forget it, and it can't be imported twice
 
 from tests.support.bench_system import BUDGETS, World
 
@@ -16,11 +17,8 @@ import pytest
 
 from parity.bench.session import Bench
 from parity.plugin.bench import BENCH
-from parity.plugin.checks import SUITE
+from parity.plugin.suite import SUITE
 from tests.support.bench_system import World
-
-pytest_plugins = ["parity.plugin.bench"]
-
 
 def pytest_configure(config):
     world = World(Path(__file__).parent)
@@ -30,7 +28,7 @@ def pytest_configure(config):
     if FACTOR != 1:
         world.bend = lambda stage, run, value: value * FACTOR
     config.stash[SUITE] = world.suite()
-    config.stash[BENCH] = Bench(config.stash[SUITE], config.option.bench_record, world.clock)
+    config.stash[BENCH] = Bench(config.stash[SUITE], config.option.parity_bench_record, world.clock)
 
 
 def pytest_benchmark_generate_machine_info():
@@ -49,7 +47,9 @@ class Project:
         self.world = World(pytester.path)
         self.world.settle(monkeypatch)
         self.world.write(BUDGETS.replace('"Linux"', f'"{self.world.bench().machine["system"]}"'))
-        pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n    bench: speed")
+        pytester.makepyprojecttoml(
+            "[tool.parity]\nsystems = []\n[tool.pytest.ini_options]\naddopts = '-p parity.plugin -p no:cacheprovider'"
+        )
         pytester.path.joinpath("test_bench.py").write_text(TESTS.read_text())
         self.bend()
 

@@ -18,8 +18,8 @@ from textwrap import dedent
 HERE = Path(__file__).parents[2]
 PACKAGES = ("milrun", "parity")
 FILES = (
-    *("conftest.py", "pytest.ini", ".gitignore", "golden/*.py", "golden/.gitignore"),
-    *("tests/__init__.py", "tests/parity/*.py", "references/__init__.py", "converters/__init__.py"),
+    *(".gitignore", "golden/*.py", "golden/.gitignore"),
+    *("references/__init__.py", "converters/__init__.py"),
 )
 
 REFERENCE = dedent('''\
@@ -140,7 +140,14 @@ CONVERTER = dedent('''\
     ''')
 
 REFERENCES, CONVERTED = "references/tiny.py", "converters/tiny.py"
-GATES, SUITE = "golden/tiny/gates.toml", "tests/parity/test_parity.py"
+GATES, SETTINGS, HOOKS = "golden/tiny/gates.toml", "pyproject.toml", "conftest.py"
+CONFIGURATION = """\
+[tool.parity]
+systems = ["converters"]
+
+[tool.pytest.ini_options]
+addopts = "-ra --strict-markers -p parity.plugin"
+"""
 SYSTEM: Mapping[str, str] = {REFERENCES: REFERENCE, CONVERTED: CONVERTER}
 
 
@@ -210,6 +217,14 @@ class Project:
         before, head, after = self.read(GATES).partition(f"[{table}]\n")
         self.write(GATES, before + head + after.replace(line, line.replace(old, new) if old else new, 1))
 
+    def mark(self, mark: str, kind: str = "Item") -> None:
+        """Has pytest put a mark on each of its items whose class has this name, or on all."""
+        self.write(
+            HOOKS,
+            "import pytest\n\n\ndef pytest_collection_modifyitems(items):\n    for item in items:\n"
+            f"        if type(item).__name__.endswith({kind!r}):\n            item.add_marker({mark})\n",
+        )
+
     def remove(self, name: str) -> None:
         path = self.path(name)
         if path.is_dir():
@@ -244,7 +259,7 @@ class Project:
                 (folder / path.relative_to(HERE)).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, folder / path.relative_to(HERE))
         project = Project(folder, python)
-        project.write("pyproject.toml", '[tool.parity]\nsystems = ["converters"]\n')
+        project.write(SETTINGS, CONFIGURATION)
         for name, text in system.items():
             project.write(name, text)
         return project

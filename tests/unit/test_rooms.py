@@ -35,6 +35,9 @@ CIRCLES: list[list[str]] = [
 
 LAZY = {
     ("parity.run.choose", "parity.run.milrun"): "imports torch, which the child processes of Core ML do without",
+    ("parity.base.paths", "parity.base.settings"): "a project without [tool.parity] imports nothing heavy",
+    ("parity.plugin", "parity.plan.systems"): "a run that selects no checks imports nothing heavy",
+    ("parity.plugin", "parity.plugin.items"): "a run that selects no checks imports nothing heavy",
     ("parity.__main__", "parity.gate.survey"): "to be mended",
     ("parity.__main__", "parity.gate.take_survey"): "to be mended",
     ("parity.blame.explain", "parity.plan.checks"): "to be mended",

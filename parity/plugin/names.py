@@ -1,0 +1,16 @@
+"""The marks of the three suites, and what the plugin's parts keep in pytest's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+PARITY, BENCH, SPEECH = "parity", "bench", "speech"
+MARKS = {
+    PARITY: "artifacts against the goldens; builds what is missing",
+    BENCH: "speed, size and load time against budgets",
+    SPEECH: "words and voice of what the systems say, against their floors",
+}
+FILES = pytest.StashKey[dict[Path, str]]()
+"""The files that declare systems, each with the name of its module."""
