@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("package")
     verb.add_argument("other")
     verb.add_argument("inputs")
-    verb.add_argument("--tolerance", type=float, default=1e-2, help="relative L2 that is no divergence (1e-2)")
+    verb.add_argument("--tolerance", type=float, default=1e-2, help="relative L2 that is not a divergence (1e-2)")
     verb.add_argument("--other-numerics", choices=NAMES, help="for the second package, if not the same")
     _add_numerics(verb)
     verb.set_defaults(do=_diff)

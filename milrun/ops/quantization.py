@@ -40,7 +40,7 @@ def along_axis(op: str, name: str, value: Tensor, data: Tensor, axis: int | None
     if axis is None or not -data.dim() <= axis < data.dim():
         raise ValueError(f"{op}: axis {axis} is not within the rank {data.dim()} of the data")
     if value.dim() != 1 or len(value) != data.shape[axis]:
-        raise ValueError(f"{op}: {name} of shape {tuple(value.shape)} is no scalar and not ({data.shape[axis]},)")
+        raise ValueError(f"{op}: {name} of shape {tuple(value.shape)} is neither a scalar nor ({data.shape[axis]},)")
     shape = [1] * data.dim()
     shape[axis] = len(value)
     return value.reshape(shape)

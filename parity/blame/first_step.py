@@ -17,7 +17,7 @@ SHARE = 0.3
 FEW = 16
 """How many steps tell how large an output is."""
 ROUNDING = 1e-6
-"""An error below this is no reason to look at a step at all."""
+"""An error below this is not worth a look."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _turn(fields: list[str], where: str) -> tuple[str, float, float, str]:
     if begin < 0:
         raise RttmError(f"{where}: the beginning is {begin}: a turn begins at 0 or later")
     if duration <= 0:
-        raise RttmError(f"{where}: the duration is {duration}, not above 0: the fifth field is no end, nor may it be 0")
+        raise RttmError(f"{where}: the duration is {duration}, not above 0: the fifth field is a length")
     # Added as decimals, 0.1 and 0.2 are 0.3.
     return fields[1], float(begin), float(begin + duration), fields[7]
 

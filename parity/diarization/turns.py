@@ -61,7 +61,7 @@ def checked(turns: ArrayLike) -> Turns:
         (~np.isfinite(array).all(axis=1), "is not finite"),
         (begins < 0, "begins before the recording"),
         (ends <= begins, "ends no later than it begins"),
-        ((speakers < 0) | (speakers != np.rint(speakers)), "is of a speaker that is no number from 0 on"),
+        ((speakers < 0) | (speakers != np.rint(speakers)), "is of a speaker that is not a number from 0 on"),
     ):
         if wrong.any():
             row = int(np.argmax(wrong))

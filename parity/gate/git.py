@@ -33,7 +33,7 @@ def base(root: Path, name: str) -> Revision:
     if shutil.which("git") is None:
         raise RevisionError("git is not installed, so there is nothing to compare with: install it")
     if not (root / ".git").exists():
-        raise RevisionError(f"{root} is no git repository, so there is nothing to compare with: clone it with git")
+        raise RevisionError(f"{root} is not a git repository, so there is nothing to compare with: clone it with git")
     mend = f"name one that `git rev-parse {name}` knows, or fetch it: git fetch origin {name}"
     try:
         commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")

@@ -19,7 +19,7 @@ def file_name(kind: str, name: object) -> str:
 def key(kind: str, name: object) -> str:
     """Return the name of a stage or a tensor."""
     if not isinstance(name, str) or not _KEY.fullmatch(name):
-        raise ValueError(f"{kind} {name!r} is no usable name: take up to 128 of A-Z, a-z, 0-9, _, . and -")
+        raise ValueError(f"{kind} {name!r} is not a usable name: take up to 128 of A-Z, a-z, 0-9, _, . and -")
     return name
 
 

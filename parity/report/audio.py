@@ -50,7 +50,7 @@ def read(folder: Path) -> list[Pair]:
     if not path.exists():
         return []
     if path.stat().st_size > LARGEST:
-        raise AudioError(f"{path} has {path.stat().st_size} bytes; more than {LARGEST} is no audio of a check")
+        raise AudioError(f"{path} has {path.stat().st_size} bytes; more than {LARGEST} is not the audio of a check")
     try:
         with safe_open(path, framework="numpy") as file:
             rate = _rate(file.metadata() or {}, path)

@@ -20,7 +20,7 @@ def failures(record: RunRecord) -> Markup:
         head = tag(
             "h3",
             tag("span", tag("span", "!", class_="mark bad"), "No verdict"),
-            tag("span", "a run that lacks one is no pass", class_="soft"),
+            tag("span", "a run that lacks one is not a pass", class_="soft"),
         )
         cards.append(tag("article", head, tag("table", *rows, class_="broken"), class_="card failure"))
     if not record.verdicts:

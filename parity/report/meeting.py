@@ -62,7 +62,7 @@ def _turns(path: Path, role: str) -> Turns:
     try:
         size = path.stat().st_size
         if size > LARGEST:
-            raise MeetingError(f"{path} has {size} bytes; more than {LARGEST} are no turns of a check")
+            raise MeetingError(f"{path} has {size} bytes; more than {LARGEST} are not the turns of a check")
         found = rttm.read(path, role, SPEAKERS)[role] if size else np.zeros((0, 3))
     except (RttmError, OSError) as error:
         fault = str(error) if str(path) in str(error) else f"{path}: {error!r}"

@@ -85,7 +85,7 @@ def refuse_wrong_inputs(package: Path, declared: Mapping[str, Declared], inputs:
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{package}: input {name!r} is a {type(value).__name__}, no numpy array")
         if wanted.dtype is None:
-            raise ValueError(f"{package}: input {name!r} is no array in the package: declare it as a multi-array")
+            raise ValueError(f"{package}: input {name!r} is not an array in the package: declare it as a multi-array")
         if value.dtype != np.dtype(wanted.dtype):
             raise ValueError(
                 f"{package}: input {name!r} has the dtype {value.dtype} where the package declares {wanted.dtype}; "

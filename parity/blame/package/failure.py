@@ -98,7 +98,7 @@ class Failure:
         if numerics not in self._models:
             model = milrun.load(self.package, numerics=numerics, seed=0)
             if not isinstance(model, Model):
-                raise TypeError("a pipeline of packages is no single graph: blame its parts")
+                raise TypeError("a pipeline of packages is not a single graph: blame its parts")
             self._models[numerics] = model
         return self._models[numerics]
 

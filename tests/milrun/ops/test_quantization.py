@@ -104,7 +104,10 @@ def test_quantize_gives_the_values_of_the_formats_own_tests() -> None:
     ("arguments", "message"),
     [
         ({"output_dtype": "int4"}, "quantize: output_dtype 'int4' is not one of 'int8', 'uint8'"),
-        ({"scale": np.ones(2, np.float32), "axis": 1}, r"quantize: scale of shape \(2,\) is no scalar and not \(3,\)"),
+        (
+            {"scale": np.ones(2, np.float32), "axis": 1},
+            r"quantize: scale of shape \(2,\) is neither a scalar nor \(3,\)",
+        ),
         ({"scale": np.ones(3, np.float32)}, "quantize: axis None is not within the rank 2"),
         ({"scale": np.ones(3, np.float32), "axis": 2}, "quantize: axis 2 is not within the rank 2"),
         ({"zero_point": np.ones((3, 1), np.int8), "axis": 1}, r"quantize: zero_point of shape \(3, 1\)"),

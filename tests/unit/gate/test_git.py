@@ -97,7 +97,7 @@ def test_what_can_not_be_compared_with_says_why_and_what_to_do(
         git.base(repository.folder, "origin/main")
     with pytest.raises(RevisionError, match="no such revision"):
         git.base(repository.folder, "--exec=ls")
-    with pytest.raises(RevisionError, match="no git repository"):
+    with pytest.raises(RevisionError, match="not a git repository"):
         git.base(tmp_path, "main")
     repository.git("checkout", "--quiet", "--orphan", "elsewhere")
     repository.commit("unrelated")
