@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -28,11 +29,25 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "FLOOR", 1 << 28)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the undamaged packages."""
+    folder = tmp_path_factory.mktemp("whole")
+    zoo.lstm(folder / "lstm.mlpackage")
+    zoo.conv(folder / "conv.mlpackage")
+    return folder
+
+
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    path = tmp_path / "m.mlpackage"
-    zoo.lstm(path)
-    return path
+def package(whole: Path, tmp_path: Path) -> Path:
+    """A copy of a package with an LSTM."""
+    return shutil.copytree(whole / "lstm.mlpackage", tmp_path / "m.mlpackage")
+
+
+@pytest.fixture
+def conv(whole: Path, tmp_path: Path) -> Path:
+    """A copy of a package with a convolution."""
+    return shutil.copytree(whole / "conv.mlpackage", tmp_path / "m.mlpackage")
 
 
 def _stored(spec: Any) -> Any:
@@ -272,56 +287,51 @@ def test_weights_of_an_lstm_fit(package: Path, weight: str, shape: list[int]) ->
         (lambda dimensions: dimensions.pop(), "a type of rank 4 has 3 dimensions"),
     ],
 )
-def test_a_result_is_what_its_declaration_says(tmp_path: Path, change: Callable[[Any], Any], fault: str) -> None:
-    zoo.conv(tmp_path / "m.mlpackage")
-
+def test_a_result_is_what_its_declaration_says(conv: Path, change: Callable[[Any], Any], fault: str) -> None:
     def declare(spec: Any) -> None:
-        (conv,) = (op for op in block_of(spec).operations if op.type == "conv")
-        change(conv.outputs[0].type.tensorType.dimensions)
+        (found,) = (op for op in block_of(spec).operations if op.type == "conv")
+        change(found.outputs[0].type.tensorType.dimensions)
 
-    edit(tmp_path / "m.mlpackage", declare)
+    edit(conv, declare)
     with pytest.raises(milrun.ModelError, match=fault):
-        milrun.load(tmp_path / "m.mlpackage").predict({"x": np.ones((1, 4, 8, 8), np.float32)})
+        milrun.load(conv).predict({"x": np.ones((1, 4, 8, 8), np.float32)})
 
 
-def test_strides_that_give_other_shapes_than_declared_are_refused(tmp_path: Path) -> None:
-    zoo.conv(tmp_path / "m.mlpackage")
-
+def test_strides_that_give_other_shapes_than_declared_are_refused(conv: Path) -> None:
     def change(spec: Any) -> None:
-        (conv,) = (op for op in block_of(spec).operations if op.type == "conv")
-        name = conv.inputs["strides"].arguments[0].name
+        (found,) = (op for op in block_of(spec).operations if op.type == "conv")
+        name = found.inputs["strides"].arguments[0].name
         (const,) = (op for op in block_of(spec).operations if op.outputs[0].name == name)
         const.attributes["val"].immediateValue.tensor.ints.values[:] = [2, 2]
 
-    edit(tmp_path / "m.mlpackage", change)
+    edit(conv, change)
     with pytest.raises(milrun.ModelError, match=r"is declared fp16\[1, 8, 8, 8\], and float16\[1, 8, 4, 4\] comes out"):
-        milrun.load(tmp_path / "m.mlpackage").predict({"x": np.ones((1, 4, 8, 8), np.float32)})
+        milrun.load(conv).predict({"x": np.ones((1, 4, 8, 8), np.float32)})
 
 
 @pytest.mark.parametrize("attribute", ["strides", "groups", "dilations", "pad"])
 @pytest.mark.parametrize("value", [0, -1, (1 << 31) - 1])
-def test_numbers_of_a_convolution_are_sensible(tmp_path: Path, attribute: str, value: int) -> None:
-    path = tmp_path / "m.mlpackage"
-    zoo.conv(path)
-
+def test_numbers_of_a_convolution_are_sensible(conv: Path, attribute: str, value: int) -> None:
     def change(spec: Any) -> None:
         block = block_of(spec)
-        (conv,) = (op for op in block.operations if op.type == "conv")
-        name = conv.inputs[attribute].arguments[0].name
+        (found,) = (op for op in block.operations if op.type == "conv")
+        name = found.inputs[attribute].arguments[0].name
         (const,) = (op for op in block.operations if op.outputs[0].name == name)
         ints = const.attributes["val"].immediateValue.tensor.ints.values
         ints[:] = [value] * len(ints)
         if attribute == "pad":
-            (kind,) = (op for op in block.operations if op.outputs[0].name == conv.inputs["pad_type"].arguments[0].name)
+            (kind,) = (
+                op for op in block.operations if op.outputs[0].name == found.inputs["pad_type"].arguments[0].name
+            )
             kind.attributes["val"].immediateValue.tensor.strings.values[0] = "custom"
         forget_sizes(spec)
 
-    edit(path, change)
+    edit(conv, change)
     if (attribute, value) == ("pad", 0):  # which is no fault
-        assert milrun.load(path).predict({"x": np.ones((1, 4, 8, 8), np.float32)})
+        assert milrun.load(conv).predict({"x": np.ones((1, 4, 8, 8), np.float32)})
         return
     with pytest.raises(milrun.ModelError, match=r"conv|linear|slice_by_index|pool"):
-        milrun.load(path).predict({"x": np.ones((1, 4, 8, 8), np.float32)})
+        milrun.load(conv).predict({"x": np.ones((1, 4, 8, 8), np.float32)})
 
 
 def test_a_state_is_not_larger_than_the_package_justifies(tmp_path: Path) -> None:
