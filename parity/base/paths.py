@@ -13,7 +13,7 @@ GATES, BUDGETS = "gates.toml", "budgets.toml"
 
 
 class ProjectError(ValueError):
-    """There is no project here, or its configuration is wrong."""
+    """Missing project, or one with a wrong configuration."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ FACTS = "parity."
 
 
 class ArtifactError(Exception):
-    """There is no artifact to check, or it is not the one that was to be checked."""
+    """Missing artifact, or one that is not the one that was to be checked."""
 
 
 @dataclass(frozen=True)
