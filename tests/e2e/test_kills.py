@@ -60,7 +60,7 @@ def outcome(record: RunRecord | None) -> dict[str, object]:
     """What a run found, without when and how fast."""
     assert record
     verdicts = [replace(verdict, seconds=0.0, reused=False) for verdict in record.verdicts]
-    return {verdict.id: verdict.as_json() for verdict in verdicts} | {"problems": record.problems()}
+    return {verdict.id: repr(verdict) for verdict in verdicts} | {"problems": record.problems()}
 
 
 def recorded(project: Project) -> dict[str, bytes]:

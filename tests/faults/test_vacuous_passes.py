@@ -11,6 +11,7 @@ Not all of it is here:
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,8 @@ import pytest
 from parity.compare import contract, metrics
 from parity.declarations import Variant, f32
 from parity.judge import gates
-from parity.record.run import RunRecord
-from parity.verdict import Verdict
 from tests.faults import plural
+from tests.support import report_samples as samples
 from tests.support.project import CONVERTED, GATES, REFERENCES, Project
 from tests.support.runs import Run, artifacts, checked, gathered
 
@@ -128,9 +128,8 @@ def test_05_no_short_case_is_no_pass(project: Project) -> None:
 
 
 def test_05_nothing_compared_and_nothing_judged_are_no_pass() -> None:
-    assert not Verdict("s", "stage", "fp32", "case", "forced", "milrun", "declared", ()).passed
-    nothing = RunRecord("1", "", 0.0, "", False, (), "milrun", (), "", (), False, {}, expected=(), verdicts=())
-    assert not nothing.passed
+    assert not samples.check("stage", "fp32", "case").verdict(()).passed
+    assert not replace(samples.clean(), verdicts=(), expected=()).passed
     with pytest.raises(ValueError, match="without a gate"):
         gates.judge((), {"cosine": 1.0})
 

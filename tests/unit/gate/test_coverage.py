@@ -85,7 +85,7 @@ def test_a_gate_of_a_family_is_evaluated_by_each_of_its_outputs(stage: str, owne
     one = replace(check(stage), gates=gates, families=take_survey.families(system, stage))
 
     def judged(*outputs: str) -> Verdict:
-        found = tuple(Finding(owner + output, "cosine", True, 1.0, "") for output in outputs)
+        found = tuple(Finding(owner + output, "cosine", True, 1.0) for output in outputs)
         return replace(verdict(one), findings=found)
 
     assert uncovered(run(judged("cache0_out", "cache1_out", "answer")), of(one)) == []
