@@ -33,7 +33,7 @@ class Metric(Generic[T]):
         return other - reference if self.better == "lower" else reference - other
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ruling:
     """Judgement of a candidate by a metric. `worse` is its distance below the reference, in the metric's unit."""
 
@@ -75,14 +75,14 @@ def judge(subject: str, metric: Metric[T], reference: T, renderings: Sequence[T]
     found = metric.score(candidate)
     blind = metric.worse(truth, metric.nothing) <= floor + metric.margin
     return Ruling(
-        subject,
-        metric.name,
-        truth,
-        found,
-        metric.worse(truth, found),
-        floor,
-        len(renderings),
-        metric.margin,
-        blind,
-        metric.worth,
+        subject=subject,
+        metric=metric.name,
+        reference=truth,
+        candidate=found,
+        worse=metric.worse(truth, found),
+        floor=floor,
+        renderings=len(renderings),
+        margin=metric.margin,
+        blind=blind,
+        worth=metric.worth,
     )
