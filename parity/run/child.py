@@ -17,16 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
-import numpy as np
-
-from parity.declarations import Arrays
 from parity.run.runtime import RuntimeFailure
 
-Message = tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]
-"""Plain values and arrays by name, as they cross between parent and child."""
 Ending = Literal["hung", "died", "raised"]
 
 _SECONDS_TO_LEAVE = 5.0
@@ -36,11 +32,11 @@ _TAIL_LINES = 12
 
 
 class Service(Protocol):
-    """The object that a loader returns in the child: it describes itself once and then answers calls."""
+    """The object that a loader returns in the child. The parent calls its methods by name."""
 
-    def about(self) -> Any: ...
-
-    def call(self, verb: str, details: dict[str, Any], arrays: Arrays) -> Message: ...
+    def about(self) -> Any:
+        """Return the description that the parent keeps as `Child.about`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,14 +102,18 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid
 
-    def call(self, verb: str, details: Mapping[str, Any], arrays: Arrays, phase: str) -> Message:
-        """Return the service's answer.
+    def call(self, phase: str, method: str, *arguments: Any) -> Any:
+        """Return what a method of the service returns.
+
+        Args:
+            phase: The name of this call in messages.
+            method: The name of the method.
+            arguments: Its arguments, which are pickled, as is the result.
 
         Raises:
-            RuntimeFailure: The service raised, died or hung. The message names `phase`.
+            RuntimeFailure: The method raised, died or hung.
         """
-        answer: Message = self._ask((verb, dict(details), dict(arrays)), self.limits.run, phase)
-        return answer
+        return self._ask(methodcaller(method, *arguments), self.limits.run, phase)
 
     def close(self) -> None:
         """Let the child leave in order for a few seconds, then end it. Closing twice is fine."""
@@ -124,11 +124,11 @@ class Child:
                     self._process.join(_SECONDS_TO_LEAVE)
                 self._end()
 
-    def _ask(self, request: tuple[Any, ...] | None, limit: float, phase: str) -> Any:
+    def _ask(self, request: methodcaller | None, limit: float, phase: str) -> Any:
         with self._lock:
             if not self._end.alive:
                 raise ValueError(f"{self._subject}: the session is closed; load the package again")
-            hung = threading.Event()
+            hung, died = threading.Event(), False
 
             def give_up() -> None:
                 hung.set()
@@ -142,7 +142,7 @@ class Child:
                     self._connection.send(request)
                 raised, answer = self._connection.recv()
             except (EOFError, OSError):
-                raised, answer = "", None
+                died = True
             except BaseException:
                 self._end()  # an interrupted call leaves half a message behind
                 raise
@@ -151,7 +151,7 @@ class Child:
                 timer.join()
             if hung.is_set():
                 raise self._failure("hung", phase, f"no answer within {limit:g} s, killed")
-            if answer is None and not raised:
+            if died:
                 raise self._failure("died", phase, self._death())
         if raised:
             raise self._failure("raised", phase, raised)
@@ -193,8 +193,7 @@ def _serve(
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send(_answer(limits.load + limits.grace, load))
         while request := connection.recv():
-            assert service is not None
-            connection.send(_answer(limits.run + limits.grace, service.call, *request))
+            connection.send(_answer(limits.run + limits.grace, request, service))
     service = None
     gc.collect()  # the service removes what it made
     _leave(scratch)

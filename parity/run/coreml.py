@@ -1,4 +1,4 @@
-"""Core ML behind the runtime protocol: coremltools' own prediction, in a child process under a watchdog.
+"""Core ML behind the runtime protocol: coremltools' own prediction, in a child process with a time limit.
 
 Compiling for the Neural Engine can hang for the better part of an hour, and can kill the process that asked for it.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from parity.declarations import Arrays, ComputeUnits
-from parity.run.child import Child, Ending, Limits, Message, Service
+from parity.run.child import Child, Ending, Limits, Service
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs
 
 MENDS: Mapping[Ending, str] = {
@@ -61,10 +61,9 @@ class CoreML:
 
 class CoreMLSession:
     def __init__(self, package: Path, child: Child) -> None:
-        self.load_seconds = float(child.about["load_seconds"])
+        self.load_seconds, self._inputs = child.about
         self.run_seconds = float("nan")
         self._package, self._child = package, child
-        self._inputs = {name: Declared(*declared) for name, declared in child.about["inputs"].items()}
         self._dropped: list[int] = []
 
     @property
@@ -75,21 +74,22 @@ class CoreMLSession:
         refuse_wrong_inputs(self._package, self._inputs, inputs)
         if state is not None and not (isinstance(state, _RemoteState) and state.session is self):
             raise ValueError(f"{self._package}: the state is not from this session; take it from make_state()")
-        details = {"state": state.number if state is not None else None}
-        said, outputs = self._call("run", details, inputs, "predicting")
-        self.run_seconds = float(said["run_seconds"])
+        outputs: dict[str, np.ndarray[Any, Any]]
+        number = state.number if state is not None else None
+        self.run_seconds, outputs = self._call("predicting", "run", dict(inputs), number)
         return outputs
 
     def make_state(self) -> _RemoteState:
-        said, _ = self._call("make_state", {}, {}, "making a state")
-        return _RemoteState(self, int(said["state"]))
+        return _RemoteState(self, self._call("making a state", "make_state"))
 
     def close(self) -> None:
         self._child.close()
 
-    def _call(self, verb: str, details: Mapping[str, Any], arrays: Arrays, phase: str) -> Message:
-        dropped, self._dropped = self._dropped, []
-        return self._child.call(verb, {**details, "dropped": dropped}, arrays, phase)
+    def _call(self, phase: str, method: str, *arguments: Any) -> Any:
+        if self._dropped:
+            dropped, self._dropped = self._dropped, []
+            self._child.call(phase, "drop", dropped)
+        return self._child.call(phase, method, *arguments)
 
 
 class _RemoteState:
@@ -99,12 +99,11 @@ class _RemoteState:
         self.session, self.number = session, number
 
     def read_state(self, name: str) -> np.ndarray[Any, Any]:
-        _, arrays = self.session._call("read_state", {"state": self.number, "name": name}, {}, "reading a state")
-        return arrays[name]
+        value: np.ndarray[Any, Any] = self.session._call("reading a state", "read_state", self.number, name)
+        return value
 
     def write_state(self, name: str, value: np.ndarray[Any, Any]) -> None:
-        details = {"state": self.number, "name": name}
-        self.session._call("write_state", details, {name: value}, "writing a state")
+        self.session._call("writing a state", "write_state", self.number, name, value)
 
     def __del__(self) -> None:
         self.session._dropped.append(self.number)
@@ -164,26 +163,25 @@ class Predictor:
         self._made = 0
         self._last_inputs: list[Arrays] = []
 
-    def about(self) -> dict[str, Any]:
-        inputs = {name: (declared.dtype, declared.optional) for name, declared in self._inputs.items()}
-        return {"load_seconds": self._load_seconds, "inputs": inputs}
+    def about(self) -> tuple[float, dict[str, Declared]]:
+        return self._load_seconds, self._inputs
 
-    def call(self, verb: str, details: dict[str, Any], arrays: Arrays) -> Message:
-        for number in details["dropped"]:
+    def make_state(self) -> int:
+        self._made += 1
+        self._states[self._made] = self._model.make_state()
+        return self._made
+
+    def drop(self, states: list[int]) -> None:
+        for number in states:
             self._states.pop(number, None)
-        if verb == "run":
-            return self._run(arrays, details["state"])
-        if verb == "make_state":
-            self._made += 1
-            self._states[self._made] = self._model.make_state()
-            return {"state": self._made}, {}
-        state, name = self._states[details["state"]], details["name"]
-        if verb == "read_state":
-            return {}, {name: as_declared(name, state.read_state(name), self._held.get(name))}
-        state.write_state(name, arrays[name])
-        return {}, {}
 
-    def _run(self, arrays: Arrays, state: int | None) -> Message:
+    def read_state(self, state: int, name: str) -> np.ndarray[Any, Any]:
+        return as_declared(name, self._states[state].read_state(name), self._held.get(name))
+
+    def write_state(self, state: int, name: str, value: np.ndarray[Any, Any]) -> None:
+        self._states[state].write_state(name, value)
+
+    def run(self, arrays: Arrays, state: int | None) -> tuple[float, dict[str, np.ndarray[Any, Any]]]:
         # Core ML has no values of rank 0.
         inputs = {name: value.reshape(1) if value.ndim == 0 else value for name, value in arrays.items()}
         # coremltools takes entries of its dictionary away, and Core ML lets go of arrays some time after a prediction.
@@ -195,7 +193,7 @@ class Predictor:
         # Core ML gives outputs in an order of its own.
         names = [*(name for name in self._outputs if name in results), *(results.keys() - self._outputs.keys())]
         outputs = {name: as_declared(name, results[name], self._outputs.get(name)) for name in names}
-        return {"run_seconds": seconds}, outputs
+        return seconds, outputs
 
 
 def as_declared(name: str, value: Any, declared: Declared | None) -> np.ndarray[Any, Any]:

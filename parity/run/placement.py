@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.declarations import Arrays, ComputeUnits
-from parity.run.child import Child, Limits, Message, Service
+from parity.declarations import ComputeUnits
+from parity.run.child import Child, Limits, Service
 from parity.run.coreml import MENDS, coremltools_for
 from parity.run.runtime import check_target
 
@@ -84,9 +84,6 @@ class Counted:
 
     def about(self) -> Placement:
         return self.placement
-
-    def call(self, verb: str, details: dict[str, Any], arrays: Arrays) -> Message:
-        raise ValueError(f"a placement takes no calls, not {verb!r}")
 
 
 def count(plan: Any, function: str | None = None) -> Placement:

@@ -15,9 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from parity.declarations import Arrays
-from parity.run.child import Message
-
 
 class Echo:
     """A service that returns what it gets, or misbehaves as told."""
@@ -25,11 +22,11 @@ class Echo:
     def about(self) -> dict[str, Any]:
         return {"temporary": tempfile.gettempdir()}
 
-    def call(self, verb: str, details: dict[str, Any], arrays: Arrays) -> Message:
-        if verb == "echo":
-            return dict(details), dict(arrays)
-        misbehave(verb)
-        return {}, {}
+    def echo(self, *values: Any) -> Any:
+        return values
+
+    def misbehave(self, how: str) -> None:
+        misbehave(how)
 
 
 def misbehave(how: str) -> None:

@@ -90,14 +90,14 @@ def test_a_child_that_hangs_while_loading_is_killed_at_the_limit(how: str) -> No
 def test_a_child_that_hangs_while_predicting_is_killed_and_reaped(how: str) -> None:
     child = watch(services.echo, Limits(PATIENT, SHORT))
     with pytest.raises(RuntimeFailure, match=r"predicting: no answer within 0\.5 s"):
-        child.call(how, {}, {}, "predicting")
+        child.call("predicting", "misbehave", how)
     assert gone(child.pid)
 
 
 def test_what_a_hanging_child_started_ends_with_it(pipe_of_life: PipeOfLife) -> None:
     child = watch(services.mark, Limits(PATIENT, SHORT), alive=str(pipe_of_life))
     with pytest.raises(RuntimeFailure, match="no answer within"):
-        child.call("hang with a helper", {}, {}, "predicting")
+        child.call("predicting", "misbehave", "hang with a helper")
     assert pipe_of_life.ends()
 
 
@@ -112,15 +112,15 @@ def test_a_child_that_kills_itself_is_named_with_its_signal_and_its_last_words()
 
 def test_a_child_that_dies_while_predicting_ends_the_session(echo: Child) -> None:
     with pytest.raises(RuntimeFailure, match="predicting: the process was killed by SIGKILL"):
-        echo.call("kill", {}, {"x": np.zeros(3)}, "predicting")
+        echo.call("predicting", "misbehave", "kill")
     assert gone(echo.pid)
     with pytest.raises(ValueError, match="the session is closed"):
-        echo.call("echo", {}, {}, "predicting")
+        echo.call("predicting", "echo")
 
 
 def test_a_child_that_exits_is_named_with_its_status(echo: Child) -> None:
     with pytest.raises(RuntimeFailure, match="the process exited with 3"):
-        echo.call("exit", {}, {}, "predicting")
+        echo.call("predicting", "misbehave", "exit")
 
 
 def test_a_loader_that_raises_is_reported_and_its_child_reaped() -> None:
@@ -131,21 +131,21 @@ def test_a_loader_that_raises_is_reported_and_its_child_reaped() -> None:
 
 def test_a_call_that_raises_leaves_the_child_alive(echo: Child) -> None:
     with pytest.raises(RuntimeFailure, match="predicting: LookupError: no such op"):
-        echo.call("raise", {}, {}, "predicting")
-    assert echo.call("echo", {"still": "here"}, {}, "predicting") == ({"still": "here"}, {})
+        echo.call("predicting", "misbehave", "raise")
+    assert echo.call("predicting", "echo", "still here") == ("still here",)
 
 
 def test_big_arrays_cross_both_ways(echo: Child) -> None:
     sent = np.random.default_rng(0).standard_normal(50 * 2**20 // 8)
-    _, got = echo.call("echo", {}, {"x": sent, "y": sent[::2]}, "predicting")
-    np.testing.assert_array_equal(got["x"], sent)
-    np.testing.assert_array_equal(got["y"], sent[::2])
+    whole, half = echo.call("predicting", "echo", sent, sent[::2])
+    np.testing.assert_array_equal(whole, sent)
+    np.testing.assert_array_equal(half, sent[::2])
 
 
 def test_arrays_cross_unchanged_and_can_be_written_to(echo: Child) -> None:
     half = np.array([[1, np.nan], [np.inf, -0.0]], np.float16)
     sent = {"half": half, "rank 0": np.array(2.5, np.float32), "transposed": np.arange(12).reshape(3, 4).T}
-    _, got = echo.call("echo", {}, sent, "predicting")
+    (got,) = echo.call("predicting", "echo", sent)
     for name, array in sent.items():
         assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape)
         assert got[name].tobytes() == array.tobytes()
@@ -157,14 +157,14 @@ def test_a_child_that_never_reads_is_killed_too() -> None:
     assert child.pid is not None
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(RuntimeFailure, match="no answer within"):
-        child.call("echo", {}, {"x": np.zeros(2**22)}, "predicting")
+        child.call("predicting", "echo", np.zeros(2**22))
     assert gone(child.pid)
 
 
 def test_chatter_does_not_block_the_child_and_its_last_lines_are_kept(echo: Child) -> None:
-    echo.call("chatter", {}, {}, "predicting")
+    echo.call("predicting", "misbehave", "chatter")
     with pytest.raises(RuntimeFailure) as caught:
-        echo.call("kill", {}, {}, "predicting")
+        echo.call("predicting", "misbehave", "kill")
     assert len(caught.value.stderr) == 12
     assert caught.value.stderr[-2:] == ("the end", "ANECCompile() FAILED")
     assert "\x1b" not in str(caught.value)
@@ -190,10 +190,10 @@ def test_a_child_is_reaped_when_nobody_holds_it() -> None:
 def test_two_children_live_side_by_side(echo: Child) -> None:
     other = watch(services.echo)
     assert other.pid != echo.pid
-    other.call("echo", {}, {}, "predicting")
+    other.call("predicting", "echo")
     with pytest.raises(RuntimeFailure):
-        other.call("kill", {}, {}, "predicting")
-    assert echo.call("echo", {"a": 1}, {}, "predicting")[0] == {"a": 1}
+        other.call("predicting", "misbehave", "kill")
+    assert echo.call("predicting", "echo", 1) == (1,)
 
 
 _PARENT = """
@@ -204,7 +204,7 @@ if sys.argv[2] == "idle":
     os.kill(os.getpid(), signal.SIGKILL)
 import threading
 threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
-child.call(sys.argv[2], {}, {}, "predicting")
+child.call("predicting", "misbehave", sys.argv[2])
 """
 
 
