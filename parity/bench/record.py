@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.base import records
 from parity.verdict import Finding
 
-SCHEMA = 4
+SCHEMA = 5
 NAME = "bench.json"
 
 
@@ -17,9 +17,9 @@ class BenchRecordError(ValueError):
     """A bench.json that is damaged or foreign."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """A stage that makes many steps: how many, the median of one, and what the last cost against the first."""
+    """A stage that makes many steps: their number, the median of one, and the time of the last against the first."""
 
     count: int
     ms: float
@@ -28,8 +28,11 @@ class StepTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseTimes:
-    """One case: times are medians over its rounds. `ratio` and `stage_ratio` compare with PyTorch eager, if it ran.
-    `first_audio_ms` is what the artifacts of a streaming chain take until there is something to hear."""
+    """One case; times are medians over its rounds.
+
+    `ratio` and `stage_ratio` compare with eager PyTorch, where it ran. `first_audio_ms` is what the artifacts of a
+    streaming chain take until there is something to hear.
+    """
 
     case: str
     sizes: Mapping[str, int]
@@ -37,7 +40,6 @@ class CaseTimes:
     audio_seconds: float
     rounds: int
     chain_ms: float
-    chain_p95_ms: float
     rtfx: float
     ratio: float | None
     stage_ms: Mapping[str, float]
@@ -46,9 +48,9 @@ class CaseTimes:
     first_audio_ms: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArtifactFacts:
-    """What an artifact weighs, and its cold start: the first load, and the first run behind it. None: not measured."""
+    """The size of an artifact, its first load, and the first run behind that. None: not measured."""
 
     stage: str
     variant: str
@@ -57,10 +59,10 @@ class ArtifactFacts:
     first_run_ms: float | None
 
 
-@dataclass(frozen=True)
-class Rival:
-    """A variant that computes as the shipping one and keeps its weights otherwise: `ratio` is what it takes against
-    that one, in the same rounds; the median of the cases."""
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """A variant that computes as the shipping one does, with its weights kept in another way. `ratio` is its time
+    against that of the shipping one, in the same rounds; the median of the cases."""
 
     stage: str
     variant: str
@@ -68,12 +70,15 @@ class Rival:
     ratio: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SystemBench:
+    """One system. `same_as` names the system whose times these are, because artifacts, glue and cases are the same."""
+
     system: str
     cases: tuple[CaseTimes, ...]
     artifacts: tuple[ArtifactFacts, ...]
-    rivals: tuple[Rival, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    same_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
+    """One run of the bench. `errors` has what failed without a finding, `notes` what is true of the whole run."""
+
     id: str
     started: str
     machine: Mapping[str, str | int]
@@ -98,6 +105,7 @@ class BenchRecord:
     judged: tuple[Judged, ...]
     errors: Mapping[str, str]
     recorded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from parity.base.text import Row, aligned, plain
 from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, SystemBench
@@ -11,52 +11,58 @@ NONE = "–"
 
 
 def table(record: BenchRecord) -> str:
-    """Per system the cases and the artifacts; then what was found, and the verdict."""
+    """Return the table of a bench: by system its cases and artifacts, then what was found, and the verdict."""
     lines = [machine(record.machine)]
     for system in record.systems:
         lines += ["", plain(system.system)]
-        lines += aligned(cases(system)) if system.cases else ["  no case was timed"]
-        if rows := steps(system):
-            lines += ["", *aligned(rows)]
-        lines += ["", *aligned(artifacts(system))]
-        if rows := rivals(system):
-            lines += ["", *aligned(rows)]
+        for index, rows in enumerate(tables(system)):
+            lines += [*([""] if index else []), *aligned(rows)]
     lines += ["", *map(plain, remarks(record))]
     return "\n".join([*lines, headline(record)])
 
 
+def tables(system: SystemBench) -> Iterator[list[Row]]:
+    """Yield the tables of a system that have anything in them."""
+    if system.same_as:
+        yield [[f"timed with {system.same_as}: the same artifacts, glue and cases"]]
+    else:
+        yield from (rows for rows in (cases(system), steps(system), alternatives(system)) if len(rows) > 1)
+    if len(rows := artifacts(system)) > 1:
+        yield rows
+
+
 def cases(system: SystemBench) -> list[Row]:
-    """T_enc, the other sizes, the audio, the chain, and each stage: its share of the chain's time, in ms."""
-    first = system.cases[0]
-    others = list(first.sizes)[1:]
-    stages = list(first.stage_ms)
-    head = ["case", "T_enc", *others, "audio s", "chain ms", "p95 ms", "RTFx", "× eager", *stages]
-    return [head, *(_case(one, others, stages) for one in sorted(system.cases, key=lambda one: one.t_enc))]
+    """Return T_enc, the other sizes, the audio, the chain, and each stage: its share of the chain's time, in ms."""
+    names = dict.fromkeys(name for one in system.cases for name in list(one.sizes)[1:])
+    stages = dict.fromkeys(name for one in system.cases for name in one.stage_ms)
+    head = ["case", "T_enc", *names, "audio s", "rounds", "chain ms", "RTFx", "× eager", *stages]
+    return _filled([head, *(_case(one, names, stages) for one in sorted(system.cases, key=lambda one: one.t_enc))])
 
 
 def steps(system: SystemBench) -> list[Row]:
-    """Of stages that run step by step: how many steps, what one takes, how much more the last ones take than the first,
-    and how long it is until there is audio."""
-    rows: list[Row] = []
+    """Return, of stages that run step by step, how many steps there are, the time of one, how much longer the last ones
+    take than the first, and how long it is until there is audio."""
+    rows: list[Row] = [["steps", "count", "ms", "last / first", "first audio ms"]]
     for one in system.cases:
         heard = NONE if one.first_audio_ms is None else f"{one.first_audio_ms:.1f}"
         for stage, made in one.steps.items():
             rows.append([f"{one.case} {stage}", str(made.count), f"{made.ms:.3f}", f"{made.growth:.2f}", heard])
             heard = ""
-    return [["steps", "count", "ms", "last / first", "first audio ms"], *rows] if rows else []
+    return _filled(rows)
 
 
 def artifacts(system: SystemBench) -> list[Row]:
-    """The cold start apart from the times above, in which everything is warm."""
+    """Return the cold start, apart from the times above, in which everything is warm."""
     head = ["artifact", "MB", "load s", "first run ms", "× eager"]
     ratios = {name: _range(system.cases, name) for one in system.cases for name in one.stage_ratio}
-    return [head, *(_artifact(one, ratios) for one in system.artifacts)]
+    rows = [_artifact(one, ratios) for one in system.artifacts]
+    return _filled([head, *(row for row in rows if any(cell != NONE for cell in row[1:]))])
 
 
-def rivals(system: SystemBench) -> list[Row]:
-    """What else could ship: its size, and what it takes against what does."""
-    rows = [[f"{one.stage} {one.variant}", f"{one.size_mb:.2f}", f"{one.ratio:.2f}"] for one in system.rivals]
-    return [["beside what ships", "MB", "× its time"], *rows] if rows else []
+def alternatives(system: SystemBench) -> list[Row]:
+    """Return what else could ship: its size, and its time against that of what does."""
+    rows = [[f"{one.stage} {one.variant}", f"{one.size_mb:.2f}", f"{one.ratio:.2f}"] for one in system.alternatives]
+    return [["beside what ships", "MB", "× its time"], *rows]
 
 
 def machine(facts: Mapping[str, str | int]) -> str:
@@ -64,7 +70,7 @@ def machine(facts: Mapping[str, str | int]) -> str:
 
 
 def remarks(record: BenchRecord) -> list[str]:
-    """Everything that failed, and what passed but wants to be acted upon: what became faster. What is said of several
+    """Return everything that failed, what became faster, and what is true of the whole run. What is said of several
     benchmarks in the same words is said once."""
     found: dict[str, list[str]] = {}
     for judged in record.judged:
@@ -74,7 +80,8 @@ def remarks(record: BenchRecord) -> list[str]:
                 found.setdefault(said, []).append(judged.id)
     for id, message in record.errors.items():
         found.setdefault(f"! {message}", []).append(id)
-    return [f"{said}  ({ids[0]}{f' and {len(ids) - 1} more' * (len(ids) > 1)})" for said, ids in found.items()]
+    lines = [f"{said}  ({ids[0]}{f' and {len(ids) - 1} more' * (len(ids) > 1)})" for said, ids in found.items()]
+    return [*lines, *record.notes]
 
 
 def headline(record: BenchRecord) -> str:
@@ -85,17 +92,28 @@ def headline(record: BenchRecord) -> str:
     return f"bench {'passed' if record.passed else 'FAILED'}  {'  '.join(counts)}{part}"
 
 
-def _case(one: CaseTimes, others: Sequence[str], stages: Sequence[str]) -> Row:
+def _filled(rows: Sequence[Row]) -> list[Row]:
+    """The columns in which any row has a value; the first names the rows."""
+    filled = [
+        index
+        for index in range(len(rows[0]))
+        if index == 0 or any(row[index] not in (NONE, "") for row in rows[1:]) or len(rows) == 1
+    ]
+    return [[row[index] for index in filled] for row in rows]
+
+
+def _case(one: CaseTimes, names: Mapping[str, None], stages: Mapping[str, None]) -> Row:
+    times = {name: f"{one.stage_ms[name]:.1f}" for name in one.stage_ms}
     return [
         one.case,
-        str(one.t_enc),
-        *(str(one.sizes.get(name, NONE)) for name in others),
+        str(one.t_enc or NONE),
+        *(str(one.sizes.get(name, NONE)) for name in names),
         f"{one.audio_seconds:.2f}",
+        str(one.rounds),
         f"{one.chain_ms:.1f}",
-        f"{one.chain_p95_ms:.1f}",
         f"{one.rtfx:.2f}",
         NONE if one.ratio is None else f"{one.ratio:.2f}",
-        *(f"{one.stage_ms[name]:.1f}" for name in stages),
+        *(times.get(name, NONE) for name in stages),
     ]
 
 

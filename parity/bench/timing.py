@@ -1,107 +1,124 @@
-"""Times that can be compared: warmed up, taken in turns, with as little as possible going on beside them."""
+"""Times that can be compared: taken in turns, for a given time, with as little as possible going on beside them."""
 
 from __future__ import annotations
 
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from parity.base.torch_threads import threads
 
 T = TypeVar("T")
-Clock = Callable[[], float]
 SHORT, REPEATS = 0.010, 9
-"""Seconds, and how often at most something shorter is run for one sample."""
+"""A run shorter than this many seconds is repeated, at most so often, for one sample."""
+
+
+class Clock(Protocol):
+    """Seconds since some moment, and those of them for which this thread had to wait for a core."""
+
+    def __call__(self) -> float: ...
+
+    def waited(self) -> float: ...
+
+
+class ThreadClock:
+    """The clock of this machine. What runs in one thread of this process is timed without its waits, so that other
+    processes on the machine hardly count."""
+
+    def __call__(self) -> float:
+        return time.perf_counter()
+
+    def waited(self) -> float:
+        return time.perf_counter() - time.thread_time()
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds after the warm-up: `fewest`, and more while they fit into `seconds`, up to `most`."""
+    """The time to spend on one case of one system.
 
-    warm_up: int = 1
-    fewest: int = 5
-    most: int = 20
+    `seconds` bounds the rounds after the warm-up; `samples` are taken of each stage even if that takes longer, and no
+    more than `most` rounds are. `alternatives` also times the variants that could ship instead.
+    """
+
     seconds: float = 15.0
+    samples: int = 5
+    most: int = 20
+    alternatives: bool = True
 
-    def __post_init__(self) -> None:
-        if self.warm_up < 1 or self.fewest < 1 or self.most < self.fewest:
-            raise ValueError(f"{self} measures nothing that could be compared: warm up once, and then measure")
+
+QUICK = Effort(seconds=4.0, samples=2, alternatives=False)
+LONG = Effort(seconds=45.0, samples=12)
+"""For a baseline: many later runs are compared with it."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one thing took in each round, in seconds, and what its peer took in the same round, if it has one."""
+    """The seconds of each round, and the `ratios` to eager PyTorch, each within one round, where it ran beside."""
 
     seconds: tuple[float, ...]
-    peer: tuple[float, ...] = ()
+    ratios: tuple[float, ...] = ()
 
     @property
     def unit(self) -> str:
-        return "× eager" if self.peer else "ms"
+        return "× eager" if self.ratios else "ms"
 
     @property
     def samples(self) -> tuple[float, ...]:
-        """What is compared from run to run: ratios of one round where there is a peer, for another machine or a busy
-        one moves both; else milliseconds."""
-        if not self.peer:
-            return tuple(1e3 * seconds for seconds in self.seconds)
-        return tuple(own / other for own, other in zip(self.seconds, self.peer, strict=True))
+        """What is compared between runs: ratios, which a busy machine hardly moves; without them, milliseconds."""
+        return self.ratios or tuple(1e3 * seconds for seconds in self.seconds)
 
     @property
     def ratio(self) -> float | None:
-        return statistics.median(self.samples) if self.peer else None
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def milliseconds(self) -> float:
         return 1e3 * statistics.median(self.seconds)
 
-    @property
-    def p95_milliseconds(self) -> float:
-        return 1e3 * p95(self.seconds)
 
+def rounds(run: Callable[[int], T], effort: Effort, enough: Callable[[list[T]], bool], clock: Clock) -> list[T]:
+    """Return the result of each round: as many as are `enough`, then as many as fit into the time.
 
-def p95(samples: Sequence[float]) -> float:
-    return float(np.percentile(samples, 95))
-
-
-def rounds(run: Callable[[int], T], effort: Effort, clock: Clock = time.perf_counter) -> list[T]:
-    """What each round gave. A round is given its number; those of the warm-up are forgotten."""
-    for number in range(effort.warm_up):
-        run(number)
+    Parameters
+    ----------
+    run: makes a round, given its number.
+    enough: tells whether the rounds so far hold samples enough.
+    """
     began, found = clock(), [run(0)]
     while len(found) < effort.most:
         spent = clock() - began
-        if len(found) >= effort.fewest and spent * (1 + 1 / len(found)) > effort.seconds:
+        if enough(found) and spent * (1 + 1 / len(found)) > effort.seconds:
             break
         found.append(run(len(found)))
     return found
 
 
-def in_turns(contenders: Sequence[Callable[[], T]], number: int) -> list[T]:
-    """What each contender gave, in their order. Who begins changes from round to round, so that no one always finds
-    the machine as the same other left it."""
-    order = [(number + offset) % len(contenders) for offset in range(len(contenders))]
-    given = {index: contenders[index]() for index in order}
-    return [given[index] for index in range(len(contenders))]
+def in_turns(contenders: Mapping[str, Callable[[], T]], number: int) -> dict[str, T]:
+    """Run each contender once. Who begins changes with `number`, so that none always finds the caches of another."""
+    names = list(contenders)
+    first = number % len(names)
+    given = {name: contenders[name]() for name in names[first:] + names[:first]}
+    return {name: given[name] for name in names}
 
 
-def steadied(run: Callable[[], float]) -> float:
-    """What a run took; of a short one the median of several, for the first pays for what was last in the caches."""
-    took = [run()]
+def steadied(run: Callable[[], tuple[float, T]]) -> tuple[float, T]:
+    """Return the seconds of a run, and its result; of a short run, the median of several."""
+    seconds, result = run()
+    took = [seconds]
     while sum(took) < SHORT and len(took) < REPEATS:
-        took.append(run())
-    return statistics.median(took)
+        took.append(run()[0])
+    return statistics.median(took), result
 
 
 @contextmanager
 def undisturbed(count: int) -> Iterator[None]:
-    """torch on so many threads, and no garbage collection, which would hit whoever happens to allocate."""
+    """Give torch `count` threads, and collect no garbage, which would hit whoever happens to allocate."""
     collecting = gc.isenabled()
     gc.collect()
     gc.freeze()
@@ -113,3 +130,7 @@ def undisturbed(count: int) -> Iterator[None]:
         gc.unfreeze()
         if collecting:
             gc.enable()
+
+
+def p95(samples: tuple[float, ...]) -> float:
+    return float(np.percentile(samples, 95))

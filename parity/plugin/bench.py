@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import sys
+from typing import Any
 
 import pytest
 
 from parity.bench import record as records
 from parity.bench.baseline import BaselineError
+from parity.bench.benchmarks import Benchmark
+from parity.bench.measurements import Mode
 from parity.bench.record import BenchRecord
 from parity.bench.session import Bench
-from parity.bench.subjects import Kind, Subject
+from parity.bench.summary import summary
 from parity.bench.table import table
 from parity.plugin import skips
 from parity.plugin.checks import build_missing
 from parity.plugin.suite import suite_of
 
 BENCH = pytest.StashKey[Bench]()
-FAILED = pytest.StashKey[dict[str, tuple[Subject | None, str]]]()
+FAILED = pytest.StashKey[dict[str, tuple[Benchmark | None, str]]]()
 RECORD = pytest.StashKey[BenchRecord]()
-SELECTED = pytest.StashKey[tuple[Subject, ...]]()
-SUBJECT = "subject"
+SELECTED = pytest.StashKey[tuple[Benchmark, ...]]()
+CASE = "case"
 MARK = "bench"
-KINDS = get_args(Kind)
 JSON = "benchmark.json"
 ALONE = "the bench needs the machine to itself and pytest-benchmark enabled: leave out -n and --benchmark-disable"
 
@@ -30,13 +32,15 @@ ALONE = "the bench needs the machine to itself and pytest-benchmark enabled: lea
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.parity_bench_reason and not config.option.parity_bench_record:
         raise pytest.UsageError("--bench-reason is about a baseline that changes: give --bench-record as well")
+    if config.option.parity_quick and config.option.parity_bench_record:
+        raise pytest.UsageError("--quick measures too little for a baseline: leave it out to record one")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("measures")
-    if marker and SUBJECT in metafunc.fixturenames:
-        plan = bench_of(metafunc.config).plan(*marker.args)
-        metafunc.parametrize(SUBJECT, plan, ids=[subject.test for subject in plan])
+    if marker and CASE in metafunc.fixturenames:
+        plan = [one for one in bench_of(metafunc.config).plan() if one.kind in marker.args]
+        metafunc.parametrize(CASE, plan, ids=[one.test for one in plan])
 
 
 @pytest.fixture
@@ -53,15 +57,16 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
-    subjects = tuple(subject for item in session.items if (subject := subject_of(item)))
-    config.stash[SELECTED] = subjects
-    if not subjects or config.option.collectonly or _shared(config):
+    selected = tuple(one for item in session.items if (one := benchmark_of(item)))
+    config.stash[SELECTED] = selected
+    if not selected or config.option.collectonly or _shared(config):
         return
     found = bench_of(config)
-    for system in dict.fromkeys(subject.system for subject in subjects):
-        if found.recording and found.bounds(system).baseline and not config.option.parity_bench_reason.strip():
+    systems = dict.fromkeys(one.system for one in selected)
+    for system in systems:
+        if found.mode == "record" and found.baseline(system) and not config.option.parity_bench_reason.strip():
             raise pytest.UsageError(f"{system} has a baseline of this machine: say why it changes, with --bench-reason")
-    build_missing(config, list(dict.fromkeys(found.check(subject) for subject in subjects)))
+    build_missing(config, [check for system in systems for check in found.checks(system)])
     kept = config.pluginmanager.get_plugin("pytest-benchmark")
     if kept is not None:
         # Its own table has no stages and no ratios; what it is asked to compare with is still shown.
@@ -70,6 +75,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             folder = suite_of(config).folder
             folder.mkdir(parents=True, exist_ok=True)
             kept.json = str(folder / JSON)
+    if not (config.getoption("benchmark_disable", False) or config.getoption("benchmark_skip", False)):
+        found.measurements.selected = selected
+        with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            found.measurements.make(lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,7 +88,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if item.get_closest_marker(MARK) is not None:
         why = skips.failed(report, item, call, so="it measured nothing")
         if why is not None:
-            item.config.stash.setdefault(FAILED, {})[item.name] = (subject_of(item), why)
+            item.config.stash.setdefault(FAILED, {})[item.name] = (benchmark_of(item), why)
     return report
 
 
@@ -91,15 +100,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     found, errors = bench_of(config), _errors(config)
     recorded: list[str] = []
-    if found.recording:
+    if found.mode == "record":
         try:
             recorded = found.record_baselines(config.option.parity_bench_reason)
         except BaselineError as error:
             errors["--bench-record"] = str(error)
-    if not found.rulings or errors:
+    if not found.results or errors:
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
-    partial = set(selected) != set(found.plan(*KINDS))
-    config.stash[RECORD] = found.record(partial, errors, tuple(recorded))
+    partial = found.mode == "quick" or set(selected) != set(found.plan())
+    config.stash[RECORD] = summary(found, partial, errors, recorded)
     records.save(config.stash[RECORD], suite_of(config).folder)
     found.close()
 
@@ -118,23 +127,27 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def bench_of(config: pytest.Config) -> Bench:
     if BENCH not in config.stash:
-        config.stash[BENCH] = Bench(suite_of(config), config.option.parity_bench_record)
+        config.stash[BENCH] = Bench(suite_of(config), mode_of(config))
     return config.stash[BENCH]
 
 
-def subject_of(item: pytest.Item) -> Subject | None:
+def mode_of(config: pytest.Config) -> Mode:
+    return "quick" if config.option.parity_quick else "record" if config.option.parity_bench_record else "full"
+
+
+def benchmark_of(item: pytest.Item) -> Benchmark | None:
     """The benchmark that a generated test runs; None for any other test."""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return parameters.get(SUBJECT)
+    return parameters.get(CASE)
 
 
 def _errors(config: pytest.Config) -> dict[str, str]:
-    """What failed without a ruling that says why."""
-    rulings = bench_of(config).rulings
+    """What failed without a finding that says why."""
+    results = bench_of(config).results
     return {
         name: said
-        for name, (subject, said) in config.stash.get(FAILED, {}).items()
-        if subject is None or subject not in rulings or rulings[subject].passed
+        for name, (one, said) in config.stash.get(FAILED, {}).items()
+        if one is None or one not in results or results[one].passed
     }
 
 

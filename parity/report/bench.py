@@ -7,7 +7,7 @@ from datetime import datetime
 
 from parity.base.text import Row
 from parity.bench.record import BenchRecord
-from parity.bench.table import artifacts, cases, headline, machine, remarks
+from parity.bench.table import headline, machine, remarks, tables
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
 
@@ -17,8 +17,7 @@ def as_section(bench: BenchRecord | None, run: str) -> Markup:
         return join([])
     parts: list[Markup] = [tag("p", mark(bench.passed), headline(bench))]
     for system in bench.systems:
-        parts += [tag("h3", system.system), *([_table(cases(system))] if system.cases else [])]
-        parts.append(_table(artifacts(system)))
+        parts += [tag("h3", system.system), *map(_table, tables(system))]
     if said := remarks(bench):
         parts.append(listing(said))
     return section("Speed, size and load time", tag("div", *parts, class_="card block"), note=_origin(bench, run))
@@ -29,7 +28,8 @@ def as_lines(bench: BenchRecord | None, run: str, escape: Callable[[str], str]) 
         return []
     lines = [f"**Bench**: {escape(headline(bench))}. {escape(_origin(bench, run))}", ""]
     for system in bench.systems:
-        for rows in ([cases(system)] if system.cases else []) + [artifacts(system)]:
+        lines += [f"### {escape(system.system)}", ""]
+        for rows in tables(system):
             head, *body = [f"| {' | '.join(map(escape, row))} |" for row in rows]
             lines += [head, f"|---|{'--:|' * (len(rows[0]) - 1)}", *body, ""]
     said = [f"- {escape(line)}" for line in remarks(bench)]

@@ -32,16 +32,28 @@ def recorded(project: Project) -> Project:
 
 def test_a_bench_is_recorded_once_and_then_held(project: Project) -> None:
     first = project.run()
-    first.assert_outcomes(passed=COUNT - 2, failed=3)
-    first.stdout.fnmatch_lines(["*no baseline for this machine*--bench-record  (tiny-encoder-fp32-hello and 2 more)"])
+    first.assert_outcomes(passed=COUNT + 1)
+    assert first.stdout.str().count("--bench-record") == 1
+    first.stderr.fnmatch_lines(["bench: timing 1 of 1, about * left: tiny, case hello", "bench: timed 1 in *"])
+    first.stdout.fnmatch_lines(["no baseline for tiny on this machine*: judged by ratios to eager PyTorch.*"])
     recording = project.run("--bench-record")
     recording.assert_outcomes(passed=COUNT + 1)
     recording.stdout.fnmatch_lines(["baseline: tiny-decoder-fp32-hello: new, 1.25 × eager"])
     held = project.run()
     held.assert_outcomes(passed=COUNT + 1)
+    assert "no baseline" not in held.stdout.str()
     held.stdout.fnmatch_lines(
-        ["  case   T_enc  audio s  chain ms  p95 ms  RTFx  × eager  encoder  decoder", "bench passed  ✓ 12"]
+        ["  case   T_enc  audio s  rounds  chain ms  RTFx  × eager  encoder  decoder", "bench passed  ✓ 12"]
     )
+
+
+def test_a_quick_bench_says_that_it_is_one(project: Project) -> None:
+    result = project.run("--quick")
+    result.assert_outcomes(passed=COUNT - 1)
+    result.stdout.fnmatch_lines(["quick: a few rounds of the smallest case*", "bench passed*(a part of the bench:*"])
+    project.bend(seconds=0.18)
+    assert project.run("--quick").ret == 1
+    assert project.run("--quick", "--bench-record").ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_regression_fails_the_run_and_is_told(recorded: Project) -> None:

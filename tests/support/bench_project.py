@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from parity.bench.session import Bench
-from parity.plugin.bench import BENCH
+from parity.plugin.bench import BENCH, mode_of
 from parity.plugin.suite import SUITE
 from tests.support.bench_system import World
 
@@ -28,7 +28,7 @@ def pytest_configure(config):
     if FACTOR != 1:
         world.bend = lambda stage, run, value: value * FACTOR
     config.stash[SUITE] = world.suite()
-    config.stash[BENCH] = Bench(config.stash[SUITE], config.option.parity_bench_record, world.clock)
+    config.stash[BENCH] = Bench(config.stash[SUITE], mode_of(config), world.clock)
 
 
 def pytest_benchmark_generate_machine_info():

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from parity.base.paths import Project
+from parity.bench.measurements import Mode
 from parity.bench.session import Bench
 from parity.build.artifacts import Artifact
 from parity.declarations import Arrays, Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, f32, real
@@ -61,6 +62,9 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    def waited(self) -> float:
+        return 0.0
+
     def spend(self, seconds: float) -> None:
         self.now += seconds
 
@@ -77,6 +81,7 @@ class World:
     bytes: int = 1_500_000
     bend: Callable[[str, int, np.ndarray], np.ndarray] = lambda stage, run, value: value
     runtime: str = "milrun"
+    names: tuple[str, ...] = ("tiny",)
     forgetful: bool = False
     clock: Clock = field(default_factory=Clock)
     log: list[str] = field(default_factory=list)
@@ -84,22 +89,30 @@ class World:
 
     @property
     def system(self) -> System:
-        return System(REFERENCE, tuple(self._stage(name) for name in ("encoder", "decoder")), self._speak)
+        return self.systems["tiny"]
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """By default one; several have the same artifacts, and so are the same."""
+        stages = tuple(self._stage(name) for name in ("encoder", "decoder"))
+        return {name: System(REFERENCE, stages, self._speak, title=name) for name in self.names}
 
     def settle(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The only system there is. Its clock stands still, so that nothing could disturb it."""
-        monkeypatch.setattr("parity.plan.systems.systems", lambda: {"tiny": self.system})
-        monkeypatch.setattr("parity.bench.stand.undisturbed", lambda threads: nullcontext())
+        monkeypatch.setattr("parity.plan.systems.systems", lambda: self.systems)
+        monkeypatch.setattr("parity.bench.timer.undisturbed", lambda threads: nullcontext())
+        # The glue of these systems hangs on a clock, which has no fingerprint.
+        monkeypatch.setattr("parity.bench.timer.code", lambda *things: {})
 
     def suite(self, **options: Any) -> Suite:
         return cast(Suite, FakeSuite(self, Options(**options)))
 
-    def bench(self, recording: bool = False) -> Bench:
-        return Bench(self.suite(), recording, self.clock)
+    def bench(self, mode: Mode = "full") -> Bench:
+        return Bench(self.suite(), mode, self.clock)
 
-    def workbench(self) -> Workbench:
+    def workbench(self, system: str = "tiny") -> Workbench:
         made = Workbench(
-            self.system,
+            self.systems[system],
             cast(Any, FakeWeights()),
             FakeGoldens(),
             cast(Any, FakeArtifacts(self)),
@@ -110,9 +123,10 @@ class World:
         return made
 
     def write(self, budgets: str = BUDGETS) -> None:
-        path = self.folder / "golden/tiny/budgets.toml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(budgets)
+        for name in self.names:
+            path = self.folder / "golden" / name / "budgets.toml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(budgets)
 
     def _speak(self, run: Run, case: Case) -> None:
         self.clock.spend(self.host)
@@ -192,6 +206,9 @@ class FakeArtifacts:
         (package / "weight.bin").write_bytes(bytes(self.world.bytes))
         return Artifact(stage, variant, package, stage.name)
 
+    def key(self, stage: Stage, variant: Variant) -> str:
+        return f"{stage.name} {variant.name}"
+
 
 class FakeWeights:
     folder = ""
@@ -227,7 +244,7 @@ class FakeSuite:
         return discovery.systems()
 
     def workbench(self, check: Check) -> Workbench:
-        return self.world.workbench()
+        return self.world.workbench(check.system)
 
     def weights(self, system: System) -> Weights:
         return self.world.workbench().weights

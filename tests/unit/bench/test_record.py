@@ -26,25 +26,27 @@ def sample(id: str = "20261120T185503-1a2b3c", text: str = "hello") -> BenchReco
         audio_seconds=0.825,
         rounds=6,
         chain_ms=1390.4,
-        chain_p95_ms=1440.6,
         rtfx=0.59,
         ratio=0.96,
         stage_ms={text: 1.0},
         stage_ratio={text: 2.0},
     )
-    artifacts = (ArtifactFacts(text, "fp16-pal8", 49.23, 0.75, 740.4), ArtifactFacts("tail", "fp32", None, None, None))
+    artifacts = (
+        ArtifactFacts(stage=text, variant="fp16-pal8", size_mb=49.23, load_s=0.75, first_run_ms=740.4),
+        ArtifactFacts(stage="tail", variant="fp32", size_mb=0.09, load_s=None, first_run_ms=None),
+    )
     slower = Finding("vocoder", "baseline", False, 1.3, Bound("max", 1.1, 0.0, "× eager"), f"slower: {text}")
     judged = (Judged("kokoro-vocoder", (slower,)), Judged("kokoro-chain", (slower,)))
     machine: dict[str, str | int] = {"processor": text, "cores": 2, "compute_units": "declared"}
-    system = SystemBench("kokoro", (case,), artifacts)
     return BenchRecord(
         id=id,
         started="2026-11-20T18:55:03+00:00",
         machine=machine,
         partial=False,
-        systems=(system,),
+        systems=(SystemBench(system="kokoro", cases=(case,), artifacts=artifacts),),
         judged=judged,
         errors={},
+        notes=("no baseline",),
     )
 
 
@@ -55,7 +57,7 @@ def test_a_bench_is_read_as_it_was_saved(tmp_path: Path) -> None:
         assert records.load(tmp_path) == bench
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 3}', '{"schema": 3, "id": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 5}', '{"schema": 5, "id": 3}'])
 def test_a_damaged_bench_is_refused_with_a_mend(tmp_path: Path, text: str) -> None:
     (tmp_path / records.NAME).write_text(text)
     with pytest.raises(BenchRecordError, match="delete it and run `pytest -m bench`"):
@@ -69,7 +71,7 @@ def test_a_claim_that_its_findings_do_not_bear_out_is_refused(tmp_path: Path) ->
         records.load(path)
 
 
-def test_a_bench_without_a_ruling_or_with_an_error_is_no_pass() -> None:
+def test_a_bench_without_a_finding_or_with_an_error_does_not_pass() -> None:
     held = replace(sample(), judged=(Judged("a", (Finding("a", "outputs", True),)),))
     assert held.passed
     assert not replace(held, judged=()).passed
@@ -80,11 +82,29 @@ def test_a_bench_without_a_ruling_or_with_an_error_is_no_pass() -> None:
 
 def test_the_table_has_a_row_for_each_case_and_each_artifact() -> None:
     lines = table(sample()).splitlines()
-    assert lines[3].split() == "case T_enc frames audio s chain ms p95 ms RTFx × eager hello".split()
-    assert lines[4].split() == "hello 14 33 0.82 1390.4 1440.6 0.59 0.96 1.0".split()
+    assert lines[3].split() == "case T_enc frames audio s rounds chain ms RTFx × eager hello".split()
+    assert lines[4].split() == "hello 14 33 0.82 6 1390.4 0.59 0.96 1.0".split()
     assert lines[7].split() == "hello fp16-pal8 49.23 0.75 740.4 2.00".split()
-    assert lines[8].split() == "tail fp32 – – – –".split()
-    assert lines[-2:] == ["✗ slower: hello  (kokoro-vocoder and 1 more)", "bench FAILED  ✗ 2"] or "✓ 0" in lines[-1]
+    assert lines[8].split() == "tail fp32 0.09 – – –".split()
+    assert lines[-3:] == ["✗ slower: hello  (kokoro-vocoder and 1 more)", "no baseline", "bench FAILED  ✓ 0  ✗ 2"]
+
+
+def test_columns_without_a_value_are_left_out() -> None:
+    (system,) = sample().systems
+    (case,) = system.cases
+    listener = replace(system, cases=(replace(case, t_enc=0, sizes={}, ratio=None),), artifacts=system.artifacts[1:])
+    lines = table(replace(sample(), systems=(listener,))).splitlines()
+    assert lines[3].split() == "case audio s rounds chain ms RTFx hello".split()
+    assert lines[6].split() == "artifact MB".split()
+
+
+def test_a_system_that_was_timed_with_another_refers_to_it() -> None:
+    (system,) = sample().systems
+    twin = replace(system, system="twin", same_as="kokoro")
+    lines = table(replace(sample(), systems=(system, twin))).splitlines()
+    after = lines[lines.index("twin") :]
+    assert after[1] == "  timed with kokoro: the same artifacts, glue and cases"
+    assert after[3].split() == "artifact MB load s first run ms × eager".split()
 
 
 def test_a_report_shows_the_bench_of_its_run(tmp_path: Path) -> None:

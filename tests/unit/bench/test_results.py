@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from parity.bench.baseline import find, path_of
-from parity.bench.rulings import Ruling
+from parity.bench.benchmarks import Benchmark
+from parity.bench.results import Result
 from parity.bench.session import Bench
-from parity.bench.subjects import Subject
+from parity.bench.summary import summary
 from parity.judge import budgets_toml
 from parity.judge.budgets import Budgets
 from parity.run.placement import Placement
 from parity.verdict import Finding
 from tests.support.bench_system import BUDGETS, World
 
-DECODER = Subject("speed", "tiny", "decoder", "fp32", "hello")
-CHAIN = Subject("speed", "tiny", "chain", "ships", "hello")
+DECODER = Benchmark("speed", "tiny", "decoder", "fp32", "hello")
+CHAIN = Benchmark("speed", "tiny", "chain", "ships", "hello")
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture
 def recorded(world: World) -> World:
     """With a baseline of this machine, as every test but those of recording wants it."""
-    bench = world.bench(recording=True)
+    bench = world.bench("record")
     assert run(bench, "speed") == []
     bench.record_baselines("")
     return world
@@ -41,8 +42,8 @@ def recorded(world: World) -> World:
 
 def run(bench: Bench, *kinds: str) -> list[Finding]:
     """The findings that failed."""
-    rulings = [bench.judge(subject) for subject in bench.plan(*kinds)]
-    return [finding for ruling in rulings for finding in ruling.findings if not finding.passed]
+    results = [bench.judge(one) for one in bench.plan() if one.kind in kinds]
+    return [finding for result in results for finding in result.findings if not finding.passed]
 
 
 def test_the_same_speed_passes(recorded: World) -> None:
@@ -82,7 +83,7 @@ def test_a_wrong_output_fails_however_fast_it_is(recorded: World) -> None:
 
 def test_a_wrong_output_never_becomes_the_baseline(world: World) -> None:
     world.bend = lambda stage, run, value: value * 1.05 if stage == "decoder" else value
-    bench = world.bench(recording=True)
+    bench = world.bench("record")
     assert [finding.output for finding in run(bench, "speed")] == ["decoder", "chain"]
     bench.record_baselines("")
     stored = find(world.folder / "golden/tiny", bench.machine)
@@ -90,22 +91,74 @@ def test_a_wrong_output_never_becomes_the_baseline(world: World) -> None:
     assert list(stored.entries) == ["tiny-encoder-fp32-hello"]
 
 
-def test_a_missing_baseline_is_a_failure_with_its_mend(world: World) -> None:
-    for subject in (DECODER, CHAIN):
-        said = world.bench().judge(subject).explain()
-        assert "no baseline for this machine" in said
-        assert "pytest -m bench --bench-record" in said
+def test_without_a_baseline_ratios_are_judged_and_the_command_is_told_once(world: World) -> None:
+    bench = world.bench()
+    assert run(bench, "speed", "overall") == []
+    (note,) = bench.notes()
+    assert note.startswith("no baseline for tiny on this machine (")
+    assert (
+        "judged by ratios to eager PyTorch. Record one while nothing else runs: pytest -m bench --bench-record" in note
+    )
+    world.artifact["decoder"] = 0.16
+    assert [finding.output for finding in run(world.bench(), "speed", "overall")] == ["decoder", "chain"]
 
 
-def test_the_baseline_of_another_machine_is_none(recorded: World) -> None:
+def test_the_baseline_of_another_machine_is_not_this_ones(recorded: World) -> None:
     folder, machine = recorded.folder / "golden/tiny", recorded.bench().machine
     text = path_of(folder, machine).read_text()
     other = {**machine, "processor": "Another processor"}
     path_of(folder, other).write_text(text.replace(str(machine["processor"]), "Another processor"))
     path_of(folder, machine).unlink()
-    said = recorded.bench().judge(DECODER).explain()
-    assert "no baseline for this machine" in said
-    assert "there are those of Another processor" in said
+    bench = recorded.bench()
+    assert run(bench, "speed") == []
+    assert "no baseline for tiny" in bench.notes()[0]
+
+
+def test_a_machine_that_was_busy_for_a_while_is_no_regression(recorded: World) -> None:
+    """The rounds of the first measurement are slow, and those of the second, which is longer, are not."""
+    bench = recorded.bench()
+    recorded.artifact["decoder"] = 0.16
+    bench.measurements.timer("tiny").measured(bench.cases(recorded.system)[0])
+    recorded.artifact["decoder"] = 0.10
+    assert run(bench, "speed", "overall") == []
+
+
+def test_a_quick_bench_measures_little_and_judges_by_ratios(recorded: World) -> None:
+    bench = recorded.bench("quick")
+    assert {one.kind for one in bench.plan()} == {"speed", "overall", "size", "complete"}
+    assert run(bench, "speed", "overall", "size", "complete") == []
+    (measured,) = bench.measurements.of(DECODER)
+    assert measured.rounds < recorded.bench().measurements.of(DECODER)[0].rounds
+    assert bench.notes()[0].startswith("quick: ")
+    recorded.artifact["decoder"] = 0.14
+    assert run(recorded.bench("quick"), "speed") == [], "the baseline is not asked"
+    recorded.artifact["decoder"] = 0.16
+    assert [finding.gate for finding in run(recorded.bench("quick"), "overall")] == ["stage_ratio", "chain_ratio"]
+
+
+def test_systems_with_the_same_artifacts_are_timed_once(world: World) -> None:
+    world.names = ("tiny", "twin")
+    world.write(BUDGETS)
+    bench = world.bench()
+    said: list[str] = []
+    bench.measurements.selected = bench.plan()
+    bench.measurements.make(said.append)
+    assert said[0].endswith("tiny, case hello and the same for twin")
+    assert len(said) == 2
+    ran = len(world.log)
+    assert [bench.judge(one).passed for one in bench.plan() if one.kind == "speed"] == [True] * 6
+    assert len(world.log) == ran
+    assert [system.same_as for system in summary(bench, False, {}).systems] == ["", "tiny"]
+
+
+def test_an_exception_while_measuring_is_raised_for_what_needed_it(world: World) -> None:
+    world.forgetful = True
+    bench = world.bench()
+    bench.measurements.selected = bench.plan()
+    bench.measurements.make(lambda line: None)
+    with pytest.raises(ValueError, match="tiny, case hello: the chain never ran decoder"):
+        bench.judge(DECODER)
+    assert run(bench, "load", "size") == []
 
 
 def test_a_renamed_benchmark_fails_on_both_sides(recorded: World) -> None:
@@ -121,7 +174,7 @@ def test_a_renamed_benchmark_fails_on_both_sides(recorded: World) -> None:
 
 
 def test_a_case_that_is_not_run_now_is_not_taken_for_a_renamed_one(recorded: World) -> None:
-    bench = Bench(recorded.suite(cases="all"), recording=True, clock=recorded.clock)
+    bench = Bench(recorded.suite(cases="all"), mode="record", clock=recorded.clock)
     assert run(bench, "speed") == []
     bench.record_baselines("all cases")
     assert run(recorded.bench(), "complete") == []
@@ -139,10 +192,10 @@ def test_another_size_or_unit_is_no_baseline(recorded: World) -> None:
 
 def test_a_baseline_of_too_few_samples_fails(recorded: World) -> None:
     bench = recorded.bench()
-    bounds = bench.bounds("tiny")
+    bounds = bench.limits("tiny")
     assert bounds.baseline is not None
     entries = {name: replace(one, samples=one.samples[:1]) for name, one in bounds.baseline.entries.items()}
-    bench._bounds["tiny"] = replace(bounds, baseline=replace(bounds.baseline, entries=entries))
+    bench._limits["tiny"] = replace(bounds, baseline=replace(bounds.baseline, entries=entries))
     assert "can show no regression, however large" in bench.judge(DECODER).explain()
 
 
@@ -179,14 +232,16 @@ def test_missing_budgets_fail_and_are_suggested(world: World) -> None:
 def test_without_any_budgets_everything_fails(world: World) -> None:
     (world.folder / "golden/tiny/budgets.toml").unlink()
     bench = world.bench()
-    assert len(run(bench, "overall", "load", "size")) == len(bench.plan("overall", "load", "size"))
+    assert len(run(bench, "overall", "load", "size")) == len(
+        [one for one in bench.plan() if one.kind in ("overall", "load", "size")]
+    )
     assert "no device profile fits" in run(bench, "complete")[0].message
     assert all(table.startswith(("profile.NAME", "artifact", "bundle")) for table in bench.suggestions)
 
 
 def test_an_empty_ruling_is_no_pass() -> None:
-    assert not Ruling(()).passed
-    assert "nothing was judged" in Ruling(()).explain()
+    assert not Result(()).passed
+    assert "nothing was judged" in Result(()).explain()
 
 
 DEVICE = """
@@ -205,9 +260,9 @@ neural_engine_share = { min = 0.9, measured = 0.98, derived_from = "m" }
 
 def on_device(world: World) -> Bench:
     world.runtime = "coreml"
-    bench = world.bench(recording=True)
+    bench = world.bench("record")
     world.write(DEVICE.replace("SYSTEM", str(bench.machine["system"])))
-    bench.stand("tiny").plan = lambda package, units: PLAN
+    bench.placement_of = lambda package, units: PLAN
     return bench
 
 
@@ -245,7 +300,7 @@ def test_ops_that_leave_the_neural_engine_break_the_placement(world: World) -> N
 
 def test_a_plan_that_estimates_nothing_is_no_pass(world: World) -> None:
     bench = on_device(world)
-    bench.stand("tiny").plan = lambda package, units: replace(PLAN, shares={})
+    bench.placement_of = lambda package, units: replace(PLAN, shares={})
     assert all("estimates no cost" in one.message for one in run(bench, "placement"))
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.bench.stand import Measured, Stand
+from parity.bench.timer import Measured, SystemTimer
 from parity.bench.timing import Effort
 from parity.plan.checks import CHAIN
-from tests.support.bench_system import World
+from tests.support.bench_system import REFERENCE, World
 
-EFFORT = Effort(warm_up=1, fewest=5, most=6, seconds=0.0)
+HELLO = REFERENCE.cases[0]
+EFFORT = Effort(seconds=0.0, samples=5)
 
 
 @pytest.fixture
@@ -23,14 +24,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def stand(world: World) -> Stand:
+def timer(world: World, timed: tuple[str, ...] = ("encoder", "decoder")) -> SystemTimer:
+    return SystemTimer(world.workbench(), EFFORT, world.clock, lambda case: timed)
+
+
+def measured(world: World, timed: tuple[str, ...] = ("encoder", "decoder")) -> Measured:
+    return timer(world, timed).measured(HELLO)
+
+
+def faults(world: World) -> list[str]:
     bench = world.workbench()
-    return Stand(bench, bench.system.reference.cases[:1], EFFORT, world.clock)
-
-
-def measured(world: World) -> Measured:
-    one = stand(world)
-    return one.measured(one.cases[0])
+    return [fault.output for compared in measured(world).compared for fault in compared.faults(bench)]
 
 
 def test_each_stage_and_the_chain_are_timed(world: World) -> None:
@@ -56,8 +60,8 @@ def test_artifact_and_eager_take_turns_and_begin_in_turns(world: World) -> None:
     measured(world)
     turns = [" ".join(world.log[at : at + 2]) for at in range(0, len(world.log), 2)]
     first, second = "artifact encoder eager encoder", "eager encoder artifact encoder"
-    # The cold lap and the warm-up both are number 0, as is the first that counts.
-    assert [turn for turn in turns if "encoder" in turn] == [first, first, first, second, first, second, first]
+    # The warm-up is number 0, as is the first round that counts.
+    assert [turn for turn in turns if "encoder" in turn] == [first, first, second, first, second, first]
 
 
 def test_on_a_device_nothing_runs_beside_the_artifact(world: World) -> None:
@@ -69,42 +73,62 @@ def test_on_a_device_nothing_runs_beside_the_artifact(world: World) -> None:
 
 def test_the_cold_start_is_apart_from_the_rest(world: World) -> None:
     world.load = 0.25
-    one = stand(world)
-    assert one.cold["decoder"].loads == (0.25, 0.25, 0.25)
-    assert one.cold["decoder"].first_run == pytest.approx(0.1)
-    assert one.so_far == ()
+    one = timer(world)
+    decoder = world.system.stage("decoder")
+    assert one.loads(decoder) == (0.25, 0.25, 0.25)
+    assert one.first_run(decoder) is None
+    world.artifact["decoder"] = 0.3
+    one.measured(HELLO)
+    assert one.first_run(decoder) == pytest.approx(0.3)
 
 
 def test_what_was_loaded_is_closed(world: World) -> None:
-    one = stand(world)
-    one.measured(one.cases[0])
+    one = timer(world)
+    one.measured(HELLO)
     assert world.open == 2
     one.close()
     assert world.open == 0
 
 
 def test_right_outputs_have_no_faults(world: World) -> None:
-    assert measured(world).faults == ()
+    assert faults(world) == []
 
 
 def test_a_fast_artifact_that_computes_something_else_is_caught(world: World) -> None:
     world.artifact["decoder"] = 0.001
     world.bend = lambda stage, run, value: value * 1.05 if stage == "decoder" else value
-    assert [fault.output for fault in measured(world).faults] == ["decoder.audio"]
+    assert faults(world) == ["decoder.audio"]
 
 
-@pytest.mark.parametrize("run", range(1, 7))
+@pytest.mark.parametrize("run", range(6))
 def test_an_output_that_goes_wrong_in_any_round_is_caught(world: World, run: int) -> None:
-    """Each but the cold start, which is timed as such, and judged by nobody: the same bits come again."""
     world.bend = lambda stage, number, value: np.zeros_like(value) if number == run and stage == "decoder" else value
-    found = measured(world).faults
+    found = faults(world)
     assert found
-    assert all(fault.output == "decoder.audio" for fault in found)
+    assert set(found) == {"decoder.audio"}
 
 
-def test_an_output_that_is_no_number_is_caught(world: World) -> None:
+def test_an_output_that_is_not_a_number_is_caught(world: World) -> None:
     world.bend = lambda stage, run, value: np.full_like(value, math.nan) if stage == "decoder" else value
-    assert measured(world).faults
+    assert faults(world)
+
+
+def test_only_what_is_asked_for_is_compared(world: World) -> None:
+    found = measured(world, ("encoder",))
+    assert found.timings["encoder"].ratio == pytest.approx(1.0)
+    assert found.timings["decoder"].ratios == found.timings[CHAIN].ratios == ()
+    assert found.timings["decoder"].milliseconds == pytest.approx(100)
+    assert not any(line == "eager decoder" for line in world.log)
+
+
+def test_measured_for_longer_it_keeps_the_rounds_so_far(world: World) -> None:
+    one = timer(world)
+    before = one.measured(HELLO).rounds
+    world.artifact["decoder"] = 0.2
+    one.extend(HELLO)
+    found = one.measured(HELLO)
+    assert found.rounds == 2 * before
+    assert {round(ratio, 3) for ratio in found.timings["decoder"].ratios} == {1.25, 2.5}
 
 
 def test_a_stage_that_the_glue_leaves_out_is_an_error(world: World) -> None:

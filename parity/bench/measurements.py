@@ -1,0 +1,161 @@
+"""What is measured in one run: a timer for each distinct system, and no more than the selected benchmarks need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from parity.base.text import duration
+from parity.bench.benchmarks import Benchmark
+from parity.bench.timer import Measured, SystemTimer, identity
+from parity.bench.timing import LONG, QUICK, Clock, Effort
+from parity.declarations import Case, System
+from parity.judge.workbench import Workbench
+from parity.plan.checks import CHAIN
+
+Mode = Literal["full", "quick", "record"]
+EFFORTS = {"full": Effort(), "quick": QUICK, "record": LONG}
+OVERHEAD = 5.0
+"""Seconds to load and warm up a chain, as far as is known before the first one is measured."""
+
+
+@dataclass(frozen=True)
+class ToTime:
+    """A chain to be timed: the system and the case, and the other systems that have the same chain."""
+
+    system: str
+    case: Case
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        same = f" and the same for {', '.join(self.others)}" if self.others else ""
+        return f"{self.system}, case {self.case.name}{same}"
+
+
+class Measurements:
+    """The measurements of one run, made when they are first asked for, or all in a row.
+
+    Parameters
+    ----------
+    systems: by name, those of this run.
+    cases: gives the cases on which a system is measured.
+    workbench: gives what runs the artifacts of a system.
+    """
+
+    def __init__(
+        self,
+        systems: dict[str, System],
+        cases: Callable[[System], list[Case]],
+        workbench: Callable[[str], Workbench],
+        mode: Mode,
+        clock: Clock,
+    ) -> None:
+        self.systems, self.cases, self.workbench = systems, cases, workbench
+        self.effort, self.clock = EFFORTS[mode], clock
+        self.selected: Sequence[Benchmark] = ()
+        self._timers: dict[str, SystemTimer] = {}
+        self._identities: dict[str, str] = {}
+        self._failed: dict[tuple[str, str], tuple[Exception, TracebackType | None]] = {}
+
+    def identity(self, system: str) -> str:
+        if system not in self._identities:
+            self._identities[system] = identity(self.workbench(system), self.cases(self.systems[system]))
+        return self._identities[system]
+
+    def timer(self, system: str) -> SystemTimer:
+        """Return the timer of a system: the same one for all systems of one identity."""
+        key = self.identity(system)
+        if key not in self._timers:
+            bench = self.workbench(system)
+            self._timers[key] = SystemTimer(bench, self.effort, self.clock, lambda case: self._stages(key, case))
+        return self._timers[key]
+
+    def known(self, system: str) -> SystemTimer | None:
+        """Return the timer of a system, if anything of it was measured."""
+        return self._timers.get(self._identities.get(system, ""))
+
+    def loads(self, benchmark: Benchmark) -> tuple[float, ...]:
+        self._raise(benchmark.system, "")
+        return self.timer(benchmark.system).loads(self.systems[benchmark.system].stage(benchmark.stage))
+
+    def of(self, benchmark: Benchmark) -> list[Measured]:
+        """Return what was measured for a benchmark, case by case; raise what went wrong meanwhile."""
+        cases = self.cases_of(benchmark)
+        for case in cases:
+            self._raise(benchmark.system, case.name)
+        return [self.timer(benchmark.system).measured(case) for case in cases]
+
+    def cases_of(self, benchmark: Benchmark) -> list[Case]:
+        """Return the cases on which the chain has to be timed for a benchmark."""
+        system = self.systems[benchmark.system]
+        if benchmark.kind == "overall":
+            return self.cases(system)
+        return [system.reference.case(benchmark.case)] if benchmark.kind == "speed" else []
+
+    def make(self, say: Callable[[str], None]) -> None:
+        """Measure all that is selected, and say before each chain how long the rest will take.
+
+        An exception is kept for the benchmarks that need what it prevented.
+        """
+        for benchmark in self.selected:
+            if benchmark.kind == "load":
+                with self._kept(benchmark.system, ""):
+                    self.loads(benchmark)
+        chains = list(self._chains())
+        began, expected = self.clock(), self.effort.seconds + OVERHEAD
+        for done, chain in enumerate(chains):
+            if done:
+                expected = (self.clock() - began) / done
+            left = duration(expected * (len(chains) - done))
+            say(f"timing {done + 1} of {len(chains)}, about {left} left: {chain}")
+            with self._kept(chain.system, chain.case.name):
+                self.timer(chain.system).measured(chain.case)
+            if chain.system not in [later.system for later in chains[done + 1 :]]:
+                self.close(chain.system)
+        if chains:
+            say(f"timed {len(chains)} in {duration(self.clock() - began)}")
+
+    def close(self, *systems: str) -> None:
+        """Unload the artifacts of these systems, or of all."""
+        for timer in [self.known(system) for system in systems] if systems else self._timers.values():
+            if timer:
+                timer.close()
+
+    def _chains(self) -> Iterator[ToTime]:
+        """The distinct chains that the selected benchmarks need, those of one system one after another."""
+        found: dict[tuple[str, str], list[tuple[str, Case]]] = {}
+        for benchmark in self.selected:
+            for case in self.cases_of(benchmark):
+                with self._kept(benchmark.system, case.name):
+                    key = self.identity(benchmark.system), case.name
+                    found.setdefault(key, []).append((benchmark.system, case))
+        order = list(self.systems)
+        for needed in sorted(found.values(), key=lambda needed: order.index(needed[0][0])):
+            (system, case), names = needed[0], dict.fromkeys(name for name, _ in needed)
+            yield ToTime(system, case, tuple(name for name in names if name != system))
+
+    def _stages(self, key: str, case: Case) -> set[str]:
+        """The stages to compare on a case, for the selected benchmarks of all systems of one identity."""
+        found: set[str] = set()
+        for benchmark in self.selected:
+            names = [needed.name for needed in self.cases_of(benchmark)]
+            if self._identities.get(benchmark.system) == key and case.name in names:
+                path = {stage.name for stage in self.systems[benchmark.system].stages if not stage.aside}
+                found |= path if benchmark.stage == CHAIN else {benchmark.stage}
+        return found or {stage.name for stage in self._timers[key].system.stages}
+
+    @contextmanager
+    def _kept(self, system: str, case: str) -> Iterator[None]:
+        """Keep an exception for `_raise`."""
+        try:
+            yield
+        except Exception as error:
+            self._failed[self._identities.get(system, system), case] = error, error.__traceback__
+
+    def _raise(self, system: str, case: str) -> None:
+        if failed := self._failed.get((self._identities.get(system, system), case)):
+            error, traceback = failed
+            raise error.with_traceback(traceback)

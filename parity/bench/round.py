@@ -1,0 +1,258 @@
+"""One run of a system's chain, timed stage by stage: each artifact, and beside it the same stage in PyTorch.
+
+The stages are timed on what the stages before them gave, as deployed, so that the chain's time is the sum of theirs and
+of the host's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import numpy as np
+
+from parity.bench.timing import Clock, in_turns, steadied
+from parity.declarations import AUDIBLE, Arrays, Case, Dim, Golden, Stage, System, Tensor, Variant
+from parity.judge.workbench import Workbench
+from parity.run import Session
+from parity.run.chain import Chain
+from parity.run.stage import Crosser
+
+EAGER = "eager"
+Timed = tuple[float, dict[str, np.ndarray]]
+"""The seconds of one run of a stage, and its outputs."""
+
+
+@dataclass
+class StageTimes:
+    """The seconds of each step of a stage (of a stage without steps, of its one run), and `beside` some of them those
+    of everything that ran in turns with the artifact: by variant, and as `EAGER`."""
+
+    steps: list[float] = field(default_factory=list)
+    beside: list[Mapping[str, float]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.steps)
+
+    def ratios(self, one: str, other: str) -> list[float]:
+        return [taken[one] / taken[other] for taken in self.beside if one in taken and other in taken]
+
+
+@dataclass
+class Round:
+    """The times of one run of the chain: of its stages and of the host glue; the sizes and the audio in it.
+
+    `first_audio` is what the artifacts took until there was audio. `run` holds all that was computed, until it has been
+    judged.
+    """
+
+    system: System
+    stages: dict[str, StageTimes] = field(default_factory=dict)
+    host: float = 0.0
+    sizes: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, int] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    first_audio: float | None = None
+    run: Chain | None = None
+
+    @property
+    def path(self) -> dict[str, StageTimes]:
+        """The stages whose times are the chain's."""
+        return {name: times for name, times in self.stages.items() if not self.system.stage(name).aside}
+
+    @property
+    def chain(self) -> float:
+        return sum(times.seconds for times in self.path.values()) + self.host
+
+    def ratios(self, stage: str) -> list[float]:
+        times = self.stages[stage]
+        return times.ratios(self.system.stage(stage).shipping.name, EAGER)
+
+    def chain_ratios(self) -> list[float]:
+        """The chain with artifacts against the chain in PyTorch, once for each sample of its most sampled stage."""
+        ratios = {name: self.ratios(name) for name in self.path}
+        if not all(ratios.values()):
+            return []
+        found = []
+        for index in range(max(map(len, ratios.values()))):
+            eager = sum(self.path[name].seconds / of[index % len(of)] for name, of in ratios.items())
+            found.append(self.chain / (eager + self.host))
+        return found
+
+
+class ChainTimer:
+    """Runs the chain of one system in rounds.
+
+    Parameters
+    ----------
+    session: gives the loaded artifact of a stage and a variant.
+    timed: the stages to compare. Those beside the path that are not among them do not run at all.
+    peer: whether to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are.
+    alternatives: whether to time the other variants that could ship.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        session: Callable[[Stage, Variant], Session],
+        timed: frozenset[str],
+        clock: Clock,
+        *,
+        peer: bool,
+        alternatives: bool,
+    ) -> None:
+        self.bench, self.session, self.timed, self.clock = bench, session, timed, clock
+        self.peer, self.alternatives = peer, alternatives
+        self.first_runs: dict[str, float] = {}
+        self._crossers: dict[tuple[str, str], Crosser] = {}
+
+    def waited(self) -> float:
+        """Seconds that do not count. What runs in other threads or processes, as on a device, is timed with all."""
+        return self.clock.waited() if self.peer else 0.0
+
+    def now(self) -> float:
+        return self.clock() - self.waited()
+
+    def round(self, case: Case, golden: Golden, number: int, every: Mapping[str, int]) -> Round:
+        """Run the chain once. Others run beside the stages that `every` names, at steps of this distance."""
+        system, away = self.bench.system, 0.0
+        made = Round(system)
+        now = self.now
+
+        def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+            nonlocal away
+            began = now()
+            outputs = self._run(made, system.stage(name), inputs, number, every)
+            away += now() - began
+            return outputs
+
+        made.run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
+        made.run.left_out = self.left_out
+        began = now()
+        system.chain(made.run, case)
+        if never := [stage.name for stage in system.stages if stage.name not in {*made.stages, *self.left_out}]:
+            raise ValueError(f"{system.name}, case {case.name}: the chain never ran {', '.join(never)}: mend its glue")
+        made.host = max(now() - began - away, 0.0)
+        made.audio_seconds = _audio_seconds(made)
+        return made
+
+    @cached_property
+    def left_out(self) -> frozenset[str]:
+        return frozenset(stage.name for stage in self.bench.system.stages if stage.aside) - self.timed
+
+    def _run(
+        self, made: Round, stage: Stage, inputs: Arrays, number: int, every: Mapping[str, int]
+    ) -> dict[str, np.ndarray]:
+        """Run a stage, in turns with what it is compared with, and give the outputs of the artifact that ships."""
+        times, ships = made.stages.setdefault(stage.name, StageTimes()), stage.shipping.name
+        runs: dict[str, Callable[[], Timed]] = {ships: partial(self._artifact, stage, stage.shipping, inputs)}
+        compared = stage.name in self.timed and stage.name in every and len(times.steps) % every[stage.name] == 0
+        if compared:
+            others = alternatives(stage) if self.alternatives else []
+            runs |= {variant.name: partial(self._artifact, stage, variant, inputs) for variant in others}
+            runs |= {EAGER: self._eager(stage, inputs)} if self.peer else {}
+        if not stage.stepped:  # a stage of many steps is steady by their number
+            runs = {name: partial(steadied, run) for name, run in runs.items()}
+        done = in_turns(runs, number + len(times.beside))
+        seconds, outputs = done[ships]
+        times.steps.append(seconds)
+        if compared:
+            times.beside.append({name: taken for name, (taken, _) in done.items()})
+        if made.first_audio is None and _audible(stage.outputs):
+            made.first_audio = sum(of.seconds for of in made.path.values())
+        _note_sizes(made, stage, inputs, outputs)
+        return outputs
+
+    def _artifact(self, stage: Stage, variant: Variant, inputs: Arrays) -> Timed:
+        key = stage.name, variant.name
+        if key not in self._crossers:
+            self._crossers[key] = Crosser(stage, variant, self.session(stage, variant))
+        crosser = self._crossers[key]
+        began = self.waited()
+        outputs = crosser(inputs)
+        seconds = float(crosser.session.run_seconds) - (self.waited() - began)
+        if variant.ships:
+            self.first_runs.setdefault(stage.name, seconds)
+        return seconds, outputs
+
+    def _eager(self, stage: Stage, inputs: Arrays) -> Callable[[], Timed]:
+        """The traceable module on the same inputs, in fp32."""
+        import torch
+
+        module = self._modules[stage.name]
+        tensors = [torch.from_numpy(np.array(_wide(inputs[name]))) for name in stage.inputs]
+
+        def run() -> Timed:
+            with torch.inference_mode():
+                began = self.now()
+                module(*tensors)
+                return self.now() - began, {}
+
+        return run
+
+    @cached_property
+    def _modules(self) -> dict[str, Callable[..., object]]:
+        return {name: self.bench.module(self.bench.system.stage(name)) for name in sorted(self.timed)}
+
+
+class _Selected(Chain):
+    """A chain in which some stages beside the path do not run."""
+
+    left_out: frozenset[str] = frozenset()
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        return {} if stage in self.left_out else super().__call__(stage, inputs)
+
+
+def alternatives(stage: Stage) -> list[Variant]:
+    """Return the variants that compute as the shipping one does, with other weights: whole, palettized, quantized."""
+    ships = stage.shipping
+    return [
+        variant
+        for variant in stage.variants
+        if variant != ships and (variant.precision, variant.holds) == (ships.precision, ships.holds)
+    ]
+
+
+def t_enc(system: System, sizes: Mapping[str, int]) -> int:
+    """Return the first dynamic size of the first stage, such as the number of tokens; 0 where nothing is dynamic."""
+    for tensor in system.stages[0].inputs.values():
+        for size in tensor.shape:
+            if isinstance(size, Dim):
+                return sizes.get(size.name, 0)
+    return 0
+
+
+def _audio_seconds(made: Round) -> float:
+    """How much was spoken; of a system that only listens, how much it listened to or decided on."""
+    system, run = made.system, made.run
+    for name, tensor in system.decisions.items():
+        if tensor.rate and run is not None:
+            return len(run.own[name]) / tensor.rate
+    for side in ("outputs", "inputs"):
+        for stage in reversed(system.stages):
+            names = [f"{stage.name}.{name}" for name in _audible(getattr(stage, side))]
+            if counted := [made.samples[name] for name in names if name in made.samples]:
+                return max(counted) / system.reference.sample_rate
+    return 0.0
+
+
+def _audible(declared: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, tensor in declared.items() if tensor.kind in AUDIBLE]
+
+
+def _note_sizes(made: Round, stage: Stage, inputs: Arrays, outputs: Arrays) -> None:
+    for declared, arrays in ((stage.inputs, inputs), (stage.outputs, outputs)):
+        for name, tensor in declared.items():
+            if name in arrays:
+                tensor.bind(arrays[name].shape, made.sizes)
+        for name in _audible(declared):
+            if name in arrays:
+                place = f"{stage.name}.{name}"
+                made.samples[place] = made.samples.get(place, 0) + arrays[name].size
+
+
+def _wide(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == np.float16 else np.ascontiguousarray(value)
