@@ -14,7 +14,6 @@ from parity.base.paths import BUDGETS
 from parity.build.artifacts import Built
 from parity.declarations import Stage, System, Variant
 from parity.gate.survey import Parts, Survey, Surveyed
-from parity.golden.store import open_store
 from parity.judge import budgets_toml, gates
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN, chain_sets, tables
@@ -25,7 +24,7 @@ T = TypeVar("T")
 
 
 def survey() -> Survey:
-    suite = Suite(Options(), open_store, "fingerprints")
+    suite = Suite(Options(), "fingerprints")
     artifacts: dict[str, Parts] = {}
     checks = {check.id: _surveyed(suite.workbench(check), check, artifacts) for check in suite.plan()}
     named = suite.systems().items()

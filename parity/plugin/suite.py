@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from parity.golden.store import open_store
 from parity.record import run
 from parity.record.suite import Options, Suite
 
@@ -28,5 +27,5 @@ def suite_of(config: pytest.Config) -> Suite:
         )
         worker: dict[str, Any] = getattr(config, "workerinput", {})
         run_id = worker.get("parity_run") or chosen.parity_run_id or run.new_id(datetime.now(UTC))
-        config.stash[SUITE] = Suite(options, open_store, run_id)
+        config.stash[SUITE] = Suite(options, run_id)
     return config.stash[SUITE]

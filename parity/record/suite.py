@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,8 +19,8 @@ from parity.base.fingerprint import digest, libraries
 from parity.base.paths import GATES, Project, project
 from parity.build.artifacts import Built, Given, composed
 from parity.compare.evidence import folder_of
-from parity.declarations import Case, ComputeUnits, Reference, System
-from parity.golden.store import GoldenStore
+from parity.declarations import Case, ComputeUnits, System
+from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
 from parity.judge.calibrate import slack
 from parity.judge.measurements import measurements
@@ -32,8 +32,6 @@ from parity.record import run, unfinished
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.run import Runtime, runtime
 from parity.verdict import Check, Verdict
-
-OpenGoldens = Callable[[Reference, Cache, Weights], GoldenStore]
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,10 @@ class Options:
 
 
 class Suite:
-    """Everything that the tests of one process share. `open_goldens` says where recorded truth comes from."""
+    """Everything that the tests of one process share."""
 
-    def __init__(self, options: Options, open_goldens: OpenGoldens, run_id: str, at: Project | None = None) -> None:
+    def __init__(self, options: Options, run_id: str, at: Project | None = None) -> None:
         self.options = options
-        self.open_goldens = open_goldens
         self.project = at or project()
         self.root = self.project.root
         self.cache = Cache.of(self.project)
@@ -137,7 +134,7 @@ class Suite:
         weights = self.weights(system)
         key = digest({"reference": system.reference.name, "weights": dict(weights.identity)})
         if key not in self._stores:
-            self._stores[key] = self.open_goldens(system.reference, self.cache, weights)
+            self._stores[key] = open_store(system.reference, self.cache, weights)
         return self._stores[key].within(system.scope)
 
     def gates(self, system: System) -> gates.Gates:
@@ -172,17 +169,7 @@ class Suite:
             needed.update({(name, part.name, own.name): None for part, own in parts})
         missing = []
         for name, stage_name, variant_name in needed:
-            bench = self.workbench(
-                Check(
-                    system=name,
-                    stage=stage_name,
-                    variant=variant_name,
-                    case="",
-                    mode="forced",
-                    runtime="",
-                    numerics=self.options.numerics[0],
-                )
-            )
+            bench = self.bench(name, self.options.numerics[0])
             stage = bench.system.stage(stage_name)
             variant = stage.variant(variant_name)
             if not bench.artifacts.ready(stage, variant):

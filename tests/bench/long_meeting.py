@@ -18,7 +18,6 @@ import numpy as np
 from parity.base.torch_threads import threads
 from parity.declarations import Arrays
 from parity.diarization import der, rttm, turns
-from parity.golden.store import open_store
 from parity.plan.checks import SHIPS, chain_sets
 from parity.record.suite import Options, Suite
 from parity.run.chain import Free
@@ -63,7 +62,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--rttm", type=Path, help="where to write who speaks")
     given = parser.parse_args()
-    suite = Suite(Options(), open_store, "long-meeting")
+    suite = Suite(Options(), "long-meeting")
     bench = suite.workbench(
         Check(
             system=given.system,

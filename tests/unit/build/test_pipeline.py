@@ -22,7 +22,6 @@ from parity.build.artifacts import ArtifactError, Built, Given, pieces, told_by
 from parity.build.convert import ConversionError
 from parity.build.pipeline import join
 from parity.declarations import Case, Dim, Hub, Reference, Run, Seam, Stage, System, Variant, real
-from parity.golden.store import open_store
 from parity.judge.gates import Gates
 from parity.judge.package import findings
 from parity.judge.workbench import Workbench
@@ -439,7 +438,7 @@ def test_given_packages_are_known_by_what_they_are_declared_as(cache: Cache, tmp
 
 def test_the_parts_of_a_pipeline_are_wanted_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "systems", lambda: {"joined": system()})
-    run = Suite(Options(runtime="milrun"), open_store, "run", Project(tmp_path))
+    run = Suite(Options(runtime="milrun"), "run", Project(tmp_path))
     check = Check(
         system="joined",
         stage="whole",
