@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.base.cache import Cache
+from parity.base.noise import hidden
 from parity.base.paths import project
 from parity.declarations import Case, Reference
 from parity.golden.change_report import Report
@@ -55,7 +56,8 @@ def main(
                 stores.append(GoldenStore(dressed(reference, weights), root or project().golden_folder, kept, weights))
     except _TOLD as error:
         return _failed(error)
-    return max([_done(store, options) for store in stores])
+    with hidden():
+        return max([_done(store, options) for store in stores])
 
 
 def _done(store: GoldenStore, options: argparse.Namespace) -> int:
