@@ -33,7 +33,7 @@ class BaselineError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one benchmark measured: `samples` in `unit`, at the sizes that went through."""
+    """Measurement of one benchmark: `samples` in `unit`, at the sizes of its inputs."""
 
     unit: str
     sizes: Mapping[str, int]
@@ -57,7 +57,7 @@ class Baseline:
 
 
 def entry(unit: str, sizes: Mapping[str, int], samples: Collection[float], recorded: str, reason: str = "") -> Entry:
-    """An entry as the file will have it."""
+    """Return an entry as the file will have it."""
     return Entry(unit, dict(sizes), tuple(map(_short, samples)), recorded, reason)
 
 
@@ -66,13 +66,13 @@ def path_of(folder: Path, machine: Machine) -> Path:
 
 
 def others(folder: Path, machine: Machine) -> list[str]:
-    """The machines that have a baseline, this one aside."""
+    """Return the other machines that have a baseline."""
     own = path_of(folder, machine)
     return [machines.label(load(path).machine) for path in sorted(folder.glob(f"{PREFIX}*.toml")) if path != own]
 
 
 def find(folder: Path, machine: Machine) -> Baseline | None:
-    """The baseline of this very machine; None if it has none."""
+    """Return the baseline of this machine; None if there is none."""
     path = path_of(folder, machine)
     if not path.exists():
         return None
@@ -135,9 +135,9 @@ def render(baseline: Baseline) -> str:
 def record(
     folder: Path, machine: Machine, entries: Mapping[str, Entry], known: Collection[str], reason: str
 ) -> list[str]:
-    """Puts the entries into the machine's baseline, and takes out what no benchmark measures any more; says what moved.
+    """Put the entries into the machine's baseline, drop those without a benchmark, and return what moved.
 
-    What is there already is replaced only for a reason: else a regression would become the baseline in passing.
+    An entry is replaced only for a reason; otherwise a regression could become the baseline unnoticed.
     """
     if not entries:
         raise BaselineError(f"{path_of(folder, machine)}: nothing was measured that could be recorded")

@@ -1,5 +1,4 @@
-"""What is measured of a system: its stages and its chain on each case, and what each shipping artifact takes to load,
-weighs, and where it runs."""
+"""Benchmarks of a system: its stages and its chain on each case; load, size and placement of artifacts."""
 
 from __future__ import annotations
 

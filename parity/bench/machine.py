@@ -1,4 +1,4 @@
-"""Which machine this is: times of another one are no baseline."""
+"""This machine, since times of another one are not a baseline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREADS = 1
 
 
 def this(runtime: Runtime, compute_units: str | None = None) -> Machine:
-    """What has to be the same for times to be compared. Versions are not part of it: what they change has to show."""
+    """Return what must be equal for times to be compared. Versions are not part of it, so that their effect shows."""
     return {
         "system": platform.system(),
         "model": model(),
@@ -31,18 +31,18 @@ def this(runtime: Runtime, compute_units: str | None = None) -> Machine:
 
 
 def label(machine: Machine) -> str:
-    """The machine in a few words."""
+    """Return the machine in a few words."""
     name = machine["model"] or machine["processor"]
     return f"{name}, {machine['cores']} cores, {machine['runtime']} {machine['numerics']}, threads {machine['threads']}"
 
 
 def slug(machine: Machine) -> str:
-    """A file name for what was measured on it."""
+    """Return a file name for measurements on it."""
     return f"{machine['system']}-{machine['runtime']}-{digest(dict(machine))[:8]}".lower()
 
 
 def model() -> str:
-    """The maker's identifier, such as Mac16,10; empty where there is none."""
+    """Return the maker's identifier, such as Mac16,10; empty if there is none."""
     return _sysctl("hw.model") if platform.system() == "Darwin" else ""
 
 

@@ -1,4 +1,4 @@
-"""What is measured in one run: a timer for each distinct system, and no more than the selected benchmarks need."""
+"""Measurements of one run: a timer for each distinct system, and only what the selected benchmarks need."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ class ToTime:
 class Measurements:
     """The measurements of one run, made when they are first asked for, or all in a row.
 
-    Parameters
-    ----------
-    systems: by name, those of this run.
-    cases: gives the cases on which a system is measured.
-    workbench: gives what runs the artifacts of a system.
+    Args:
+        systems: By name, those of this run.
+        cases: Gives the cases on which a system is measured.
+        workbench: Gives what runs the artifacts of a system.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class Measurements:
                 timer.close()
 
     def _chains(self) -> Iterator[ToTime]:
-        """The distinct chains that the selected benchmarks need, those of one system one after another."""
+        """Return the distinct chains that the selected benchmarks need, those of one system one after another."""
         found: dict[tuple[str, str], list[tuple[str, Case]]] = {}
         for benchmark in self.selected:
             for case in self.cases_of(benchmark):
@@ -138,7 +137,7 @@ class Measurements:
             yield ToTime(system, case, tuple(name for name in names if name != system))
 
     def _stages(self, key: str, case: Case) -> set[str]:
-        """The stages to compare on a case, for the selected benchmarks of all systems of one identity."""
+        """Return the stages to compare on a case, for the selected benchmarks of all systems of one identity."""
         found: set[str] = set()
         for benchmark in self.selected:
             names = [needed.name for needed in self.cases_of(benchmark)]

@@ -60,7 +60,7 @@ class Outputs:
 
 
 def _digest(run: Chain, made: Round) -> str:
-    """A digest of everything that was computed or decided."""
+    """Return a digest of everything that was computed or decided."""
     digest = hashlib.sha256()
     computed = [
         (f"{name} {part}", arrays)

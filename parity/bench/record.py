@@ -1,4 +1,4 @@
-"""What a run of the bench found out, as it is kept beside the run record: `<run>/bench.json`."""
+"""Record of a bench, stored beside the run record: `<run>/bench.json`."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SystemBench:
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found of one benchmark."""
+    """Result of one benchmark."""
 
     id: str
     findings: tuple[Finding, ...]
@@ -124,8 +124,7 @@ def load(path: Path) -> BenchRecord:
 
 
 def beside(run: Path) -> BenchRecord | None:
-    """The bench of this run; where it had none, of the run that had the last one. Those of another schema can't be
-    shown."""
+    """Return the bench of this run, or else the last one. Records of another schema cannot be shown."""
     found = [run / NAME] if (run / NAME).exists() else sorted(run.parent.glob(f"*/{NAME}"))
     shown = [path for path in found if records.of_schema(path, SCHEMA)]
     return load(shown[-1]) if shown else None

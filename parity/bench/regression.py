@@ -1,6 +1,6 @@
-"""Whether something became slower: by a statistical test and by a factor, for either alone cries wolf.
+"""Regressions of speed: by a statistical test and by a factor, because either alone raises false alarms.
 
-On many samples the test finds a difference of nothing; and a factor alone is what a busy machine does to few samples.
+On many samples the test finds differences that do not matter; on few samples, a busy machine reaches the factor.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Change:
 
 
 def compare(before: Sequence[float], now: Sequence[float]) -> Change:
-    """Mann-Whitney's U, two-sided: it asks nothing of how the times are distributed."""
+    """Compare by Mann-Whitney's U, two-sided, which assumes nothing about the distribution of times."""
     from scipy.stats import mannwhitneyu
 
     if not before or not now or smallest_p(len(before), len(now)) >= P:
@@ -52,5 +52,5 @@ def compare(before: Sequence[float], now: Sequence[float]) -> Change:
 
 
 def smallest_p(before: int, now: int) -> float:
-    """The p of samples without any overlap."""
+    """Return the p of samples without any overlap."""
     return 2 / comb(before + now, now)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Replay:
-    """A clock that stands still but for what is replayed: `@pytest.mark.benchmark(timer=REPLAY.now)`."""
+    """Clock that advances only by replayed times: `@pytest.mark.benchmark(timer=REPLAY.now)`."""
 
     def __init__(self) -> None:
         self._now = 0.0

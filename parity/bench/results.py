@@ -1,4 +1,4 @@
-"""What budgets and baseline say of what was measured: findings for each benchmark; none at all is not a pass."""
+"""Results: findings of budgets and baseline for each benchmark; a benchmark without findings does not pass."""
 
 from __future__ import annotations
 
@@ -155,8 +155,7 @@ def complete(system: System, limits: Limits, known: Sequence[str]) -> Result:
 
 
 def _omissions(system: System, limits: Limits, known: Sequence[str]) -> Iterator[str]:
-    """What nothing would notice otherwise: a machine or a stage without budgets, and a benchmark that was renamed or
-    taken away, which would never be compared again."""
+    """Return omissions: a machine or a stage without budgets, and a benchmark that was renamed or removed."""
     if limits.profile is None:
         machine = limits.machine
         facts = ", ".join(f'{name} = "{machine[name]}"' for name in ("system", "model", "runtime") if machine[name])
@@ -187,7 +186,7 @@ def _against(baseline: Baseline, benchmark: Benchmark, measured: Measured) -> Fi
 
 
 def _incomparable(baseline: Baseline, benchmark: Benchmark, measured: Measured, timing: Timing) -> str:
-    """Why there is nothing to compare with, and what to do; empty where there is."""
+    """Return why there is nothing to compare with, and what to do; empty if there is."""
     before, name = baseline.entries.get(benchmark.id), benchmark.id
     if before is None:
         return f"the baseline of this machine has no {name}: new or renamed? Record it: {RECORD} -k {name}"

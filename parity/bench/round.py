@@ -71,7 +71,7 @@ class Round:
         return times.ratios(self.system.stage(stage).shipping.name, EAGER)
 
     def chain_ratios(self) -> list[float]:
-        """The chain with artifacts against the chain in PyTorch, once for each sample of its most sampled stage."""
+        """Return the time of the chain against the chain in PyTorch, once for each sample of its most sampled stage."""
         ratios = {name: self.ratios(name) for name in self.path}
         if not all(ratios.values()):
             return []
@@ -85,12 +85,11 @@ class Round:
 class ChainTimer:
     """Runs the chain of one system in rounds.
 
-    Parameters
-    ----------
-    session: gives the loaded artifact of a stage and a variant.
-    timed: the stages to compare. Those beside the path that are not among them do not run at all.
-    peer: whether to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are.
-    alternatives: whether to time the other variants that could ship.
+    Args:
+        session: Gives the loaded artifact of a stage and a variant.
+        timed: The stages to compare. Those beside the path that are not among them do not run at all.
+        peer: Whether to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are.
+        alternatives: Whether to time the other variants that could ship.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class ChainTimer:
         self._crossers: dict[tuple[str, str], Crosser] = {}
 
     def waited(self) -> float:
-        """Seconds that do not count. What runs in other threads or processes, as on a device, is timed with all."""
+        """Return the seconds that do not count. On a device, work runs in other processes, and all seconds count."""
         return self.clock.waited() if self.peer else 0.0
 
     def now(self) -> float:
@@ -178,7 +177,7 @@ class ChainTimer:
         return seconds, outputs
 
     def _eager(self, stage: Stage, inputs: Arrays) -> Callable[[], Timed]:
-        """The traceable module on the same inputs, in fp32."""
+        """Run the traceable module on the same inputs, in fp32."""
         import torch
 
         module = self._modules[stage.name]
@@ -226,7 +225,7 @@ def t_enc(system: System, sizes: Mapping[str, int]) -> int:
 
 
 def _audio_seconds(made: Round) -> float:
-    """How much was spoken; of a system that only listens, how much it listened to or decided on."""
+    """Return the seconds of speech; for a system that only listens, the seconds that it heard or decided on."""
     system, run = made.system, made.run
     for name, tensor in system.decisions.items():
         if tensor.rate and run is not None:

@@ -35,10 +35,9 @@ OF_TIME = ("baseline", "chain_ratio", "stage_ratio", "rtfx", "chain_ms", "stage_
 class Bench:
     """Measures what is selected, once, and remembers what was found.
 
-    Parameters
-    ----------
-    mode: "full"; "quick" for a few rounds of the smallest case, judged by ratios to eager PyTorch and by what takes no
-        time; "record" to make what is measured the baseline of this machine.
+    Args:
+        mode: "full"; "quick" for a few rounds of the smallest case, judged by ratios to eager PyTorch and by sizes;
+            "record" to make the measurements the baseline of this machine.
     """
 
     def __init__(self, suite: Suite, mode: Mode = "full", clock: Clock | None = None) -> None:
@@ -211,7 +210,7 @@ class Bench:
         return results.placement(benchmark, found_at, limits)
 
     def _faults(self, system: str, measured: Measured) -> Sequence[Finding]:
-        """What the gates of a system have against the outputs of what was timed."""
+        """Return the gates that the timed outputs break."""
         bench = self.workbench(system)
         return list(dict.fromkeys(fault for compared in measured.compared for fault in compared.faults(bench)))
 
@@ -225,5 +224,5 @@ class Bench:
 
 
 def _known(system: System) -> list[str]:
-    """Every benchmark that may have a baseline, on any case."""
+    """Return every benchmark that may have a baseline, on any case."""
     return [benchmark.id for benchmark in speeds(system, system.reference.cases)]

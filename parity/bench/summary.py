@@ -43,7 +43,7 @@ def _systems(bench: Bench) -> Iterator[SystemBench]:
 
 
 def _artifacts(bench: Bench, system: str) -> Iterator[ArtifactFacts]:
-    """What was asked of each artifact; nothing is measured only to be shown."""
+    """Return what was measured of each artifact; nothing is measured only to be shown."""
     wanted: set[tuple[Kind, str]] = {(one.kind, one.stage) for one in bench.results if one.system == system}
     timer = bench.measurements.known(system)
     for stage in bench.systems[system].stages:

@@ -1,4 +1,4 @@
-"""What a person reads of a bench: a row for each case, one for each artifact, and what to do about what is missing."""
+"""Table of a bench: a row for each case, one for each artifact, and what to do about missing values."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def headline(record: BenchRecord) -> str:
 
 
 def _filled(rows: Sequence[Row]) -> list[Row]:
-    """The columns in which any row has a value; the first names the rows."""
+    """Return the columns in which any row has a value; the first names the rows."""
     filled = [
         index
         for index in range(len(rows[0]))

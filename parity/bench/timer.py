@@ -98,11 +98,11 @@ class SystemTimer:
 
     @property
     def peer(self) -> bool:
-        """Whether to time eager PyTorch alongside. Times in ms are only comparable on one device; ratios are."""
+        """True to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are."""
         return self.bench.runtime.name not in DEVICE
 
     def loads(self, stage: Stage) -> tuple[float, ...]:
-        """The seconds of several loads of the shipping artifact, the first in this process first."""
+        """Return the seconds of several loads of the shipping artifact, the first in this process first."""
         if stage.name not in self._loads:
             with undisturbed(THREADS):
                 took = []
@@ -119,7 +119,7 @@ class SystemTimer:
         return self._loads[stage.name]
 
     def first_run(self, stage: Stage) -> float | None:
-        """The seconds of the first run behind the first load, if the stage ran at all."""
+        """Return the seconds of the first run after the first load, if the stage ran at all."""
         return self._first_runs.get(stage.name)
 
     def measured(self, case: Case) -> Measured:
@@ -203,7 +203,7 @@ def _measured(system: System, case: Case, found: Sequence[Round], compared: tupl
 
 
 def _alternatives(stage: Stage, found: Sequence[Round]) -> dict[str, float]:
-    """The time of each variant that could ship instead, against that of the one that does."""
+    """Return the time of each variant that could ship instead, against that of the one that does."""
     ships = stage.shipping.name
     taken = {
         variant.name: [ratio for made in found for ratio in made.stages[stage.name].ratios(variant.name, ships)]
@@ -213,7 +213,7 @@ def _alternatives(stage: Stage, found: Sequence[Round]) -> dict[str, float]:
 
 
 def identity(bench: Workbench, cases: Sequence[Case]) -> str:
-    """A digest of all that decides what a timer measures: two systems of one identity are measured once."""
+    """Return a digest of all that decides what a timer measures. Two systems of one identity are measured once."""
     system, artifacts = bench.system, bench.artifacts
     return digest(
         {

@@ -70,7 +70,7 @@ class Timing:
 
     @property
     def samples(self) -> tuple[float, ...]:
-        """What is compared between runs: ratios, which a busy machine hardly moves; without them, milliseconds."""
+        """Samples to compare between runs: ratios, which a busy machine hardly moves; or else milliseconds."""
         return self.ratios or tuple(1e3 * seconds for seconds in self.seconds)
 
     @property
@@ -85,10 +85,9 @@ class Timing:
 def rounds(run: Callable[[int], T], effort: Effort, enough: Callable[[list[T]], bool], clock: Clock) -> list[T]:
     """Return the result of each round: as many as are `enough`, then as many as fit into the time.
 
-    Parameters
-    ----------
-    run: makes a round, given its number.
-    enough: tells whether the rounds so far hold samples enough.
+    Args:
+        run: Makes a round, given its number.
+        enough: Tells whether the rounds so far hold samples enough.
     """
     began, found = clock(), [run(0)]
     while len(found) < effort.most:
