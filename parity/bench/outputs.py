@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.bench.round import Round
 from parity.compare import evidence
-from parity.compare.outputs import crossings
+from parity.compare.outputs import chain_outputs
 from parity.declarations import Case
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN, SHIPS, chain_sets
@@ -52,8 +52,8 @@ class Outputs:
     def _compare(self, run: Chain, made: Round) -> Compared:
         system = self.bench.system
         ran = replace(system, stages=tuple(stage for stage in system.stages if stage.name in made.stages))
-        compared = list(crossings(ran, run, chain_sets(system)[SHIPS], self.bench.runtime.numerics))
-        contract, values = evidence.measure(compared, system.reference.sample_rate)
+        compared = list(chain_outputs(ran, run, chain_sets(system)[SHIPS], self.bench.runtime.numerics))
+        contract, values = evidence.measure(compared, system.reference.sample_rate, self.bench.asked(CHAIN, SHIPS))
         if not contract and not values:
             raise ValueError(f"{system.name}: the chain gave no output to judge, so its speed says nothing")
         return Compared(tuple(contract), values)

@@ -1,47 +1,76 @@
-"""Asks, of a failed verdict, where the error begins: gathers what `parity.blame` needs for each kind of check."""
+"""The verdict of a check with its blame: gathers what the searches need for each mode of a check."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from parity.base import lockfile
-from parity.blame import blame_artifact, blame_module, blame_unheard, first_step
+from parity.blame import first_step
+from parity.blame.first_step import Failing
+from parity.blame.module.search import blame_module, blame_unheard
+from parity.blame.package.search import blame_artifact
+from parity.blame.wording import unable
 from parity.build import convert
 from parity.build.artifacts import composed
-from parity.declarations import HOST, Case, Reference, Stage, Variant
+from parity.compare.outputs import Comparison
+from parity.declarations import HOST, Case, Reference, Seam, Stage, Variant
 from parity.judge import package
+from parity.judge.workbench import Workbench
+from parity.plan.checks import chain_sets
 from parity.run.stage import Crosser, cast, closing
 from parity.verdict import Blame, Check, Finding, Verdict
-
-if TYPE_CHECKING:
-    from parity.judge.workbench import Workbench
 
 CARRIED, CHAINED = "carried", "chained"
 
 
-def blame(bench: Workbench, check: Check, verdict: Verdict) -> Blame:
-    """Return the blame for a failure. It never raises, so that the failure itself is always reported."""
-    stage = first_failing(bench, check, verdict)
+def explained(bench: Workbench, check: Check) -> Verdict:
+    """Run a check, and return its verdict, with its blame if it failed.
+
+    A check that fails only for want of gates has no blame: nothing is known to be wrong. An error of the search itself
+    is logged and named in the blame, and never raised: the failure has to be reported.
+
+    Args:
+        bench: The workbench of the system.
+        check: The check.
+    """
+    ran: list[Comparison] = []
+    verdict = bench.run(check, ran)
+    if all(finding.gate == "gated" for finding in verdict.failures):
+        return verdict
+    stage = _first_failing(bench, check, verdict)
     own = [finding for finding in verdict.failures if finding.output.split(".")[0] == stage or check.mode != CHAINED]
     failures = own or list(verdict.failures)
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     try:
-        made = next((finding for finding in failures if finding.gate in package.GATES), None)
-        if made:  # what it computes follows from what it is made of
-            return Blame(stage, made.output, "another package than declared", detail=made.message)
-        if any(finding.gate == "runs" for finding in failures):
-            return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
-        if check.mode == CHAINED:
-            return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
-        return _module(bench, check, outputs) if check.mode == "module" else _forced(bench, check, outputs)
+        with bench.threads():
+            blame = _blame(bench, check, stage, failures, outputs, ran)
     except Exception as error:
-        return Blame(stage, outputs[0] if outputs else "", "unknown", detail=f"no blame could be found: {error}")
+        blame = unable(stage, outputs[0] if outputs else "", error)
+    return replace(verdict, blame=blame)
 
 
-def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
-    """Return the stage to blame: the check's own, or in a chain the first that failed, in the order of the data."""
+def _blame(
+    bench: Workbench,
+    check: Check,
+    stage: str,
+    failures: Sequence[Finding],
+    outputs: Sequence[str],
+    ran: Sequence[Comparison],
+) -> Blame:
+    made = next((finding for finding in failures if finding.gate in package.GATES), None)
+    if made:  # what it computes follows from what it is made of
+        return Blame(stage, made.output, "another package than declared", detail=made.message)
+    if any(finding.gate == "runs" for finding in failures):
+        return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
+    if check.mode == CHAINED:
+        return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
+    return (_module if check.mode == "module" else _artifact)(bench, check, outputs, ran)
+
+
+def _first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
+    """Return the stage to blame: the check's own, or in a chain the first, in the order of the data, that failed."""
     if check.mode != CHAINED:
         return check.stage
     glue = next((finding.output for finding in verdict.failures if finding.gate == "glue"), "")
@@ -52,12 +81,13 @@ def first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
     return next((name for name in order if name in failing), check.stage)
 
 
-def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
+def _module(bench: Workbench, check: Check, outputs: Sequence[str], ran: Sequence[Comparison]) -> Blame:
     reference = bench.system.reference
     case, stage = reference.case(check.case), bench.system.stage(check.stage)
-    module = bench.module(stage)
-    golden = bench.goldens.load(case)[stage.name]
-    found = first_step.find(stage, golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs)
+    module, golden = bench.module(stage), bench.goldens.load(case)[stage.name]
+    found = _just_ran(stage, golden, ran, outputs) or first_step.find(
+        stage, golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs
+    )
     if absent := lockfile.absent(reference.extra, reference.packages):
         why = (
             f"which layer it begins in can be told where {', '.join(absent)} is installed: make extra-{reference.extra}"
@@ -65,64 +95,70 @@ def _module(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
         return found.placed(blame_unheard(stage, module, found.reference, found.candidate, found.outputs, why))
     upstream = reference.build(bench.weights.checkpoint())
     blamed = blame_module(
-        stage,
-        module,
-        bench.cut_from,
-        reference.layers(upstream),
-        lambda: _record(reference, upstream, case, (stage.name, f"{bench.system.scope}.{stage.name}")),
-        found.inputs,
-        found.reference,
-        found.candidate,
-        found.outputs,
+        stage=stage,
+        module=module,
+        cut_from=bench.cut_from,
+        upstream=reference.layers(upstream),
+        record=lambda: _record(reference, upstream, case, (stage.name, f"{bench.system.scope}.{stage.name}")),
+        inputs=found.inputs,
+        reference=found.reference,
+        candidate=found.candidate,
+        outputs=found.outputs,
     )
     return found.placed(blamed)
 
 
 def _record(reference: Reference, upstream: Any, case: Case, seams: Collection[str]) -> None:
-    """Record up to the wanted seam; later stages make no call that counts."""
+    """Record up to the wanted seam: what comes behind it makes no call that counts."""
     for seam in reference.record(upstream, case):
         if seam.stage in seams:
             return
 
 
-def _forced(bench: Workbench, check: Check, outputs: list[str]) -> Blame:
+def _artifact(bench: Workbench, check: Check, outputs: Sequence[str], ran: Sequence[Comparison]) -> Blame:
     stage = bench.system.stage(check.stage)
     variant = stage.variant(check.variant)
     if stage.parts:
         return _parts(bench, check, stage, variant)
     golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
-    with closing(bench.session(stage, variant)) as session:
-        cross = Crosser(stage, variant, session)
-        found = first_step.find(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), outputs)
+    if not (found := _just_ran(stage, golden, ran, outputs)):
+        with closing(bench.session(stage, variant)) as session:
+            cross = Crosser(stage, variant, session)
+            found = first_step.find(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), outputs)
     if not found.wrong and check.mode == CARRIED:
         detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
         return Blame(stage.name, outputs[0] if outputs else "", "drift", detail=detail)
     blamed = blame_artifact(
-        stage,
-        variant,
-        bench.artifacts.get(stage, variant).package,
-        bench.module(stage),
-        found.inputs,
-        found.reference,
-        found.candidate,
-        found.outputs,
-        bench.runtime.numerics,
+        stage=stage,
+        variant=variant,
+        package=bench.artifacts.get(stage, variant).package,
+        module=bench.module(stage),
+        inputs=found.inputs,
+        reference=found.reference,
+        candidate=found.candidate,
+        outputs=found.outputs,
+        numerics=bench.runtime.numerics,
     )
     return found.placed(blamed)
 
 
+def _just_ran(stage: Stage, golden: Seam, ran: Sequence[Comparison], outputs: Sequence[str]) -> Failing | None:
+    """Return the crossing that the check itself made; None if it made many, or its evidence is of an earlier run."""
+    if stage.stepped or not ran:
+        return None
+    return Failing(inputs=golden.inputs, reference=golden.outputs, candidate=ran[0].actual, outputs=outputs)
+
+
 def _parts(bench: Workbench, check: Check, stage: Stage, variant: Variant) -> Blame:
-    """Look for the failing part of a pipeline."""
+    """Blame the first part of a pipeline that fails by itself."""
     for part, own in composed(bench.system, stage, variant):
-        found = bench.run(replace(check, stage=part.name, variant=own.name))
+        found = explained(bench, replace(check, stage=part.name, variant=own.name))
         if found.blame:
             return found.blame
     return Blame(stage.name, "", "drift", detail="each part is within its bounds on upstream's inputs: it adds up")
 
 
-def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glue: list[Finding]) -> Blame:
-    from parity.plan.checks import chain_sets
-
+def _chained(bench: Workbench, check: Check, stage: str, outputs: Sequence[str], glue: Sequence[Finding]) -> Blame:
     output = outputs[0] if outputs else ""
     if glue:
         name = glue[0].output.removeprefix(f"{stage}.")
@@ -131,7 +167,7 @@ def _chained(bench: Workbench, check: Check, stage: str, outputs: list[str], glu
         detail = "every stage is within its bounds, and what they add up to makes the host decide otherwise"
         return Blame(stage, output, "drift", detail=detail)
     variant = chain_sets(bench.system)[check.variant][stage]
-    own = bench.run(replace(check, stage=stage, variant=variant.name, mode="forced"))
+    own = explained(bench, replace(check, stage=stage, variant=variant.name, mode="forced"))
     if own.blame:
         return own.blame
     detail = f"{stage} is right on upstream's inputs: what the stages and the glue before it hand on has drifted"

@@ -27,14 +27,11 @@ MOST_SLICES = 4096
 FEATURES = 256
 LONGEST_WINDOW = 2048
 ABOUT = 0.05
-"""How far, as a share of the period, jumps may be from whole periods."""
+"""The distance of jumps from whole periods that is allowed, as a share of the period."""
 
 
 def explains(explained: Array, r: Array, c: Array) -> bool:
-    """Return whether next to nothing of the error is left, measured against the candidate as well.
-
-    A quiet candidate would otherwise be explained by a gain of 0.
-    """
+    """Return whether next to nothing of the error is left, nor of the candidate: a gain of 0 explains any whisper."""
     return norm(c - explained) <= ENOUGH * min(norm(c - r), norm(c))
 
 
@@ -112,7 +109,7 @@ def _rearrangements(r: Array) -> Iterator[tuple[str, Array]]:
 
 
 def _order(r: Array, c: Array, axis: int) -> np.ndarray:
-    """Return the reference slice that each slice of the candidate is nearest to, by a sample of their values."""
+    """Return the slice of the reference that each slice of the candidate is nearest to, by a sample of values."""
     x, y = (np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1) for values in (r, c))
     if x.shape[1] > FEATURES:
         sample = np.sort(np.random.default_rng(0).choice(x.shape[1], FEATURES, replace=False))
@@ -168,7 +165,7 @@ def clipped(r: Array, c: Array) -> Found | None:
 
 
 def region(r: Array, c: Array, axis: int) -> tuple[int, int] | None:
-    """Return the stretch [begin, end) along an axis that has nearly all of the error, though others have signal."""
+    """Return the stretch [begin, end) along an axis that holds the error, if there is signal outside of it."""
     length = r.shape[axis]
     if length < 2 * FEWEST_VALUES:
         return None
@@ -203,7 +200,7 @@ def _factor(gain: float) -> str:
 
 
 def _bfloat16(values: Array) -> Array:
-    """Round half to even, to the upper half of a float32."""
+    """Round half to even, as the upper half of a float32."""
     bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
     rounded = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
     return rounded.astype(np.uint32).view(np.float32).astype(np.float64)

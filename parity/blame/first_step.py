@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parity.compare.metrics.arithmetic import rms
 from parity.declarations import Arrays, Seam, Stage
 from parity.run import stepping
-from parity.steps import Crossing
 from parity.verdict import Blame
 
 SHARE = 0.3
 """The share of the worst step's error from which an earlier step counts as the first."""
-FEW = 16
-"""How many steps tell how large an output is."""
+GROWTH = 1.1
+"""The factor by which a step has to be worse than the one before it to be remembered: a crossing holds whole caches."""
 ROUNDING = 1e-6
 """An error below this is not worth a look."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failing:
-    """One crossing, whole, and the outputs that failed at it. `wrong` says whether any value differs at all."""
+    """One crossing, whole.
+
+    Attributes:
+        inputs: Upstream's inputs.
+        reference: Upstream's outputs.
+        candidate: The outputs on the same inputs.
+        outputs: The outputs that failed, the worst first.
+        step: The number of the step.
+        steps: How many steps there are; 0 for a stage that runs once.
+        wrong: Whether any value differs at all.
+    """
 
     inputs: Arrays
     reference: Arrays
@@ -33,7 +44,7 @@ class Failing:
     wrong: bool = True
 
     def placed(self, blamed: Blame) -> Blame:
-        """Return the blame with the step at which it was found."""
+        """Return a blame that says at which step it was found."""
         if not self.steps:
             return blamed
         where = f"from step {self.step} of {self.steps} on"
@@ -47,36 +58,43 @@ def find(
     given: Callable[[Arrays], Arrays],
     outputs: Sequence[str],
 ) -> Failing:
-    """Return the crossing to examine, with upstream's inputs, cast by `given` as for the artifact."""
+    """Return the crossing to look into.
+
+    Args:
+        stage: The stage.
+        golden: Its recorded crossings.
+        cross: Runs the stage on inputs.
+        given: Casts upstream's inputs to those that `cross` takes.
+        outputs: The outputs that failed.
+    """
     if not stage.stepped:
-        return Failing(golden.inputs, golden.outputs, cross(given(golden.inputs)), outputs)
+        candidate = cross(given(golden.inputs))
+        return Failing(inputs=golden.inputs, reference=golden.outputs, candidate=candidate, outputs=outputs)
     named = [name for name in outputs if name in stage.outputs] or list(stage.outputs)
-    scales = {name: _rms(np.stack([made.outputs[name] for made in _few(stage, golden)])) for name in named}
-    errors = []
+    sizes = {name: rms(golden.outputs[name].astype(np.float64)) for name in named}
+    worst = 0.0
+    found: list[tuple[float, Failing]] = []
     for step, crossing in enumerate(stepping.crossings(stage, golden)):
-        slots, inputs = stepping.written(stage, golden, step), given(crossing.inputs)
+        inputs, slots = given(crossing.inputs), stepping.written(stage, golden, step)
         candidate = cross(inputs)
-        found = [_error(stage, name, inputs, crossing.outputs, candidate, scales[name], slots) for name in named]
-        errors.append(max(found))
-    worst = max(errors)
-    first = next(step for step, error in enumerate(errors) if error >= SHARE * worst)
-    crossing = next(crossing for step, crossing in enumerate(stepping.crossings(stage, golden)) if step == first)
-    inputs, slots = given(crossing.inputs), stepping.written(stage, golden, first)
-    candidate = cross(inputs)
-    ranked = sorted(
-        named, key=lambda name: -_error(stage, name, inputs, crossing.outputs, candidate, scales[name], slots)
-    )
-    return Failing(crossing.inputs, crossing.outputs, candidate, ranked, first, len(errors), worst > ROUNDING)
-
-
-def _few(stage: Stage, golden: Seam) -> list[Crossing]:
-    """Return some steps over the whole run, to tell how large an output is."""
-    stride = max(1, stepping.count(stage, golden) // FEW)
-    return [crossing for step, crossing in enumerate(stepping.crossings(stage, golden)) if step % stride == 0]
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+        errors = {
+            name: _error(stage, name, inputs, crossing.outputs, candidate, sizes[name], slots.get(name))
+            for name in named
+        }
+        error = max(errors.values())
+        worst = max(worst, error)
+        found = [(known, failing) for known, failing in found if known >= SHARE * worst]
+        if error >= SHARE * worst and (not found or error > GROWTH * found[-1][0]):
+            failing = Failing(
+                inputs=crossing.inputs,
+                reference=crossing.outputs,
+                candidate=candidate,
+                outputs=sorted(named, key=errors.__getitem__, reverse=True),
+                step=step,
+                steps=stepping.count(stage, golden),
+            )
+            found.append((error, failing))
+    return replace(found[0][1], wrong=worst > ROUNDING)
 
 
 def _error(
@@ -85,21 +103,25 @@ def _error(
     inputs: Arrays,
     outputs: Arrays,
     candidate: Arrays,
-    scale: float,
-    slots: Mapping[str, np.ndarray],
+    size: float,
+    slots: np.ndarray | None,
 ) -> float:
-    """Return the error of an output at a step, relative to its size over the whole run.
+    """Return the error of an output at a step over its size in the whole run; of a cache, in the slots written there.
 
-    It is infinite if a value is missing, of another shape or not finite, if a whole number differs, or if a slot that
-    should be left alone changed.
+    Infinite where there is no nearly: where a value is missing, of another shape or not finite, a whole number differs,
+    or a slot was not left alone.
     """
-    reference = outputs[name]
-    if name not in candidate or candidate[name].shape != reference.shape:
-        return np.inf
-    value = candidate[name]
+    if name not in candidate or candidate[name].shape != outputs[name].shape:
+        return math.inf
+    value, reference = candidate[name], outputs[name]
     if reference.dtype.kind in "iu":
-        return 0.0 if np.array_equal(value, reference) else np.inf
-    if name in slots and stepping.spoilt(stage, name, inputs[stage.carries[name]], value, slots[name]).size:
-        return np.inf
-    off = _rms(value.astype(np.float64) - reference)
-    return off / scale if np.isfinite(off) and scale else np.inf
+        return 0.0 if np.array_equal(value, reference) else math.inf
+    if slots is not None:
+        if stepping.spoilt(stage, name, inputs[stage.carries[name]], value, slots).size:
+            return math.inf
+        axis = stepping.slots_of(stage)[name]
+        value, reference = np.take(value, slots, axis), np.take(reference, slots, axis)
+    off = rms(value.astype(np.float64) - reference)
+    if not off:
+        return 0.0
+    return off / size if math.isfinite(off) and size else math.inf

@@ -24,7 +24,7 @@ class HazardError(ValueError):
 
 @dataclass(frozen=True)
 class Symptoms:
-    """Facts about a failure, in the words of the table."""
+    """The symptoms of a failure, in the words of the table."""
 
     fault: str
     looks_like: Sequence[str]

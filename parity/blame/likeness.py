@@ -1,4 +1,4 @@
-"""Likeness of an error: a first hint at its cause.
+"""The likeness of an error to simple faults: the first hint at its cause.
 
 An explanation is a simple change of the reference. It counts only if it leaves at most a tenth of the error. The
 simplest that counts is taken.
@@ -41,7 +41,12 @@ class Likeness:
 
 
 def likeness(reference: Any, candidate: Any) -> Likeness:
-    """Return what distinguishes the candidate from the reference."""
+    """Return what sets the candidate apart from the reference.
+
+    Args:
+        reference: The expected values.
+        candidate: The values to judge.
+    """
     r, c = _numbers("reference", reference), _numbers("candidate", candidate)
     if r.shape != c.shape:
         return Likeness("shape", f"{c.shape} instead of {r.shape}")

@@ -16,12 +16,12 @@ Frame = tuple[str, int, str]
 
 
 def place(source_range: str) -> str:
-    """Return the innermost line of the project that led to a node, and the line of another package that it led into."""
+    """Return the innermost line of the project that led to a node, and the line of another package behind it."""
     return told(frames(source_range))
 
 
 def frames(source_range: str) -> list[Frame]:
-    """Return file, line and function of each frame of a node, the innermost first."""
+    """Return file, line and function of all that ran within the trace, the innermost first."""
     found: list[Frame] = []
     for line in source_range.splitlines():
         match = _FRAME.match(line.strip())
@@ -43,7 +43,7 @@ def told(stack: list[Frame]) -> str:
 
 
 def of_class(kind: type) -> str:
-    """Return the place where a class is defined."""
+    """Return the file and line where a class is defined."""
     try:
         file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(kind)
     except (OSError, TypeError):
@@ -59,7 +59,7 @@ def _line(frame: Frame) -> str:
 
 
 def _relative(file: str) -> str:
-    """Return a relative path, because absolute ones mean nothing on another machine."""
+    """Return a relative path: an absolute one means nothing on another machine."""
     path = Path(file)
     parts = path.parts
     if "site-packages" in parts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor
@@ -15,11 +16,21 @@ from parity.declarations import Arrays
 from parity.verdict import Blame
 
 Fault = Literal["graph", "precision", "constants", "module", "unknown"]
+LOG = logging.getLogger(__name__)
 TELLS_LITTLE = ("equal", "other", "noise")
 
 
 def blame(failure: Failure, fault: Fault, found: Divergence | None = None, said: Sequence[str] = ()) -> Blame:
-    """Word a blame. Its kind of error is that of the first diverging value, unless the output's says more."""
+    """Return the finding of a search as a blame.
+
+    The kind of error is that of the first value that diverges, unless the output's says more.
+
+    Args:
+        failure: The failed output.
+        fault: The kind of fault.
+        found: The first value that diverges, if one was found.
+        said: Sentences to begin with.
+    """
     of_output = looks(failure.reference, failure.candidate, failure.output)
     if found is None:
         return Blame(failure.stage.name, failure.output, of_output or "unknown", fault=fault, detail="; ".join(said))
@@ -50,18 +61,36 @@ def blame(failure: Failure, fault: Fault, found: Divergence | None = None, said:
 
 
 def looks(reference: Arrays, candidate: Arrays, output: str) -> str:
-    """Return what the error of an output looks like; empty without an error."""
+    """Return what the error of an output looks like, or an empty text where there is none to look at."""
     try:
         return str(likeness(reference[output], candidate[output]))
     except (KeyError, ValueError):
         return ""
 
 
-def unable(stage: str, output: str, reference: Arrays, candidate: Arrays, error: Exception) -> Blame:
-    """Return the blame of a search that failed itself."""
+def searched(
+    stage: str, outputs: Sequence[str], reference: Arrays, candidate: Arrays, search: Callable[[str], Blame]
+) -> Blame:
+    """Return what a search finds for the worst of the outputs that failed.
+
+    The failure of the check has to be reported even where the search itself fails: then the error is logged with its
+    traceback and named in the blame.
+    """
+    output = next(iter(outputs), "")
+    try:
+        if not outputs:
+            raise ValueError("no output is named that failed")
+        return search(output)
+    except Exception as error:
+        return unable(stage, output, error, looks(reference, candidate, output))
+
+
+def unable(stage: str, output: str, error: Exception, looks_like: str = "") -> Blame:
+    """Log an error of the search itself, and return a blame that names it."""
+    LOG.error("The search for the cause of the failure of %s %s failed itself", stage, output, exc_info=error)
     reason = str(error).partition("\n")[0]
-    said = f"blame failed: {type(error).__name__}" + (f": {reason}" if reason else "")
-    return Blame(stage, output, looks(reference, candidate, output) or "unknown", detail=said)
+    said = f"blame itself failed: {type(error).__name__}" + (f": {reason}" if reason else "")
+    return Blame(stage, output, looks_like or "unknown", detail=said)
 
 
 def _likeness(reference: Tensor | None, candidate: Tensor | None) -> Likeness | None:

@@ -1,5 +1,5 @@
-"""What every output must keep to before its values are compared: there at all, of the declared dtype and shape, finite,
-and not constant. Each is a finding, so that a verdict shows what was looked at."""
+"""The contract of an output, checked before its values are compared: present, of the declared dtype and shape, finite,
+and not constant. Each check is a finding, so that a verdict shows what was looked at."""
 
 from __future__ import annotations
 
@@ -21,11 +21,17 @@ def check(
     reference: Mapping[str, np.ndarray],
     dtypes: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """A finding for each gate on each declared output, and one for each output that isn't declared.
+    """Return a finding for each gate on each declared output, and one for each output that is not declared.
 
-    ``dtypes`` are those to expect of the runtime, where they aren't the variant's own: in fp32 numerics milrun gives
-    float32 for a float16. What the reference recorded and the stage doesn't declare fails as well: nothing would
-    compare it.
+    An output that only the reference has fails as well: nothing would compare it.
+
+    Args:
+        declared: The declared outputs.
+        variant: The variant of the artifact.
+        actual: The outputs of the artifact.
+        reference: Upstream's outputs.
+        dtypes: The dtypes to expect, where they are not the variant's own: in fp32 numerics milrun gives float32 for
+            a float16.
     """
     if not declared:
         raise ValueError(f"variant {variant.name} declares no outputs: there is nothing to check")
@@ -43,7 +49,7 @@ def check(
 
 
 def _sizes(declared: Mapping[str, Tensor], reference: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """The sizes of the dynamic dimensions, as the reference has them."""
+    """Return the sizes of the dynamic dimensions, as the reference has them."""
     sizes: dict[str, int] = {}
     for name, tensor in declared.items():
         if name in reference:
@@ -106,7 +112,7 @@ def _shape_fault(tensor: Tensor, value: np.ndarray, golden: np.ndarray | None, s
 
 
 def _not_finite(value: np.ndarray) -> str:
-    """How many values are NaN or infinite, and where the first is; nothing if none is."""
+    """Return how many values are NaN or infinite, and where the first is, or an empty text if none is."""
     if value.dtype.kind != "f":
         return ""
     wrong = ~np.isfinite(value)

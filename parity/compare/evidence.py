@@ -1,145 +1,127 @@
-"""What a check measured, kept under everything that made it, so that nothing is measured twice."""
+"""The measurements of a check, stored under everything that made them, so that nothing is measured twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
-from parity.compare import contract, metrics
-from parity.declarations import AUDIBLE, Arrays, Tensor, Variant
-from parity.diarization import rttm
-from parity.diarization.turns import turns
+from parity.compare import contract, kept, metrics
+from parity.compare.outputs import Comparison
 from parity.verdict import Finding
 
 KIND = "evidence"
-_MEASURED, _AUDIO = "measurements.json", "audio.safetensors"
+_MEASURED = "measurements.json"
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """Outputs that belong together: what was declared, what came, and what should have come. `turns` are who really
-    speaks, where the case knows."""
-
-    declared: Mapping[str, Tensor]
-    variant: Variant
-    actual: Arrays
-    reference: Arrays
-    dtypes: Mapping[str, str]
-    prefix: str = ""
-    turns: np.ndarray | None = None
+Values = Mapping[str, Mapping[str, float]]
+"""The metrics of each output."""
+Asked = Callable[[str], Collection[str]]
+"""Names the costly metrics that are to be measured for an output: those that a gate names."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """`values` has the metrics of each output that kept its contract; a broken contract leaves nothing to measure."""
+    """The findings and measurements of one check.
+
+    Attributes:
+        key: The digest of everything that made it.
+        contract: The findings about presence, dtype, shape and finite values.
+        values: The metrics of each output that kept its contract. A broken contract leaves nothing to measure.
+        seconds: The time of running the check.
+        reused: Whether it was stored by an earlier run.
+    """
 
     key: str
     contract: tuple[Finding, ...]
-    values: Mapping[str, Mapping[str, float]]
+    values: Values
     seconds: float
     reused: bool = False
 
 
 def measure(
-    comparisons: list[Comparison | Finding], sample_rate: int
+    compared: Iterable[Comparison | Finding], sample_rate: int, asked: Asked = lambda output: ()
 ) -> tuple[list[Finding], dict[str, dict[str, float]]]:
+    """Return the findings on the contract of all outputs, and the metrics of those that kept it.
+
+    Args:
+        compared: Outputs beside upstream's, and findings that are passed on.
+        sample_rate: Rows per second of outputs that do not declare their own.
+        asked: Names the costly metrics to measure for an output.
+    """
     findings: list[Finding] = []
     values: dict[str, dict[str, float]] = {}
-    for compared in comparisons:
-        if isinstance(compared, Finding):
-            findings.append(compared)
+    for group in compared:
+        if isinstance(group, Finding):
+            findings.append(group)
             continue
-        kept = contract.check(
-            compared.declared, compared.variant, compared.actual, compared.reference, dict(compared.dtypes)
-        )
-        broken = {finding.output for finding in kept if not finding.passed}
-        findings += [Finding(**{**asdict(finding), "output": compared.prefix + finding.output}) for finding in kept]
-        for name, tensor in compared.declared.items():
-            if name not in broken:
-                expected, actual = compared.reference[name], compared.actual[name]
-                values[compared.prefix + name] = {
-                    metric.name: metric.measure(expected, actual, tensor.rate or sample_rate, compared.turns)
-                    for metric in metrics.of_kind(tensor.kind)
-                    if not metric.on_request
-                }
+        checked = contract.check(group.declared, group.variant, group.actual, group.reference, group.dtypes)
+        broken = {finding.output for finding in checked if not finding.passed}
+        findings += [replace(finding, output=group.prefix + finding.output) for finding in checked]
+        for name, tensor in group.declared.items():
+            if name in broken:
+                continue
+            output, rate = group.prefix + name, tensor.rate or sample_rate
+            values[output] = {
+                metric.name: metric.measure(group.reference[name], group.actual[name], rate, group.turns)
+                for metric in metrics.of_kind(tensor.kind)
+                if not metric.on_request or metric.name in asked(output)
+            }
     return findings, values
 
 
-def gathered(cache: Cache, parts: Mapping[str, Any], measure: Callable[[Path], None]) -> Evidence:
-    """Return the evidence under these parts, from the cache or as `measure` writes it into a folder."""
+def gathered(cache: Cache, parts: Mapping[str, Any], make: Callable[[Path], Evidence]) -> Evidence:
+    """Return the evidence stored under everything that decides it, or make it and store it.
+
+    Args:
+        cache: The cache to store it in.
+        parts: Everything that decides the outcome.
+        make: Runs the check, and writes its evidence into a folder.
+    """
     key = digest(parts)
-    made: list[bool] = []
-
-    def make(folder: Path) -> None:
-        made.append(True)
-        measure(folder)
-
-    folder = cache.get(KIND, key, make, parts)
-    return read(folder, key, reused=not made)
+    made: list[Evidence] = []
+    folder = cache.get(KIND, key, lambda folder: made.append(make(folder)), parts)
+    return replace(made[0], key=key) if made else replace(read(folder, key), reused=True)
 
 
-def write(folder: Path, compared: list[Comparison | Finding], sample_rate: int, seconds: float) -> None:
-    """Measure comparisons that took these seconds, and write what they show, with audio and turns, into a folder."""
-    findings, values = measure(compared, sample_rate)
-    _write(folder, findings, values, seconds)
-    _keep_audio(folder, compared, sample_rate)
-    _keep_turns(folder, compared)
+def write(
+    folder: Path,
+    compared: Sequence[Comparison | Finding],
+    sample_rate: int,
+    seconds: float,
+    asked: Asked = lambda output: (),
+) -> Evidence:
+    """Measure what a check compared, and write the evidence into a folder.
 
-
-def folder_of(cache: Cache, key: str) -> Path | None:
-    return cache.find(KIND, key)
-
-
-def _write(folder: Path, findings: list[Finding], values: Mapping[str, Mapping[str, float]], seconds: float) -> None:
+    Args:
+        folder: The folder.
+        compared: Outputs beside upstream's, and findings that are passed on.
+        sample_rate: Rows per second of outputs that do not declare their own.
+        seconds: The time that it took to run the check.
+        asked: Names the costly metrics to measure for an output.
+    """
+    findings, values = measure(compared, sample_rate, asked)
     measured = {
         "contract": [asdict(finding) for finding in findings],
-        "values": {name: {metric: repr(value) for metric, value in found.items()} for name, found in values.items()},
+        # JSON has no NaN; as text a number is read back to the last digit.
+        "values": {name: {metric: repr(value) for metric, value in of.items()} for name, of in values.items()},
         "seconds": seconds,
     }
     (folder / _MEASURED).write_text(json.dumps(measured, indent=1))
+    kept.write(folder, (group for group in compared if isinstance(group, Comparison)), sample_rate)
+    return Evidence("", tuple(findings), values, seconds)
 
 
-def read(folder: Path, key: str, reused: bool = False) -> Evidence:
+def folder_of(cache: Cache, key: str) -> Path | None:
+    """Return the folder of stored evidence, or None if it is gone."""
+    return cache.find(KIND, key)
+
+
+def read(folder: Path, key: str) -> Evidence:
+    """Return the evidence in a folder."""
     measured = json.loads((folder / _MEASURED).read_text())
     values = {name: {metric: float(value) for metric, value in of.items()} for name, of in measured["values"].items()}
-    found = tuple(Finding(**finding) for finding in measured["contract"])
-    return Evidence(key, found, values, measured["seconds"], reused)
-
-
-def _keep_turns(folder: Path, compared: list[Comparison | Finding]) -> None:
-    """Who spoke when, as any tool of the field reads it: the reference's answer, the candidate's, and the truth."""
-    for group in compared:
-        if isinstance(group, Finding):
-            continue
-        for name, tensor in group.declared.items():
-            made = group.actual.get(name)
-            if tensor.kind == "diarization" and tensor.rate and made is not None and made.ndim == 2:
-                said = {
-                    "reference": turns(group.reference[name] > 0, tensor.rate),
-                    "candidate": turns(made > 0, tensor.rate),
-                    **({} if group.turns is None else {"truth": group.turns}),
-                }
-                for role, one in said.items():
-                    rttm.write(folder / f"{group.prefix}{name}.{role}.rttm", {role: one})
-
-
-def _keep_audio(folder: Path, compared: list[Comparison | Finding], sample_rate: int) -> None:
-    """What a person will want to listen to: the reference and the candidate of every audio output."""
-    heard: dict[str, np.ndarray] = {}
-    for group in compared:
-        if isinstance(group, Finding):
-            continue
-        for name, tensor in group.declared.items():
-            if tensor.kind in AUDIBLE and name in group.actual and name in group.reference:
-                for role, array in (("reference", group.reference[name]), ("candidate", group.actual[name])):
-                    heard[f"{group.prefix}{name}.{role}"] = np.ascontiguousarray(array, np.float32).reshape(-1)
-    if heard:
-        save_file(heard, folder / _AUDIO, metadata={"sample_rate": str(sample_rate)})
+    return Evidence(key, tuple(Finding(**found) for found in measured["contract"]), values, measured["seconds"])

@@ -1,13 +1,12 @@
-"""What there is to compare in a check: what a stage, the chain or the host gave, beside what upstream did."""
+"""The outputs of a stage, of the chain or of the host, each beside upstream's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parity.compare.evidence import Comparison
 from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tensor, Variant
 from parity.plan.checks import MODULE
 from parity.run import stepping
@@ -18,42 +17,69 @@ from parity.verdict import Finding
 PLAIN = Variant(MODULE, "float32")
 
 
-def crossings(
+@dataclass(frozen=True)
+class Comparison:
+    """Outputs that belong together.
+
+    Attributes:
+        declared: The outputs that have to be there.
+        variant: The variant of the artifact, which decides the dtype of a "real" output.
+        actual: The candidate's outputs.
+        reference: Upstream's.
+        dtypes: The dtypes to expect of the candidate.
+        prefix: What findings put before the name of an output, such as its stage in a chain.
+        turns: The turns of the true speakers, where the case knows them.
+    """
+
+    declared: Mapping[str, Tensor]
+    variant: Variant
+    actual: Arrays
+    reference: Arrays
+    dtypes: Mapping[str, str]
+    prefix: str = ""
+    turns: np.ndarray | None = None
+
+
+def chain_outputs(
     system: System, run: Chain, chosen: Mapping[str, Variant], numerics: str
 ) -> Iterator[Comparison | Finding]:
-    """All that crossed the stages in a run of the chain, and what the host decided."""
+    """Yield the outputs of all stages in a run of the chain, and the decisions of the host.
+
+    Args:
+        system: The system.
+        run: The chain after it ran.
+        chosen: The variant of each stage.
+        numerics: The numerics of the runtime.
+    """
     for stage in system.stages:
         variant, prefix, golden = chosen[stage.name], f"{stage.name}.", run.golden[stage.name]
         yield from (replace(found, output=prefix + found.output) for found in run.findings(stage))
         if declared := stage.decided:
             joined = stepping.joined(stage, golden) if stage.stepped else declared
             known = stepping.truth(stage, golden) if stage.stepped else golden.inputs
-            truth = {name: known[name] for name in declared}
-            dtypes = {name: str(value.dtype) for name, value in truth.items()}
             shapes = {name: joined[name] for name in declared}
-            yield Comparison(shapes, PLAIN, run.decisions(stage), truth, dtypes, prefix)
-        yield comparison(stage, variant, golden, run.outputs(stage), given(stage, variant, numerics), prefix)
+            yield _exact(shapes, run.decisions(stage), {name: known[name] for name in declared}, prefix)
+        yield _comparison(stage, variant, golden, run.outputs(stage), runtime_dtypes(stage, variant, numerics), prefix)
     if system.decisions:
         yield decisions(run.own, run.golden, system.decisions, f"{HOST}.")
 
 
 def decisions(made: Arrays, goldens: Golden, declared: Mapping[str, Tensor], prefix: str = "") -> Comparison:
-    """What the host decided beside the stages, against upstream's decisions and what is true of the recording."""
+    """Return the decisions of the host beside upstream's, and beside the truth of the recording.
+
+    Args:
+        made: The decisions, all calls together.
+        goldens: The goldens of the case.
+        declared: The decisions that have to be there.
+        prefix: What findings put before their names.
+    """
     golden = goldens[HOST]
-    truth = {name: golden.outputs[name] for name in declared}
-    dtypes = {name: str(value.dtype) for name, value in truth.items()}
     own = {name: made[name] for name in declared if name in made}
-    return Comparison(declared, PLAIN, own, truth, dtypes, prefix, golden.inputs.get("turns"))
+    truth = {name: golden.outputs[name] for name in declared}
+    return replace(_exact(declared, own, truth, prefix), turns=golden.inputs.get("turns"))
 
 
-def given(stage: Stage, variant: Variant, numerics: str) -> dict[str, str]:
-    """The dtypes that the runtime gives: milrun's fp32 numerics have no half precision."""
-    wide = numerics == "fp32"
-    dtypes = dtypes_of(stage, variant)
-    return {name: "float32" if wide and dtype == "float16" else dtype for name, dtype in dtypes.items()}
-
-
-def compared(
+def stage_outputs(
     stage: Stage,
     variant: Variant,
     golden: Seam,
@@ -61,17 +87,33 @@ def compared(
     dtypes: Mapping[str, str] | None = None,
     own: bool = False,
 ) -> Iterator[Comparison | Finding]:
-    """Every recorded crossing of a stage, made by `cross`, as one comparison. `own` hands on what it carries itself."""
-    expected = dtypes or dtypes_of(stage, variant)
+    """Yield the outputs of every recorded crossing of a stage as one comparison.
+
+    Args:
+        stage: The stage.
+        variant: The variant of it that `cross` runs.
+        golden: The recorded crossings.
+        cross: Runs the stage on inputs.
+        dtypes: The dtypes to expect, if not the variant's own.
+        own: Hand on from step to step what `cross` carries itself, instead of what upstream carried.
+    """
+    expected = dtypes or runtime_dtypes(stage, variant)
     if not stage.stepped:
-        yield comparison(stage, variant, golden, cross(golden.inputs), expected)
+        yield _comparison(stage, variant, golden, cross(golden.inputs), expected)
         return
     track = stepping.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
     yield from track.findings()
-    yield comparison(stage, variant, golden, track.outputs, expected)
+    yield _comparison(stage, variant, golden, track.outputs, expected)
 
 
-def comparison(
+def runtime_dtypes(stage: Stage, variant: Variant, numerics: str = "declared") -> dict[str, str]:
+    """Return the dtypes of the outputs that a runtime gives: milrun's fp32 numerics have no half precision."""
+    dtypes = {name: tensor.dtype_in(variant) for name, tensor in stage.outputs.items()}
+    wide = numerics == "fp32"
+    return {name: "float32" if wide and dtype == "float16" else dtype for name, dtype in dtypes.items()}
+
+
+def _comparison(
     stage: Stage, variant: Variant, golden: Seam, actual: Arrays, dtypes: Mapping[str, str], prefix: str = ""
 ) -> Comparison:
     if not stage.stepped:
@@ -84,5 +126,6 @@ def comparison(
     return Comparison(declared, variant, actual, {name: truth[name] for name in names}, wanted, prefix)
 
 
-def dtypes_of(stage: Stage, variant: Variant) -> dict[str, str]:
-    return {name: tensor.dtype_in(variant) for name, tensor in stage.outputs.items()}
+def _exact(declared: Mapping[str, Tensor], made: Arrays, truth: Arrays, prefix: str) -> Comparison:
+    """Return values that the host makes, in the dtypes that upstream has them in."""
+    return Comparison(declared, PLAIN, made, truth, {name: str(value.dtype) for name, value in truth.items()}, prefix)

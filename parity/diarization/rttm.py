@@ -62,20 +62,31 @@ def write(path: Path, recordings: Mapping[str, Turns], speakers: Sequence[str] =
 
 
 def render(recordings: Mapping[str, Turns], speakers: Sequence[str] = ()) -> str:
-    """Return the text of the file, to the millisecond. Speakers have the given names, or else s0, s1, …"""
-    lines = []
+    """Return the text of the file, to the millisecond.
+
+    Args:
+        recordings: The turns of each recording.
+        speakers: The names of the speakers by their numbers, by default s0, s1, …
+    """
+    from pyannote.core import Annotation, Segment
+
+    found = []
     for of, turns in recordings.items():
-        for begin, end, speaker in ordered(checked(turns)).tolist():
-            name = speakers[int(speaker)] if speakers else f"s{speaker:.0f}"
-            for word in (of, name):
-                if not word or word.split() != [word]:
-                    raise RttmError(f"{word!r} can't be a name in RTTM, where blanks part the fields")
-            first, last = round(1000 * begin), round(1000 * end)
-            if first == last:
+        annotation = Annotation(uri=_name(of))
+        for track, (begin, end, speaker) in enumerate(ordered(checked(turns)).tolist()):
+            name = _name(speakers[int(speaker)] if speakers else f"s{speaker:.0f}")
+            segment = Segment(round(begin, 3), round(end, 3))
+            if not segment:
                 raise RttmError(f"the turn of {name} at {begin} s in {of} is shorter than a millisecond: leave it out")
-            time = f"{first / 1000:.3f} {(last - first) / 1000:.3f}"
-            lines.append(f"SPEAKER {of} 1 {time} <NA> <NA> {name} <NA> <NA>\n")
-    return "".join(lines)
+            annotation[segment, track] = name
+        found.append(annotation.to_rttm())
+    return "".join(found)
+
+
+def _name(word: str) -> str:
+    if not word or word.split() != [word]:
+        raise RttmError(f"{word!r} can't be a name in RTTM, where blanks part the fields")
+    return word
 
 
 def _turn(fields: list[str], where: str) -> tuple[str, float, float, str]:

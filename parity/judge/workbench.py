@@ -1,11 +1,11 @@
-"""How a check is made: the traceable module against upstream, an artifact on golden inputs, the chain as it ships."""
+"""The workbench of a system: it runs a check, stores the evidence, and judges it by the gates."""
 
 from __future__ import annotations
 
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,21 +18,19 @@ from parity import run
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.torch_threads import threads
-from parity.blame.explain import blame
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, pieces
 from parity.build.convert import ConversionError
-from parity.compare import evidence, metrics
-from parity.compare.evidence import Comparison
-from parity.compare.outputs import PLAIN, compared, crossings, decisions, given
-from parity.declarations import HOST, Arrays, Case, ComputeUnits, Golden, Seam, Stage, System, Tensor, Variant
+from parity.compare import evidence, metrics, modes
+from parity.compare.evidence import Evidence
+from parity.compare.outputs import PLAIN, Comparison, stage_outputs
+from parity.declarations import Arrays, Case, ComputeUnits, Golden, Stage, System, Tensor, Variant
 from parity.judge import package
 from parity.judge.gates import Gates, judge
-from parity.plan.checks import chain_sets, users
+from parity.plan.checks import chain_sets
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session
-from parity.run.chain import Chain, Free, Rehearsal
-from parity.run.stage import Crosser, cast, closing, repeated
+from parity.run.stage import Crosser, closing
 from parity.verdict import Check, Finding, Verdict
 
 
@@ -46,7 +44,18 @@ class Goldens(Protocol):
 
 @dataclass(frozen=True)
 class Workbench:
-    """What the checks of one system on one runtime share."""
+    """The means that the checks of one system on one runtime share.
+
+    Attributes:
+        system: The system.
+        weights: Its checkpoint.
+        goldens: Its recorded truth.
+        artifacts: Builds and caches its artifacts.
+        runtime: Runs them.
+        gates: Judge the measurements.
+        cache: Stores the evidence.
+        compute_units: Where artifacts run, if not where they declare.
+    """
 
     system: System
     weights: Weights
@@ -57,27 +66,48 @@ class Workbench:
     cache: Cache
     compute_units: ComputeUnits | None = None
 
-    def run(self, check: Check) -> Verdict:
-        """The verdict, with its blame if it failed. An artifact that can't be had, loaded or run fails as well."""
-        # Threads that wait for each other at every op of every step cost more than they give, most on a busy machine.
-        small = any(stage.stepped for stage in self.system.stages)
-        with threads(1) if small else nullcontext():
-            try:
-                verdict = self._judged(check)
-            except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
-                verdict = check.verdict([Finding(check.stage, "runs", False, message=str(error))])
-            if all(finding.gate == "gated" for finding in verdict.failures):
-                return verdict  # where only gates are missing, nothing is known to be wrong
-            return replace(verdict, blame=blame(self, check, verdict))
+    def run(self, check: Check, ran: list[Comparison] | None = None) -> Verdict:
+        """Return the verdict of a check. An artifact that can't be had, loaded or run fails as well.
 
-    def _judged(self, check: Check) -> Verdict:
+        Args:
+            check: The check.
+            ran: Gets what was compared, unless the evidence of an earlier run was used.
+        """
+        with self.threads():
+            try:
+                return self._judged(check, [] if ran is None else ran)
+            except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
+                return check.verdict([Finding(check.stage, "runs", False, message=str(error))])
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Limit torch to one thread where a stage runs step by step.
+
+        Threads that wait for each other at every op of every step cost more than they give, most on a busy machine.
+        """
+        return threads(1) if any(stage.stepped for stage in self.system.stages) else nullcontext()
+
+    def _judged(self, check: Check, ran: list[Comparison]) -> Verdict:
         parts = self.parts(check)
-        found = evidence.gathered(self.cache, parts, lambda folder: measure(self, check, folder))
+        if costly := self._costly(check.stage, check.variant):
+            parts = {**parts, "asked": costly}
+        found = evidence.gathered(self.cache, parts, lambda folder: measure(self, check, folder, ran))
         findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
         return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
 
+    def asked(self, stage: str, variant: str) -> evidence.Asked:
+        """Return a function that names the costly metrics in the gates of an output."""
+        costly = self._costly(stage, variant)
+        return lambda output: costly.get(self.system.family(stage, output), ())
+
+    def _costly(self, stage: str, variant: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for gate in self.gates.gates:
+            if (gate.stage, gate.variant) == (stage, variant) and metrics.find(gate.metric).on_request:
+                found.setdefault(gate.output, []).append(gate.metric)
+        return found
+
     def judged(self, stage: str, variant: str, measured: Mapping[str, Mapping[str, float]]) -> Iterator[Finding]:
-        """What the gates say of the metrics of each output."""
+        """Yield the findings of the gates on the metrics of each output."""
         for output, values in measured.items():
             table = stage, variant, self.system.family(stage, output)
             if gates := self.gates.of(*table):
@@ -113,7 +143,15 @@ class Workbench:
 
     @cached_property
     def _common(self) -> dict[str, Any]:
-        versions = ("numpy", "scipy", "torch", "pyannote-metrics", "pyannote-core", *self.system.reference.packages)
+        versions = (
+            "numpy",
+            "scipy",
+            "librosa",
+            "torch",
+            "pyannote-metrics",
+            "pyannote-core",
+            *self.system.reference.packages,
+        )
         return {**_harness(), "libraries": libraries(*versions)}
 
     @cached_property
@@ -133,6 +171,7 @@ class Workbench:
             return self.system.tables(self.cut_from, case)
 
     def module(self, stage: Stage) -> Any:
+        """Return the traceable module of a stage."""
         return convert.traceable(stage, self.cut_from)
 
     @cached_property
@@ -161,92 +200,51 @@ def _runtimes() -> dict[str, str]:
     return {"milrun": tree(milrun), "adapters": tree(run)}
 
 
-def measure(bench: Workbench, check: Check, folder: Path) -> None:
-    """Compare what a check is about with the golden, and write the evidence into the folder.
+def measure(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+    """Run a check, measure what came out, and write the evidence into a folder.
 
     The key of the evidence holds the code that this function reaches. It does not hold what the methods of the bench
     do: how artifacts are built, and what the runtime does, have keys of their own.
+
+    Args:
+        bench: The workbench.
+        check: The check.
+        folder: The folder of the evidence.
+        ran: Gets what was compared.
     """
     started = time.perf_counter()
     found = list(_compare(bench, check))
-    evidence.write(folder, found, bench.system.reference.sample_rate, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    ran.extend(group for group in found if isinstance(group, Comparison))
+    rate = bench.system.reference.sample_rate
+    return evidence.write(folder, found, rate, seconds, bench.asked(check.stage, check.variant))
 
 
 def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
     case = bench.system.reference.case(check.case)
     golden = bench.goldens.load(case)
     if check.mode == "chained":
-        yield from _chained(bench, check, case, golden)
+        yield from modes.chained(bench, chain_sets(bench.system)[check.variant], case, golden)
         return
     stage = bench.system.stage(check.stage)
     seam = golden[stage.name]
     if check.mode == "module":
         module = convert.traceable(stage, bench.cut_from)
-        yield from compared(stage, PLAIN, seam, lambda given: convert.call(module, stage, given))
+        yield from stage_outputs(stage, PLAIN, seam, lambda inputs: convert.call(module, stage, inputs))
         return
     variant = stage.variant(check.variant)
-    if check.mode == "forced":
-        parts = pieces(bench.system, bench.artifacts, stage, variant)
-        found = list(package.findings(bench.artifacts.get(stage, variant).package, stage, variant, parts))
-        yield from found
-        if not all(finding.passed for finding in found if finding.output == package.INTERFACE):
-            yield from _tried(bench, stage, variant, seam)
-            return
-    with closing(bench.session(stage, variant)) as session:
-        cross = Crosser(stage, variant, session)
-        expected = given(stage, variant, bench.runtime.numerics)
-        yield from compared(stage, variant, seam, cross, expected, own=check.mode == "carried")
-        if check.mode == "carried":
-            with closing(bench.session(stage, variant)) as fresh:
-                yield from repeated(stage, seam, cross, Crosser(stage, variant, fresh))
-
-
-def _tried(bench: Workbench, stage: Stage, variant: Variant, seam: Seam) -> Iterator[Comparison | Finding]:
-    """Compare what an artifact gives that takes or gives other things than declared, if it runs at all."""
-    expected = given(stage, variant, bench.runtime.numerics)
-    try:
-        with closing(bench.session(stage, variant)) as session:
-            yield from list(compared(stage, variant, seam, Crosser(stage, variant, session), expected))
-    except (RuntimeFailure, ModelError, ValueError) as error:
-        yield Finding(stage.name, "runs", False, message=str(error))
-
-
-def _chained(bench: Workbench, check: Check, case: Case, golden: Golden) -> Iterator[Comparison | Finding]:
-    chosen, tables = chain_sets(bench.system)[check.variant], bench.tables(case)
-    rehearsal = Rehearsal(bench.system, golden, tables)
-    try:
-        bench.system.chain(rehearsal, case)
-    except ValueError as error:
-        yield from rehearsal.findings()
-        yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
+    if check.mode == "carried":
+        yield from modes.carried(bench, stage, variant, seam)
         return
-    yield from rehearsal.findings()
-    given_out = users(bench.system)
-    with ExitStack() as stack:
-        loaded: dict[str, Crosser] = {}
-
-        def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
-            if name not in loaded:
-                stage = bench.system.stage(name)
-                session = stack.enter_context(closing(bench.session(stage, chosen[name])))
-                loaded[name] = Crosser(stage, chosen[name], session)
-            return loaded[name](inputs)
-
-        def told(name: str, inputs: Arrays) -> Arrays:
-            return cast(bench.system.stage(name), chosen[name], inputs)
-
-        run = Chain(bench.system, golden, tables, execute, told)
-        bench.system.chain(run, case)
-        free = Free(bench.system, tables, execute, told)
-        if given_out:
-            bench.system.chain(free, case)
-    yield from crossings(bench.system, run, chosen, bench.runtime.numerics)
-    if given_out:
-        yield decisions(free.own, golden, given_out)
+    parts = pieces(bench.system, bench.artifacts, stage, variant)
+    found = list(package.findings(bench.artifacts.get(stage, variant).package, stage, variant, parts))
+    yield from found
+    kept = all(finding.passed for finding in found if finding.output == package.INTERFACE)
+    yield from modes.forced(bench, stage, variant, seam, interface_kept=kept)
 
 
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:
-    """What decides which metrics compare the values."""
+    """Return what decides which metrics compare the values."""
     return {name: repr(tensor) for name, tensor in declared.items()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from parity.blame.explain import explained
 from parity.judge import gates
 from parity.plan.checks import tables
 from parity.plan.systems import declared
@@ -63,7 +64,7 @@ class CheckItem(_Item):
 
     def runtest(self) -> None:
         suite = suite_of(self.config)
-        verdict = suite.workbench(self.check).run(self.check)
+        verdict = explained(suite.workbench(self.check), self.check)
         self.user_properties += properties(verdict)
         run.add(suite.folder, verdict)
         if not verdict.passed:

@@ -1,4 +1,4 @@
-"""The audio of a check, read from its evidence and made playable. Levels are never changed: a gain must be heard."""
+"""The audio of a check, made playable. Levels are never changed: a gain must be heard."""
 
 from __future__ import annotations
 
@@ -6,32 +6,12 @@ import base64
 import io
 import wave
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
-FILE = "audio.safetensors"
-LARGEST = 512 * 2**20
-RATES = range(4_000, 192_001)
+from parity.compare.kept import Pair, Samples
+
 EXCERPT = 12.0
-
-Samples = NDArray[np.float32]
-
-
-class AudioError(ValueError):
-    """Evidence whose audio can't be trusted; the message names the file and the fault."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Audio of upstream and of the artifact, for one output."""
-
-    output: str
-    rate: int
-    reference: Samples
-    candidate: Samples
 
 
 @dataclass(frozen=True)
@@ -42,28 +22,6 @@ class Levels:
     peak: float
     clipped: int
     not_finite: int
-
-
-def read(folder: Path) -> list[Pair]:
-    """Return every audio output of an evidence folder, if any."""
-    path = folder / FILE
-    if not path.exists():
-        return []
-    if path.stat().st_size > LARGEST:
-        raise AudioError(f"{path} has {path.stat().st_size} bytes; more than {LARGEST} is not the audio of a check")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            rate = _rate(file.metadata() or {}, path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise AudioError(f"{path} is damaged: {error}; delete it and run the check again") from error
-    outputs = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
-    if not outputs:
-        raise AudioError(f"{path} holds no tensor; delete it and run the check again")
-    return [
-        Pair(output, rate, _signal(tensors, f"{output}.reference", path), _signal(tensors, f"{output}.candidate", path))
-        for output in outputs
-    ]
 
 
 def levels(signal: Samples) -> Levels:
@@ -121,19 +79,3 @@ def difference(pair: Pair) -> Samples:
 
 def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _rate(metadata: dict[str, str], path: Path) -> int:
-    said = metadata.get("sample_rate", "")
-    if not said.isascii() or not said.isdigit() or len(said) > 6 or int(said) not in RATES:
-        raise AudioError(f"{path}: sample_rate is {said!r} where {RATES[0]} to {RATES[-1]} is expected")
-    return int(said)
-
-
-def _signal(tensors: dict[str, NDArray[np.generic]], name: str, path: Path) -> Samples:
-    if name not in tensors:
-        raise AudioError(f"{path} lacks the tensor {name!r}; it has {', '.join(tensors)}")
-    tensor = tensors[name]
-    if tensor.dtype != np.float32 or tensor.ndim != 1 or not tensor.size:
-        raise AudioError(f"{path}: {name!r} is {tensor.dtype} of shape {tensor.shape}, no float32 signal")
-    return tensor.astype(np.float32)

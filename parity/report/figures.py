@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from parity.compare.kept import Pair, Samples
 from parity.compare.metrics.spectra import mel, mel_frequencies, stft
-from parity.report.audio import Pair, Samples, decibels, difference, finite_part
+from parity.report.audio import decibels, difference, finite_part
 
 Image2D = NDArray[np.float64]
 

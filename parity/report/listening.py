@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from parity.compare.kept import KeptError, Pair, Samples, read_audio
 from parity.record.run import RunRecord
 from parity.report import audio, figures
-from parity.report.audio import AudioError, Pair, Samples
 from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
@@ -66,9 +66,9 @@ def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pai
                 yield verdict, "its evidence is no longer kept"
             continue
         try:
-            for pair in audio.read(folder):
+            for pair in read_audio(folder):
                 yield verdict, pair
-        except AudioError as error:
+        except KeptError as error:
             yield verdict, str(error)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from parity.compare.kept import KeptError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
-from parity.report import bands, meeting
+from parity.report import bands
 from parity.report.bands import Band
 from parity.report.kept import Evidence, kept
 from parity.report.markup import Markup, join, tag
-from parity.report.meeting import Meeting, MeetingError
 from parity.report.pieces import listing, mark, section
 from parity.report.summary import place, where
 from parity.report.timeline import NAMES, timeline
@@ -71,10 +71,10 @@ def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, 
                 yield verdict, gone, "its evidence is no longer kept"
             continue
         alike: dict[tuple[bytes | None, ...], tuple[list[str], Meeting]] = {}
-        for output in meeting.outputs(folder):
+        for output in with_turns(folder):
             try:
-                found = meeting.read(folder, output)
-            except MeetingError as error:
+                found = read_meeting(folder, output)
+            except KeptError as error:
                 yield verdict, [output], str(error)
                 continue
             alike.setdefault(found.content, ([], found))[0].append(output)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 
 import numpy as np
 
-from parity.declarations import Arrays, Seam, Stage, Variant
-from parity.run import Session, stepping
+from parity.declarations import Arrays, Stage, Variant
+from parity.run import Session
 from parity.run.runtime import State
-from parity.verdict import Finding
 
 
 class Crosser:
@@ -53,32 +51,3 @@ def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray
         floats = value.dtype.kind == "f" and np.dtype(wanted).kind == "f"
         result[name] = value.astype(wanted) if floats else value
     return result
-
-
-FEW = 3
-
-
-def repeated(stage: Stage, golden: Seam, used: Crosser, fresh: Crosser) -> Iterator[Finding]:
-    """Check that an artifact after all its steps starts like one that was just loaded.
-
-    An utterance must not depend on the one before it."""
-    first, second = (_beginning(stage, golden, cross) for cross in (used, fresh))
-    for name in stage.outputs:
-        pairs = [(one.get(name), other.get(name)) for one, other in zip(first, second, strict=True)]
-        differ = [step for step, (one, other) in enumerate(pairs) if not _same(one, other)]
-        said = f"step {differ[0]} gives another value after a reset than in a fresh load" if differ else "starts anew"
-        yield Finding(name, "reset", not differ, message=said)
-
-
-def _beginning(stage: Stage, golden: Seam, cross: Crosser) -> list[dict[str, np.ndarray]]:
-    made = []
-    carried: dict[str, np.ndarray] = {}
-    for crossing in islice(stepping.crossings(stage, golden), FEW):
-        outputs = cross({**crossing.inputs, **carried})
-        carried = {source: outputs[name] for name, source in stage.carries.items() if name in outputs}
-        made.append(outputs)
-    return made
-
-
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is not None and other is not None and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

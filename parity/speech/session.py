@@ -10,12 +10,12 @@ import numpy as np
 
 from parity.base.cache import Cache
 from parity.compare.evidence import folder_of
+from parity.compare.kept import read_audio
 from parity.declarations import AUDIBLE, Case, System
 from parity.golden.store import GoldenStore
 from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
-from parity.report import audio
 from parity.speech import choose, margins
 from parity.speech.floor import Ruling
 from parity.speech.margins import DEFAULTS
@@ -110,7 +110,7 @@ class Speech:
         case = bench.system.reference.case(check.case)
         verdict = bench.run(check)
         folder = folder_of(self.suite.cache, verdict.evidence) if verdict.evidence else None
-        pairs = audio.read(folder) if folder else []
+        pairs = read_audio(folder) if folder else []
         if not pairs:
             faults = "; ".join(finding.line() for finding in verdict.failures[:2]) or "its evidence is gone"
             raise SpeechError(f"{check.id} left no audio to listen to: {faults}. Run pytest -m parity -k {check.id}")

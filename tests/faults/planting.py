@@ -8,6 +8,7 @@ from typing import Any
 
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
+from parity.blame.explain import explained
 from parity.build import convert
 from parity.build.artifacts import Artifact, facts_of
 from parity.declarations import Stage, Variant
@@ -60,8 +61,8 @@ def judged(clean: Workbench, fault: Fault, folder: Path) -> Verdict:
     check = fault.check
     if fault.mode == "module":
         stages = tuple(fault.plant(stage) if stage.name == fault.stage else stage for stage in clean.system.stages)
-        return replace(clean, system=replace(clean.system, stages=stages), cache=Cache(folder)).run(check)
-    return replace(clean, artifacts=Planted(clean, fault, folder), cache=Cache(folder / "cache")).run(check)
+        return explained(replace(clean, system=replace(clean.system, stages=stages), cache=Cache(folder)), check)
+    return explained(replace(clean, artifacts=Planted(clean, fault, folder), cache=Cache(folder / "cache")), check)
 
 
 def assert_caught(fault: Fault, verdict: Verdict) -> None:

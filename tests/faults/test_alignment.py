@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from parity.base.cache import Cache
+from parity.blame.explain import explained
 from parity.declarations import Case, Dim, Seam, real
 from parity.record.suite import Suite
 from parity.verdict import Check
@@ -59,7 +60,7 @@ def passed(suite: Suite, mutant: Any, frames: int, folder: Path) -> tuple[bool, 
     )
     bench = replace(clean, system=replace(clean.system, stages=stages), goldens=LongGolden(frames))
     fault = Fault("long alignment", "alignment", "fp16", module(mutant), ())
-    verdict = replace(bench, artifacts=Planted(bench, fault, folder), cache=Cache(folder / "cache")).run(check)
+    verdict = explained(replace(bench, artifacts=Planted(bench, fault, folder), cache=Cache(folder / "cache")), check)
     return verdict.passed, verdict.blame.stage if verdict.blame else ""
 
 

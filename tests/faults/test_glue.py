@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from converters import kokoro
+from parity.blame.explain import explained
 from parity.declarations import Arrays, Case, Golden, Run, Seam
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
@@ -48,7 +49,7 @@ class Tied:
 
 def chained(suite: Suite, glue: Any, folder: Path, tied: bool = False) -> Verdict:
     bench = parrot(suite, CHECK, glue, folder)
-    return (replace(bench, goldens=Tied(suite.workbench(CHECK))) if tied else bench).run(CHECK)
+    return explained(replace(bench, goldens=Tied(suite.workbench(CHECK))) if tied else bench, CHECK)
 
 
 class Rewired:

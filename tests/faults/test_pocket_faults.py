@@ -18,6 +18,7 @@ from converters.pocket_tts_2m import SYSTEM
 from parity import steps
 from parity.base.cache import Cache
 from parity.base.torch_threads import threads
+from parity.blame.explain import explained
 from parity.declarations import Case, Golden, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
@@ -112,7 +113,7 @@ def test_a_planted_bug_is_caught_in_every_way(suite: Suite, name: str, mode: Mod
 def test_what_was_never_written_may_be_nan(suite: Suite, stage: str, tmp_path: Path) -> None:
     check = of(stage, "fp32", "forced")
     clean = suite.workbench(check)
-    verdict = replace(clean, goldens=Unwritten(clean), cache=Cache(tmp_path)).run(check)
+    verdict = explained(replace(clean, goldens=Unwritten(clean), cache=Cache(tmp_path)), check)
     assert verdict.passed, verdict
 
 
@@ -129,7 +130,7 @@ def test_a_weight_is_spared_for_a_reason(suite: Suite, tmp_path: Path) -> None:
 
 def chained(suite: Suite, kind: type[Glue], folder: Path, case: str = "hello") -> Verdict:
     check = replace(CHAIN, case=case)
-    return parrot(suite, check, glue(kind), folder).run(check)
+    return explained(parrot(suite, check, glue(kind), folder), check)
 
 
 @pytest.mark.parametrize("case", sorted({fault.case for fault in GLUE_FAULTS}))
@@ -179,7 +180,7 @@ def test_a_state_that_outlives_its_utterance_is_caught(
     check = of("flowlm_step", HELD.name, "carried")
     clean = suite.workbench(check)
     parts = {name: getattr(clean, name) for name in clean.__dataclass_fields__}
-    verdict = kind(**{**parts, "goldens": First(clean), "cache": Cache(tmp_path)}).run(check)
+    verdict = explained(kind(**{**parts, "goldens": First(clean), "cache": Cache(tmp_path)}), check)
     assert verdict.passed == starts_anew, verdict
     assert {found.gate for found in verdict.failures} <= {"reset"}
 

@@ -15,6 +15,7 @@ from converters.sortformer.glue import Glue
 from converters.sortformer.stages import FP16, INT8, PALETTIZED
 from parity.base.cache import Cache
 from parity.base.torch_threads import threads
+from parity.blame.explain import explained
 from parity.build.artifacts import Artifact
 from parity.declarations import Stage, Variant
 from parity.judge.workbench import Workbench
@@ -51,7 +52,7 @@ def test_the_glue_as_it_is_passes_with_a_faultless_runtime(suite: Suite, tmp_pat
 @pytest.mark.parametrize("fault", GLUE_FAULTS, ids=lambda fault: fault.name)
 def test_a_bug_of_the_host_is_caught_where_it_enters_first(suite: Suite, fault: GlueFault, tmp_path: Path) -> None:
     declared: Any = SYSTEM.chain
-    verdict = parrot(suite, CHAIN, fault.glue(declared.streaming, declared.width), tmp_path).run(CHAIN)
+    verdict = explained(parrot(suite, CHAIN, fault.glue(declared.streaming, declared.width), tmp_path), CHAIN)
     first = next(finding for finding in verdict.failures if finding.gate == "glue")
     assert first.output == fault.spoils, [str(finding) for finding in verdict.failures]
     assert verdict.blame is not None
@@ -94,7 +95,7 @@ def test_a_decision_that_moved_is_seen_in_the_whole_meeting(suite: Suite, name: 
     change, seen = CHANGES[name]
     clean = suite.workbench(CHAIN)
     parts = {name: getattr(clean, name) for name in clean.__dataclass_fields__}
-    verdict = Altering(**{**parts, "cache": Cache(tmp_path)}, change=change).run(CHAIN)
+    verdict = explained(Altering(**{**parts, "cache": Cache(tmp_path)}, change=change), CHAIN)
     broken = {finding.gate for finding in verdict.failures if finding.output == "speaking"}
     assert set(seen) <= broken, verdict
     assert verdict.blame is not None
@@ -122,7 +123,7 @@ def test_two_systems_packages_swapped(suite: Suite, stage: str, tmp_path: Path) 
     clean, low = suite.workbench(check), suite.workbench(of(stage, FP16.name, SYSTEMS[1].name))
     other = low.artifacts.get(low.system.stage(stage), FP16)
     planted: Any = Other(clean, stage, other)
-    verdict = replace(clean, artifacts=planted, cache=Cache(tmp_path)).run(check)
+    verdict = explained(replace(clean, artifacts=planted, cache=Cache(tmp_path)), check)
     said = [finding.message for finding in verdict.failures if finding.gate == "manifest"]
     assert any("390" in message and "242" in message for message in said), verdict
     assert verdict.blame is not None
@@ -133,7 +134,7 @@ def test_a_pipeline_of_another_head_is_not_its_parts(suite: Suite, tmp_path: Pat
     check = of("pipeline", PALETTIZED.name)
     clean = suite.workbench(check)
     planted: Any = Other(clean, "pipeline", clean.artifacts.get(clean.system.stage("pipeline"), FP16))
-    verdict = replace(clean, artifacts=planted, cache=Cache(tmp_path)).run(check)
+    verdict = explained(replace(clean, artifacts=planted, cache=Cache(tmp_path)), check)
     assert {"parts", "compression"} <= {finding.gate for finding in verdict.failures}, verdict
 
 
@@ -149,7 +150,7 @@ def test_int8_is_refused_where_a_gpu_may_run_it(suite: Suite, tmp_path: Path) ->
     system = replace(clean.system, stages=stages)
     artifact = clean.artifacts.get(clean.system.stage("head"), INT8)
     planted: Any = Other(clean, "head", artifact)
-    verdict = replace(clean, system=system, artifacts=planted, cache=Cache(tmp_path)).run(check)
+    verdict = explained(replace(clean, system=system, artifacts=planted, cache=Cache(tmp_path)), check)
     assert {finding.gate for finding in verdict.failures} == {"hazard"}, verdict
 
 

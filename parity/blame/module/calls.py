@@ -1,4 +1,4 @@
-"""Calls of submodules while a model runs: samples of all inputs and outputs, or one call whole."""
+"""The arguments and results of submodules while a model ran: samples of all calls, or one call whole."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from parity.blame.source import Frame
 from parity.build import convert
 
 SAMPLE = 1 << 17
-"""How many values of a tensor are kept: a model has hundreds of calls, and one can be kept whole later."""
+"""The number of values that are kept of a tensor: a model has hundreds of calls, and one can be kept whole later."""
 Names = Mapping[nn.Module, str]
 Ended = Callable[[nn.Module, object, object], None]
-"""Told of each call of a submodule: what it was given, and what it gave."""
+"""Gets a submodule, its arguments and its results when a call ends."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Sample:
     values: Tensor
 
     def beside(self, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return a tensor's values and these at the same places, over the part that both have."""
+        """Return a tensor's values and these at the same places, as far as both reach."""
         if tensor.ndim != self.values.ndim:
             return None
         return leading(tensor.detach()[_every(self.strides)], self.values)
@@ -67,7 +67,7 @@ def calls(model: nn.Module, names: Names, run: Callable[[], object]) -> list[Cal
 def whole(
     model: nn.Module, names: Names, run: Callable[[], object], name: str, turn: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return all inputs and outputs of one call."""
+    """Return all arguments and results of one call."""
     found: tuple[list[Tensor], list[Tensor]] = [], []
     turns = 0
 
@@ -83,7 +83,7 @@ def whole(
 
 
 def distance(ours: Sequence[Sample], theirs: Iterable[Tensor]) -> float:
-    """Return the largest relative L2, each over the part that both have; NaN if none can be compared."""
+    """Return the largest relative L2, each as far as both reach; NaN if none can be compared."""
     return max((relative_l2(*both) for both in places(ours, theirs)), default=math.nan)
 
 
@@ -94,8 +94,7 @@ def places(ours: Sequence[Sample], theirs: Iterable[Tensor]) -> Iterator[tuple[T
 
 
 def leading(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return the part that two tensors share from the start of each axis, since a padded one ends later; None if there
-    is none."""
+    """Return the part that two tensors share, from the start of each axis; None if there is none."""
     if one.ndim != other.ndim:
         return None
     part = tuple(slice(min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
@@ -103,7 +102,7 @@ def leading(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def watch(model: nn.Module, names: Names, run: Callable[[], object], ended: Ended) -> None:
-    """Run a model, and report each call of a named submodule when it ends."""
+    """Run a model, and tell of each call of a named submodule when it ends."""
     with ExitStack() as hooks:
         for part in model.modules():
             if part in names:
@@ -128,7 +127,7 @@ def _sample(value: Tensor) -> Sample:
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return odd strides, so that both kinds of values that come in pairs are seen."""
+    """Return odd strides, so that of values that come in pairs both kinds are seen."""
     strides = [1] * len(shape)
     while math.prod(left := [-(-size // stride) for size, stride in zip(shape, strides, strict=True)]) > SAMPLE:
         strides[left.index(max(left))] += 2
@@ -140,7 +139,7 @@ def _every(strides: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _stack() -> Iterator[Frame]:
-    """Return the frames between the hooks and the call of the module, the innermost first."""
+    """Yield the frames between the hooks and the call of the module, the innermost first."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename != convert.__file__:
         if frame.f_code.co_filename != __file__:

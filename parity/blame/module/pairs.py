@@ -22,7 +22,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Given:
-    """Distance of the inputs of one of our calls from upstream's, and the number of values compared."""
+    """The difference in the arguments of one of our calls and one of upstream's, and the number of values compared."""
 
     unlike: float
     common: int
@@ -30,7 +30,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Pair:
-    """A call, and upstream's `turn`-th of that submodule: how far apart what they were given is, and what they gave."""
+    """A call and upstream's `turn`-th of that submodule, with the distances of their arguments and of their results."""
 
     made: Call
     turn: int
@@ -40,7 +40,7 @@ class Pair:
 
 
 def pairs(ours: Sequence[Call], model: nn.Module, names: Names, run: Callable[[], object]) -> list[Pair]:
-    """Yield those of our calls, in their order, that upstream makes as well and whose outputs can be compared."""
+    """Return our calls that upstream makes as well, in their order, as far as their results can be compared."""
     own: dict[str, list[Call]] = {}
     for made in ours:
         own.setdefault(made.name, []).append(made)
@@ -66,7 +66,7 @@ def pairs(ours: Sequence[Call], model: nn.Module, names: Names, run: Callable[[]
 def heard(
     own: Mapping[str, Sequence[Call]], model: nn.Module, names: Names, run: Callable[[], object]
 ) -> dict[str, list[Given]]:
-    """Compare the inputs of upstream's submodules, call after call, with the first inputs of ours."""
+    """Return the arguments of upstream's submodules, call after call, beside those of our first call."""
     found: dict[str, list[Given]] = {name: [] for name in own}
 
     def ended(part: nn.Module, given: object, gave: object) -> None:
@@ -84,25 +84,22 @@ class Steps:
     heard: Mapping[str, Sequence[Given]]
 
     def count(self, name: str) -> int:
-        """Return how many steps upstream's calls of a submodule make; 0 if not a whole number."""
+        """Return how many steps upstream's calls of a submodule make; 0 if that is not a whole number."""
         count, rest = divmod(len(self.heard[name]), self.own[name])
         return 0 if rest else count
 
     @cached_property
     def first(self) -> str:
-        """The first submodule of ours that upstream calls in whole steps."""
+        """Return the first submodule of ours that upstream calls in whole steps."""
         return next((name for name in self.own if self.count(name)), "")
 
     @cached_property
     def step(self) -> int:
-        """The one at which upstream's was given most nearly the same."""
+        """Return the step at which upstream's arguments are most nearly the same."""
         return nearest(self.heard[self.first][:: self.own[self.first]])
 
     def turns(self, made: Call) -> range:
-        """Return which of upstream's calls ours can be.
-
-        It is one call, unless upstream calls this submodule and the first one a different number of times.
-        """
+        """Return the calls of upstream that ours can be: one, if upstream makes as many as of the first submodule."""
         count = self.count(made.name)
         if not count or count not in (1, self.count(self.first)):
             return range(len(self.heard[made.name]))
@@ -111,7 +108,7 @@ class Steps:
 
 
 def nearest(found: Sequence[Given]) -> int:
-    """Return the longest of the equal ones, because the inputs of two steps may begin alike."""
+    """Return the longest of those that are the same: the arguments of one step may begin as those of another."""
     least = min(given.unlike for given in found) + ROUNDING
     return max((turn for turn, given in enumerate(found) if given.unlike <= least), key=lambda turn: found[turn].common)
 
@@ -127,7 +124,7 @@ def _given(made: Call, given: Sequence[Tensor]) -> Given:
 
 
 def _unlike(reference: Tensor, candidate: Tensor) -> float:
-    """Return the relative L2 that no gain explains: a rewrite that forgets a factor is still at the same step."""
+    """Return the relative L2 of what no gain explains: a rewrite that forgets a factor is at the same step still."""
     r, c = (value.double().reshape(-1) for value in (reference, candidate))
     sizes = float(torch.dot(r, r)), float(torch.dot(c, c))
     if not all(sizes):

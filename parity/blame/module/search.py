@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from parity.blame.likeness import likeness
 from parity.blame.module.calls import Call, Names, calls, leading, tensors, whole
 from parity.blame.module.pairs import Pair, pairs
 from parity.blame.module.shared import shared
-from parity.blame.wording import TELLS_LITTLE, looks, unable
+from parity.blame.wording import TELLS_LITTLE, looks, searched
 from parity.build.convert import call
 from parity.declarations import Arrays, Stage
 from parity.verdict import Blame
@@ -30,6 +29,7 @@ NOTHING_SHARED = "it shares no submodule with upstream whose values can be compa
 
 
 def blame_module(
+    *,
     stage: Stage,
     module: nn.Module,
     cut_from: Any,
@@ -40,25 +40,32 @@ def blame_module(
     candidate: Arrays,
     outputs: Sequence[str],
 ) -> Blame:
-    """Find where a traceable module departs from upstream.
+    """Return where a traceable module leaves upstream. An error of the search itself is logged, and never raised.
 
-    `module` was cut from `cut_from`, which names the submodules that were taken over; `upstream` is another instance
-    with the same weights, and `record()` runs that one on the case. Errors of the search are reported, never raised.
+    Args:
+        stage: The stage.
+        module: The traceable module.
+        cut_from: The model that it was cut from, which names the submodules that were taken over.
+        upstream: Another instance of the upstream model, with the same weights.
+        record: Runs `upstream` on the case.
+        inputs: The golden inputs.
+        reference: The golden outputs.
+        candidate: The outputs of the module.
+        outputs: The names of those that failed, the worst first.
     """
-    output = next(iter(outputs), "")
-    try:
-        if not outputs:
-            raise ValueError("no output is named that failed")
-        runs = _Runs(module, shared(module, cut_from, upstream), lambda: call(module, stage, inputs), upstream, record)
+
+    def search(output: str) -> Blame:
+        names = shared(module, cut_from, upstream)
+        runs = _Runs(module, names, lambda: call(module, stage, inputs), upstream, record)
         return _blame(stage, runs, output, reference, candidate)
-    except Exception as error:
-        return unable(stage.name, output, reference, candidate, error)
+
+    return searched(stage.name, outputs, reference, candidate, search)
 
 
 def blame_unheard(
     stage: Stage, module: nn.Module, reference: Arrays, candidate: Arrays, outputs: Sequence[str], why: str
 ) -> Blame:
-    """Return the blame for a traceable module whose upstream cannot be run, and `why` it cannot."""
+    """Return what can be told of a traceable module where upstream can't be run, and `why` it can't be more."""
     output = next(iter(outputs), "")
     said = why if next(module.parameters(), None) is not None else NOTHING_SHARED
     return _as_a_whole(stage, module, output, looks(reference, candidate, output) or "unknown", said)
@@ -78,7 +85,7 @@ class _Runs:
         return {part: name for name, part in self.upstream.named_modules() if name in known}
 
     def compared(self) -> list[Pair]:
-        """Return each call that both made."""
+        """Return the calls that both made."""
         if not self.names:
             return []
         return pairs(calls(self.module, self.names, self.run), self.upstream, self.upstream_names, self.record)
@@ -99,7 +106,7 @@ class _Whole:
     theirs: tuple[list[Tensor], list[Tensor]]
 
     def look(self, at_given: bool) -> str:
-        """Return what the error of its inputs or outputs looks like, if that tells something."""
+        """Return what the error of its arguments, or of its results, looks like, if that tells something."""
         side = 0 if at_given else 1
         for theirs, ours in zip(self.theirs[side], self.ours[side], strict=False):
             both = leading(theirs, ours)
@@ -109,16 +116,18 @@ class _Whole:
         return ""
 
     def leaks(self, error: float) -> bool:
-        """Return whether most of an error goes when the layer is given only as much as upstream's was."""
+        """Return whether most of an error goes when the layer is given no more than upstream's was."""
         ours, theirs = self.ours[0], self.theirs[0]
         both = leading(theirs[0], ours[0]) if len(ours) == 1 and theirs else None
         if not both or both[1].shape == ours[0].shape:
             return False
         expected = self.theirs[1][0]
-        with torch.no_grad(), suppress(Exception):
-            gave = next(tensors(self.part(both[1])))
-            return gave.shape == expected.shape and relative_l2(expected, gave) < SHARE * error
-        return False
+        try:
+            with torch.no_grad():
+                gave = next(tensors(self.part(both[1])))
+        except (RuntimeError, ValueError, IndexError):
+            return False  # the layer cannot do with less
+        return gave.shape == expected.shape and relative_l2(expected, gave) < SHARE * error
 
 
 def _blame(stage: Stage, runs: _Runs, output: str, reference: Arrays, candidate: Arrays) -> Blame:
@@ -151,7 +160,17 @@ def _as_a_whole(stage: Stage, module: nn.Module, output: str, looks_like: str, s
 def _of_call(
     stage: Stage, runs: _Runs, output: str, pair: Pair, wrong: Pair, agreed: Call | None, of_output: str
 ) -> Blame:
-    """Return the blame of a call. `pair` is the first with other inputs or outputs, `wrong` with other outputs."""
+    """Return the blame of a call.
+
+    Args:
+        stage: The stage.
+        runs: The runs of both models.
+        output: The output that failed.
+        pair: The first call that is given, or gives, something else.
+        wrong: The first call that gives something else.
+        agreed: The last call before it that agrees.
+        of_output: What the error of the output looks like.
+    """
     made, given, gave = pair.made, pair.given, pair.gave
     turn = f" (call {made.turn + 1})" if made.turn else ""
     call_of = runs.whole(pair)
@@ -185,7 +204,7 @@ def _of_call(
 
 
 def _last(agreed: Call, made: Call) -> str:
-    """Return the submodule that still agreed, and the line that called it, if the same function called the next one."""
+    """Return the submodule that still agreed, and the line that called it, if the same function called the next."""
     said = f"`{agreed.name}`, the last shared submodule that agrees"
     for before, after in zip(reversed(agreed.stack), reversed(made.stack), strict=False):
         if before != after:
@@ -199,6 +218,6 @@ def _with_hazards(said: str, *seen: str) -> str:
 
 
 def _forward(module: nn.Module) -> str:
-    """Return the class of a module, and its place in the source."""
+    """Return the class of a module, and where it is defined."""
     kind = type(module)
     return f"{source.of_class(kind)} in {kind.__name__}.forward"

@@ -13,7 +13,7 @@ Weights = tuple[tuple[str, tuple[int, ...], bytes], ...]
 
 
 def shared(module: nn.Module, cut_from: Any, upstream: nn.Module) -> Names:
-    """Return the rewrite's submodules by upstream's names. Without shared submodules, equal weights tell."""
+    """Return the submodules of the rewrite with upstream's names; by their weights where none was taken over."""
     return _taken_over(module, cut_from) or _of_same_weights(module, upstream)
 
 
@@ -25,7 +25,7 @@ def _taken_over(module: nn.Module, cut_from: Any) -> Names:
 
 
 def _of_same_weights(module: nn.Module, upstream: nn.Module) -> Names:
-    """Return the layers of equal weights, if no other layer of either side has the same."""
+    """Return the layers whose weights no other layer has, on either side."""
     ours, theirs = _layers(module), _layers(upstream)
     return {
         module.get_submodule(ours[weights][0]): theirs[weights][0]
@@ -44,7 +44,7 @@ def _layers(model: nn.Module) -> dict[Weights, list[str]]:
 
 
 def _weights(layer: nn.Module) -> Weights:
-    """Return the exact weights, without counters."""
+    """Return the weights of a layer exactly, without integers, which only count."""
     state = {name: value for name, value in layer.state_dict().items() if value.is_floating_point()}
     return tuple((name, tuple(state[name].shape), _digest(state[name])) for name in sorted(state))
 

@@ -1,4 +1,4 @@
-"""Result of a search: the first value that diverges, with all that is known of its op."""
+"""The finding of a search: the first value that went its own way, with all that is known of the op that made it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from torch import Tensor
 from milrun.program import Operation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """`reference` and `candidate` are the value as it should be and as the package has it.
+    """The first value that diverges.
 
-    `nodes` are the module's ops that make it out of values that agree, `spelled` the package's for the same, and
-    `behind` all ops of the package that it is computed from.
+    Attributes:
+        value: Its name in the package.
+        operation: The op that made it; None for an input.
+        reference: The value as it should be.
+        candidate: The value as the package has it.
+        nodes: The module's ops that make it out of values that agree.
+        source: The line of the module that computes it.
+        spelled: The package's ops that make it out of values that agree.
+        behind: All ops of the package that it is computed from.
+        own: The relative L2 that the op made by itself, on the same operands.
+        said: Sentences for the blame.
+        traits: Words that hazards are recognized by: palettized, overflow, whole numbers past 2048, same operands, …
     """
 
     value: str
-    operation: Operation | None
-    reference: Tensor | None
-    candidate: Tensor | None
+    operation: Operation | None = None
+    reference: Tensor | None = None
+    candidate: Tensor | None = None
     nodes: Sequence[str] = ()
     source: str = ""
     spelled: Sequence[str] = ()
     behind: frozenset[str] = frozenset()
     own: float = 0.0
-    """The relative L2 that the op made by itself, on the same operands."""
     said: tuple[str, ...] = ()
     traits: frozenset[str] = frozenset()
-    """Words that hazards are recognized by: palettized, overflow, whole numbers past 2048, same operands, …"""

@@ -21,10 +21,12 @@ from parity.build.convert import call, examples
 from parity.declarations import Arrays, Stage, Variant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
-    """`inputs` are the golden ones in fp32; `rounded` are they as the package gets them, `widened` as the module then
-    gets them."""
+    """A failed output and its check. `inputs` are the golden ones in fp32.
+
+    `rounded` are the inputs as the package gets them, and `widened` the same in fp32 again, for the module.
+    """
 
     stage: Stage
     variant: Variant
@@ -70,7 +72,7 @@ class Failure:
 
     @cached_property
     def module_gives_of_rounded_weights(self) -> Arrays:
-        """The module's outputs on widened inputs, with its own numbers rounded to half precision."""
+        """Return the module's outputs on widened inputs, with its own numbers rounded to half precision."""
         rounded = copy.deepcopy(self.module)
         with torch.no_grad():
             for value in (*rounded.parameters(), *rounded.buffers()):
@@ -85,11 +87,11 @@ class Failure:
 
     @cached_property
     def repeats(self) -> bool:
-        """True if the module gives the same again on the same inputs."""
+        """Return whether the module gives the same again on the same inputs."""
         return self.distance(self.module_gives, call(self.module, self.stage, self.inputs)) == 0
 
     def package_gives(self, numerics: str) -> Arrays:
-        """Return milrun's outputs of the package."""
+        """Return the package's outputs by milrun."""
         if numerics not in self._results:
             self._results[numerics] = self.model(numerics).predict(self.rounded)
         return self._results[numerics]
@@ -108,16 +110,16 @@ class Failure:
 
     @cached_property
     def graph(self) -> TracedGraph:
-        """As the converter saw it: traced on the same examples."""
+        """Return the graph as the converter saw it: traced on the same examples."""
         return TracedGraph(self.module, examples(self.stage))
 
     @cached_property
     def result(self) -> str:
-        """The failing output's name in the traced graph."""
+        """Return the failing output's name in the traced graph."""
         return self.graph.outputs[list(self.stage.outputs).index(self.output)]
 
     def node_near(self, value: str) -> Node | None:
-        """Return the module's node that corresponds to a value of the package, or the next one computed from it."""
+        """Return the module's node for a value of the package, or the next one that is computed from it."""
         names = {theirs: ours for ours, theirs in matching(self.graph.values, self.program.names).items()}
         names |= dict(zip(self.stage.outputs, self.graph.outputs, strict=True))
         reached = {value}

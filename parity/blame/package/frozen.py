@@ -1,4 +1,4 @@
-"""Values that tracing froze: the module traced at other sizes, or again, has other constants there."""
+"""Constants that tracing made: the module traced at other sizes, or another time, has another number there."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from parity.blame.package.tracing import Node, TracedGraph
 
 @dataclass(frozen=True)
 class Frozen:
-    """The node that computes with the constant, and what is to be said of it."""
+    """A node that computes with such a constant, and a sentence about it."""
 
     node: Node
     said: str
 
 
 def find(module: nn.Module, graph: TracedGraph, inputs: Sequence[Tensor]) -> Frozen | None:
-    """Return the first node that differs when the module is traced on these inputs."""
+    """Return the first node that differs when the same module is traced on these inputs."""
     fresh = TracedGraph(module, inputs)
     for node, other in zip(graph.nodes, fresh.nodes, strict=False):
         if node.kind != other.kind:
@@ -35,7 +35,7 @@ def find(module: nn.Module, graph: TracedGraph, inputs: Sequence[Tensor]) -> Fro
 
 
 def _reader(graph: TracedGraph, constant: Node) -> Node:
-    """Return the first node that computes with a constant, also through lists."""
+    """Return the first node that computes with a constant, through the lists that it is put into."""
     names = {constant.name}
     for node in graph.nodes:
         if names.intersection(node.reads):

@@ -49,15 +49,16 @@ class Search:
         return compare(self.graph, self.program.model, self.inputs, self.arrays, matched, look_at)
 
     def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
-        """Return whether the package comes from another version of the module, with other numbers for its values.
+        """Return whether numbers name other values in the package: most disagree, or one is of another size.
 
-        Then most values disagree, or one is of another size."""
+        Then it comes from another version of the module.
+        """
         disagree = sum(error > 0.1 for error in errors.values())
         sizes = any(errors.get(theirs) == math.inf for name, theirs in self.matched.items() if is_anonymous(name))
         return sizes or disagree > len(errors) / 2
 
     def apart(self) -> dict[str, float]:
-        """Return how far each value of the package is from the module's when both run independently."""
+        """Return the distance of each value of the package from the module's, each computed on its own."""
         errors: dict[str, float] = {}
 
         def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
@@ -67,7 +68,7 @@ class Search:
         return errors
 
     def strangers(self, errors: Mapping[str, float]) -> frozenset[str]:
-        """Return values that share a name by chance: they disagree, and all that is computed from them agrees.
+        """Return values that only share a name: they disagree, and all that is computed from them agrees.
 
         It goes from the last to the first, so that two in a row are both found.
         """
@@ -110,7 +111,7 @@ class Search:
 
 
 def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str], anonymous: bool) -> dict[str, str]:
-    """Return the values to compare. Outputs have the names that the stage declares, not those of the module."""
+    """Return the values to compare, by the module's names. Outputs have the names that the stage declares."""
     names = [name for name in graph.values if anonymous or not is_anonymous(name)]
     found = {name: theirs for name, theirs in matching(names, program.names).items() if theirs not in outputs}
     return found | {
@@ -141,7 +142,7 @@ def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str
 
 
 def _inherits(error: float, before: float, after: float) -> bool:
-    """Return whether a value gets worse when the module continues with its own preceding value, not the package's."""
+    """Return whether a value gets worse when the module goes on with its own value before it, not the package's."""
     if not math.isfinite(after):
         return math.isfinite(before)
     return after**2 - before**2 > (COUNTS * min(error, 1.0)) ** 2
@@ -169,22 +170,22 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
     if operation is not None and any(_twice(op.inputs.get("x"), op.inputs.get("y")) for op in chain):
         traits |= {"same operands"}
     return Divergence(
-        name,
-        operation,
-        reference,
-        candidate,
-        kinds,
-        node.place if node else "",
-        types,
-        frozenset(op.type for value in program.behind(name) if (op := program.makes(value))),
-        errors[name],
-        tuple(said),
-        frozenset(traits),
+        value=name,
+        operation=operation,
+        reference=reference,
+        candidate=candidate,
+        nodes=kinds,
+        source=node.place if node else "",
+        spelled=types,
+        behind=program.types_behind(name),
+        own=errors[name],
+        said=tuple(said),
+        traits=frozenset(traits),
     )
 
 
 def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[Operation]:
-    """Return the ops that compute a value from compared values, in order."""
+    """Return the ops that make a value out of values that were compared, in order."""
     found: dict[str, Operation] = {}
     waiting = [name]
     while waiting:
@@ -198,7 +199,7 @@ def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[O
 
 
 def _since(search: Search, name: str) -> list[str]:
-    """Return the module's ops that compute a value from compared values, in order."""
+    """Return the module's ops that make a value out of values that were compared, in order."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:

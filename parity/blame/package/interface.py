@@ -22,7 +22,7 @@ class Broken:
 def broken(
     stage: Stage, variant: Variant, output: str, reference: Arrays, candidate: Arrays, numerics: str
 ) -> Broken | None:
-    """Return what is wrong with an output before its values are compared."""
+    """Return how an output breaks the declared interface, or None."""
     if output not in candidate:
         return _missing(output, reference, candidate)
     if output not in reference:

@@ -40,7 +40,7 @@ def compare(
     matched: Mapping[str, str],
     look_at: frozenset[str] = frozenset(),
 ) -> Steps:
-    """Run both. Values in `look_at` are compared and kept, and the module continues with its own."""
+    """Run both. Values in `look_at` are compared and returned, and the module goes on with its own."""
     package = _Package(model, arrays, set(matched.values()))
     errors: dict[str, float] = {}
     seen: dict[str, tuple[Tensor, Tensor]] = {}

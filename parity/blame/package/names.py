@@ -1,4 +1,4 @@
-"""Names of values in a package and in the traced module: the converter keeps them, in its own spelling."""
+"""The names of values in a package and in the traced module: the converter keeps them, in its own spelling."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def spelled(torch_name: str) -> str:
 
 
 def plain(package_name: str) -> str:
-    """Return a name of the package without the additions of the converter's passes."""
+    """Return a name of the package without what the converter's passes put around it."""
     name = _CAST.sub("", package_name)
     return spelled(name.removeprefix("_inversed_"))
 
 
 def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[str, str]:
-    """Return for each name of torch's graph the first value of the package with that name, unless ambiguous."""
+    """Return, for each name of torch's graph, the first value of the package that bears it, if unambiguous."""
     torch_names = list(torch_names)
     told = Counter(spelled(name) for name in torch_names)
     first: dict[str, str] = {}
@@ -32,5 +32,5 @@ def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[s
 
 
 def is_anonymous(torch_name: str) -> bool:
-    """Return whether a name is a number, which another version of the module gives to another value."""
+    """Return whether a name is a number, which another version of the module gives another value."""
     return torch_name.isdigit()

@@ -22,7 +22,7 @@ CARRIES = 0.1
 """The share of the failure that a value has to have, to be on the way of the error."""
 HIGHEST_BAR = 0.05
 GROWTH = 8.0
-"""How much more than its operands' the error of a value must be for the op to have made it."""
+"""The factor over its operands' errors from which an op has made the error of its value."""
 FLOAT16_MAX, FLOAT16_TINY = 65504.0, 6.1e-5
 EXACT_UP_TO = 2048
 LEFT_BY_CANCELLATION = 0.05
@@ -41,7 +41,7 @@ class Values:
 
 
 def of_package(exact: Model, rounded: Model, arrays: Arrays) -> Walk:
-    """Return the same package in two numerics."""
+    """Return a walk through the same package in two numerics."""
 
     def walk(visit: Visit) -> None:
         for one, other in zip(exact.trace(arrays), rounded.trace(arrays), strict=True):
@@ -52,7 +52,13 @@ def of_package(exact: Model, rounded: Model, arrays: Arrays) -> Walk:
 
 
 def find(program: Program, walk: Walk, output: str) -> Divergence | None:
-    """Return the op that makes the error. `walk` yields every value it can, exact and as the package rounds it."""
+    """Return the op that makes the error.
+
+    Args:
+        program: The package.
+        walk: Shows every value that it can, exact and as the package rounds it.
+        output: The output that failed.
+    """
     errors, broken = _errors(program, walk)
     # What is not finite comes first, if it stays so to the end: the arc tangent of an infinity is no harm.
     way = _way(program, output, broken)
@@ -64,19 +70,19 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
     values = _values(walk, {name, *operands})
     said, traits = _said(name, operands, values, errors, name in broken)
     return Divergence(
-        name,
-        operation,
-        values.exact.get(name),
-        values.rounded.get(name),
+        value=name,
+        operation=operation,
+        reference=values.exact.get(name),
+        candidate=values.rounded.get(name),
         spelled=[operation.type] if operation else [],
-        behind=frozenset(op.type for value in program.behind(name) if (op := program.makes(value))),
+        behind=program.types_behind(name),
         said=tuple(said),
         traits=frozenset(traits),
     )
 
 
 def _errors(program: Program, walk: Walk) -> tuple[dict[str, float], set[str]]:
-    """Return how far each rounded value is from the exact one, and which are not finite only when rounded.
+    """Return the distance of each rounded value from the exact one, and those that only rounding made infinite.
 
     A value that is not shown has the error of its operands.
     """
@@ -97,7 +103,7 @@ def _errors(program: Program, walk: Walk) -> tuple[dict[str, float], set[str]]:
 
 
 def _origin(program: Program, errors: Mapping[str, float], output: str) -> str | None:
-    """Return the first op on the error's way that made it grow; if it only builds up, the op that added most."""
+    """Return the first op that made the error grow; where it only builds up, the one that did most."""
     failure = errors.get(output, 0.0)
     bar = min(max(CARRIES * failure, 4 * HALF_ULP), HIGHEST_BAR, failure / 2)
     way = _way(program, output, {name for name, error in errors.items() if error >= bar})
@@ -109,7 +115,7 @@ def _origin(program: Program, errors: Mapping[str, float], output: str) -> str |
 
 
 def _way(program: Program, output: str, marked: set[str]) -> set[str]:
-    """Return the marked values that lead to an output through marked values only."""
+    """Return the marked values that lead to an output through nothing but marked values."""
     way: set[str] = set()
     waiting = [output]
     while waiting:

@@ -32,18 +32,18 @@ class Program:
 
     @property
     def names(self) -> list[str]:
-        """Every computed value, in order."""
+        """Return the names of all computed values, in order."""
         return list(self._place)
 
     def makes(self, name: str) -> Operation | None:
         return self.operations[self._place[name] - 1] if name in self._place else None
 
     def position(self, name: str) -> int:
-        """Return which op makes a value, counted from 1; 0 if no op makes it."""
+        """Return the number of the op that makes a value, counted from 1; 0 if none does."""
         return self._place.get(name, 0)
 
     def reads(self, operation: Operation) -> Iterator[str]:
-        """Return the names of an op's arguments, constants included, and of outer values in its blocks."""
+        """Yield the names of an op's arguments, constants among them, and of what its blocks take from outside."""
         for arguments in operation.inputs.values():
             yield from (argument for argument in arguments if isinstance(argument, str))
         for block in operation.blocks:
@@ -54,24 +54,24 @@ class Program:
         """Return the arguments that other ops compute."""
         return list(dict.fromkeys(name for name in self.reads(operation) if name in self._place))
 
-    def behind(self, name: str) -> set[str]:
-        """Return a value and all that it is computed from."""
-        found: set[str] = set()
+    def types_behind(self, name: str) -> frozenset[str]:
+        """Return the types of all ops that a value is computed from."""
+        found: dict[str, str] = {}
         waiting = [name]
         while waiting:
             current = waiting.pop()
             operation = self.makes(current)
             if current not in found and operation:
-                found.add(current)
+                found[current] = operation.type
                 waiting += self.computed(operation)
-        return found
+        return frozenset(found.values())
 
     def constants(self, operation: Operation) -> dict[str, Operation]:
         """Return the named constants that an op reads, with the ops that make them."""
         return {name: self._constants[name] for name in self.reads(operation) if name in self._constants}
 
     def dense(self, name: str) -> Tensor | None:
-        """Return a constant as ops get it, decompressed by milrun's kernels; None if it is not a tensor."""
+        """Return a constant as the ops get it, decompressed by milrun's own kernels; None if it is not a tensor."""
         needed: list[Operation] = []
         waiting = [name]
         while waiting:
@@ -94,7 +94,7 @@ def is_constant(operation: Operation) -> bool:
 
 
 def levels(operation: Operation, program: Program) -> int:
-    """Return to how many distinct values a constant was palettized; 0 if it was not."""
+    """Return the number of distinct values of a palettized constant; 0 for any other."""
     if not operation.type.startswith("constexpr_lut"):
         return 0
     for argument in operation.inputs.get("lut", []):

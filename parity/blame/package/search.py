@@ -18,7 +18,7 @@ from parity.blame.package.graph import COUNTS
 from parity.blame.package.lockstep import Visit, beside
 from parity.blame.package.names import spelled
 from parity.blame.package.tracing import NodeFailed
-from parity.blame.wording import Fault, blame, unable
+from parity.blame.wording import Fault, blame, searched
 from parity.build.convert import call
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
@@ -32,6 +32,7 @@ ROUNDED, ROUNDED_AND_SCALED = 1e-3, 3e-3
 
 
 def blame_artifact(
+    *,
     stage: Stage,
     variant: Variant,
     package: Path,
@@ -42,18 +43,36 @@ def blame_artifact(
     outputs: Sequence[str],
     numerics: str,
 ) -> Blame:
-    """Find where the failure of a package begins.
+    """Return where the failure of a package begins. An error of the search itself is logged, and never raised.
 
-    `module` is the traceable module, `inputs` are the golden ones in fp32, and `outputs` are those that failed, the
-    worst first. Errors of the search are reported, never raised, so that the failure itself is always reported.
+    Args:
+        stage: The stage.
+        variant: The variant of the package.
+        package: The package.
+        module: The traceable module that it was made from.
+        inputs: The golden inputs, in fp32.
+        reference: The golden outputs.
+        candidate: The outputs of the package.
+        outputs: The names of those that failed, the worst first.
+        numerics: The numerics of the runtime.
     """
-    output = next(iter(outputs), "")
-    try:
-        if not outputs:
-            raise ValueError("no output is named that failed")
-        return _blame(Failure(stage, variant, package, module, inputs, reference, candidate, output, numerics))
-    except Exception as error:
-        return unable(stage.name, output, reference, candidate, error)
+
+    def search(output: str) -> Blame:
+        return _blame(
+            Failure(
+                stage=stage,
+                variant=variant,
+                package=package,
+                module=module,
+                inputs=inputs,
+                reference=reference,
+                candidate=candidate,
+                output=output,
+                numerics=numerics,
+            )
+        )
+
+    return searched(stage.name, outputs, reference, candidate, search)
 
 
 def _blame(failure: Failure) -> Blame:
@@ -110,7 +129,7 @@ def _of_package(failure: Failure) -> Blame:
 
 
 def _of_inputs(failure: Failure) -> Blame:
-    """Return the blame of an input whose half precision alone makes the error."""
+    """Blame the input whose rounding to half precision alone makes the error."""
     errors = {
         name: failure.distance(
             failure.module_gives, call(failure.module, failure.stage, {**failure.inputs, name: value})
@@ -120,7 +139,7 @@ def _of_inputs(failure: Failure) -> Blame:
     name = max(errors, key=lambda name: errors[name])
     said = f"`{name}` in half precision is enough: it moves the module itself, all in fp32, by {errors[name]:.2g}"
     given, got = (torch.as_tensor(arrays[name]) for arrays in (failure.inputs, failure.widened))
-    return blame(failure, "precision", Divergence(name, None, given, got), [said])
+    return blame(failure, "precision", Divergence(value=name, reference=given, candidate=got), [said])
 
 
 def _of_precision(failure: Failure) -> Blame:
@@ -129,7 +148,7 @@ def _of_precision(failure: Failure) -> Blame:
 
 
 def _of_constants(failure: Failure, matched: Mapping[str, str]) -> Blame:
-    """Return the blame of constants, if each op is right up to their rounding and that alone is too much."""
+    """Blame the rounding of constants: each op of the package is right but for that, and that alone is too much."""
 
     def walk(visit: Visit) -> None:
         beside(failure.graph, failure.model(failure.numerics), failure.tensors, failure.rounded, matched, visit)
@@ -181,14 +200,14 @@ def _explained(failure: Failure, error: float) -> bool:
 
 
 def _is_rounding(failure: Failure, found: Divergence, error: float) -> bool:
-    """Return whether half precision of the constants explains the error of every op."""
+    """Return whether no op does more than half precision of its constants explains."""
     if failure.variant.precision != "float16" or found.traits:
         return False
     return found.own <= ROUNDED or found.own <= min(ROUNDED_AND_SCALED, COUNTS * error)
 
 
 def _of_tracing(failure: Failure, said: str) -> Blame:
-    """Return the blame of tracing, if the traced graph differs from the module or fails on these inputs."""
+    """Blame the traced graph: it is not what the module computes, or can't be computed on these inputs."""
     found = frozen.find(failure.module, failure.graph, failure.tensors)
     return _frozen(failure, found, said) if found else blame(failure, "graph", said=[said])
 
@@ -198,12 +217,10 @@ def _frozen(failure: Failure, found: frozen.Frozen, said: str) -> Blame:
     names = graph.matched_values(failure.graph, failure.program, list(failure.stage.outputs), anonymous=True)
     value = names.get(node.name, spelled(node.name))
     divergence = Divergence(
-        value,
-        failure.program.makes(value),
-        None,
-        None,
-        (node.op,),
-        node.place,
+        value=value,
+        operation=failure.program.makes(value),
+        nodes=(node.op,),
+        source=node.place,
         said=(found.said,),
         traits=frozenset({"frozen"}),
     )

@@ -62,7 +62,7 @@ class TracedGraph:
 
     @property
     def values(self) -> list[str]:
-        """Every computed value that may be a tensor, in order."""
+        """Return all computed values that may be tensors, in order."""
         return [name for name, node in self._made.items() if not node.kind.startswith("prim::") or _unpacks(node)]
 
     def makes(self, name: str) -> Node | None:
@@ -81,7 +81,7 @@ class TracedGraph:
         return found
 
     def run(self, inputs: Sequence[Tensor], settle: Settle) -> dict[str, Tensor]:
-        """Return the outputs by their names in the graph. Values are dropped after their last use."""
+        """Run the graph, and return its outputs by their names. Values are dropped after their last use."""
         env: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
         for index, node in enumerate(self.nodes):
             names = [value.debugName() for value in node.raw.outputs()]

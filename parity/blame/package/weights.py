@@ -18,11 +18,11 @@ from parity.blame.package.tracing import Node, TracedGraph
 ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal")
 """Kinds of error that clustering and rounding make of weights."""
 ROUNDED = 1e-3
-"""What rounding to half precision leaves far below."""
+"""A relative error far above that of rounding to half precision."""
 
 
 def said_of_weights(program: Program, graph: TracedGraph, chain: Sequence[Operation]) -> tuple[list[str], set[str]]:
-    """Return a sentence for each parameter that differs in the package, and the traits that hazards know."""
+    """Return a sentence for each parameter that the package holds otherwise, and the traits that hazards know."""
     said: list[str] = []
     traits: set[str] = set()
     for operation in chain:
@@ -55,13 +55,13 @@ def _palettized(count: int) -> str:
 
 
 def _looks(own: Tensor, value: Tensor) -> str:
-    """Describe a difference of weights that clustering and rounding do not explain."""
+    """Return what sets weights apart, unless clustering and rounding explain it."""
     found = likeness(own.detach().numpy(), value.float().numpy())
     return "" if found.kind in ROUGH else str(found)
 
 
 def said_of_numbers(program: Program, graph: TracedGraph, operation: Operation, node: Node) -> list[str]:
-    """Return a sentence if an op computes with another number than the module's."""
+    """Return a sentence if an op computes with another number than the module."""
     theirs = set(filter(None, (_number(program.dense(name)) for name in program.constants(operation))))
     made = [found for read in node.reads if (found := graph.makes(read)) and found.kind == "prim::Constant"]
     ours = set(filter(None, (_number(constant.raw.output().toIValue()) for constant in made)))
@@ -71,14 +71,14 @@ def said_of_numbers(program: Program, graph: TracedGraph, operation: Operation, 
 
 
 def _number(value: Any) -> float | None:
-    """Return a float that is not 0; whole numbers may be axes and sizes."""
+    """Return a float that is not 0; whole numbers are axes and sizes too."""
     if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
         return float(value)
     return value if isinstance(value, float) else None
 
 
 def _parameter(graph: TracedGraph, constant: str) -> str | None:
-    """Return the parameter with whose name a constant's begins; the converter's passes only append to it."""
+    """Return the parameter whose name a constant's begins with: the converter's passes only append to it."""
     name = plain(constant)
     found = [
         parameter

@@ -11,12 +11,8 @@ from parity.compare.metrics.registry import Array, metric
 def frames_equal(reference: Array, candidate: Array) -> float:
     """Return the share of durations that give the same number of frames, from 0 to 1.
 
-    Durations are rounded half to even, as torch.round does upstream, and are at least 1; a port that rounds half up
-    differs on ties only. Blind to whatever the rounding takes away.
-
-    Args:
-        reference: Durations in frames, as predicted or already rounded.
-        candidate: The durations to judge, of the same shape.
+    Durations, predicted or already whole, are rounded half to even, as torch.round does upstream, and are at least 1; a
+    port that rounds half up differs on ties only. Blind to whatever the rounding takes away.
     """
     return float(np.mean(_frames(reference) == _frames(candidate)))
 
@@ -29,11 +25,7 @@ def _frames(durations: Array) -> Array:
 def signs_equal(reference: Array, candidate: Array) -> float:
     """Return the share of margins on the same side of zero, from 0 to 1: of decisions that come out as upstream's.
 
-    Blind to whatever moves a margin and leaves it on its side.
-
-    Args:
-        reference: Margins, the distances of logits from their thresholds.
-        candidate: The margins to judge, of the same shape.
+    A margin is the distance of a logit from its threshold. Blind to whatever moves a margin and leaves it on its side.
     """
     return float(np.mean((reference > 0) == (candidate > 0)))
 
@@ -44,10 +36,6 @@ def margin_used(reference: Array, candidate: Array) -> float:
     """Return the largest share of any margin that the error has used up, from 0 up; 1 turns the decision over.
 
     Only an error towards zero counts. A margin of exactly zero is used up by any error.
-
-    Args:
-        reference: Margins, the distances of logits from their thresholds.
-        candidate: The margins to judge, of the same shape.
     """
     none = reference == 0
     used = 1 - candidate / np.where(none, 1.0, reference)
@@ -60,12 +48,8 @@ def margin_used(reference: Array, candidate: Array) -> float:
 def frames_kept(reference: Array, candidate: Array) -> float:
     """Return the frames that both keep as a share of those that either keeps, at the worst call, from 0 to 1.
 
-    A frame that is kept twice counts twice. Blind to the order of the slots, in which one frame more would move all
-    that follow; the contents of the slots show it.
-
-    Args:
-        reference: Indices of frames; the last axis is the slots of a call, and a negative slot is empty.
-        candidate: The indices to judge, of the same shape.
+    The last axis is the slots of a call; an empty slot is negative. A frame that is kept twice counts twice. Blind to
+    the order of the slots, in which one frame more would move all that follow; the contents of the slots show it.
     """
     calls = (values.reshape(-1, values.shape[-1]) for values in (reference, candidate))
     return min(_shared(expected, actual) for expected, actual in zip(*calls, strict=True))

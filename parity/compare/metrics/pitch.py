@@ -1,4 +1,4 @@
-"""Metrics of pitch: of curves that a stage gives, and of waveforms by the probabilistic YIN of librosa."""
+"""Metrics of pitch: of curves in hertz that a stage gives, and of waveforms by the probabilistic YIN of librosa."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ def f0_correlation(reference: Array, candidate: Array) -> float:
 
     Blind to a transposed voice (gain), to a raised one (offset) and to frames that only one of them voices: gate it
     together with the voicing agreement and a metric of scale. NaN for fewer than eight such frames.
-
-    Args:
-        reference: The expected curve, in hertz; unvoiced frames are below 10.
-        candidate: The curve to judge, of the same shape.
     """
     both = (reference > VOICED_HZ) & (candidate > VOICED_HZ)
     if both.sum() < FEWEST_FRAMES:
@@ -40,10 +36,6 @@ def voicing_agreement(reference: Array, candidate: Array) -> float:
     """Return the share of frames of two pitch curves that are voiced in both or in neither, from 0 to 1.
 
     Blind to the pitch itself, as long as it stays above the threshold.
-
-    Args:
-        reference: The expected curve, in hertz; unvoiced frames are below 10.
-        candidate: The curve to judge, of the same shape.
     """
     return float(np.mean((reference > VOICED_HZ) == (candidate > VOICED_HZ)))
 
@@ -62,11 +54,6 @@ def pitch_correlation(reference: Array, candidate: Array, sample_rate: float) ->
 
     Pitch is estimated by pYIN between 65 and 600 Hz. Blind to everything that keeps the periods of the waveform, and
     to frames that only one of them voices. NaN for fewer than eight voiced frames.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
-        sample_rate: Samples per second.
     """
     return f0_correlation(_pitch(reference, sample_rate), _pitch(candidate, sample_rate))
 
@@ -85,11 +72,6 @@ def pitch_voicing(reference: Array, candidate: Array, sample_rate: float) -> flo
 
     Voicing is estimated by pYIN between 65 and 600 Hz. Blind to everything that keeps a waveform periodic, such as
     another pitch.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
-        sample_rate: Samples per second.
     """
     return voicing_agreement(_pitch(reference, sample_rate), _pitch(candidate, sample_rate))
 

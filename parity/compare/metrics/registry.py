@@ -39,6 +39,13 @@ Fault = Literal["gain", "offset", "shift", "sign", "order", "phase", "half", "ze
 """gain: 1.05 times. offset: a constant added. shift: one step later. sign: flipped. order: steps shuffled.
 phase: other phases under the same magnitudes. half: the second half zeros. zeros: all. spike: one value off."""
 
+ARGUMENTS = {
+    "reference": "The expected values.",
+    "candidate": "The values to judge, of the same shape.",
+    "sample_rate": "Rows per second: samples of audio, frames of a diarization.",
+    "turns": "The turns of the true speakers: rows of begin, end and speaker.",
+}
+"""The parameters that metrics take. `metric` adds their descriptions to every docstring."""
 FAULTS: tuple[Fault, ...] = typing.get_args(Fault)
 EXACT_INTEGERS = 2**53
 
@@ -190,6 +197,8 @@ def _guarded(
             value = float(function(expected, actual, **given))
         return value if math.isfinite(value) else math.nan
 
+    described = (f"    {name}: {ARGUMENTS[name]}" for name in inspect.signature(function).parameters)
+    guarded.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *described])
     return guarded
 
 

@@ -29,10 +29,6 @@ def argmax_agreement(reference: Array, candidate: Array) -> float:
 
     Blind to whatever leaves the loudest the loudest: to speech that falls under the threshold, and to all but one where
     several speak at once. Frames of padding, all zero in the reference, are left out.
-
-    Args:
-        reference: Probabilities; the last axis is the speakers'.
-        candidate: The probabilities to judge, of the same shape.
     """
     expected, actual = frames(reference), frames(candidate)
     spoken = (expected > 0).any(axis=1)
@@ -46,10 +42,6 @@ def threshold_agreement(reference: Array, candidate: Array) -> float:
     """Return the share of frames on the same side of the threshold of a half, for the worst speaker, from 0 to 1.
 
     Nearly blind to a speaker who hardly speaks, whose silence agrees; `speaker_overlap` sees that one.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
     """
     return float((active(reference) == active(candidate)).mean(axis=0).min())
 
@@ -59,10 +51,6 @@ def speaker_overlap(reference: Array, candidate: Array) -> float:
     """Return the frames active in both as a share of those active in either, for the worst speaker, from 0 to 1.
 
     A speaker who is active in neither agrees. One who hardly speaks counts as much as any other.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
     """
     expected, actual = active(reference), active(candidate)
     both, either = (expected & actual).sum(axis=0), (expected | actual).sum(axis=0)
@@ -83,10 +71,6 @@ def speaker_count(reference: Array, candidate: Array) -> float:
     """Return the difference in the number of speakers who are ever active, from 0 up.
 
     Blind to who they are, and to when and how much they speak.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
     """
     expected, actual = (int(active(values).any(axis=0).sum()) for values in (reference, candidate))
     return float(abs(actual - expected))
@@ -98,10 +82,6 @@ def overlap_frames(reference: Array, candidate: Array) -> float:
     """Return the difference in the share of frames in which two or more speak, from 0 to 1.
 
     Blind to where these frames are, and to who speaks in them.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
     """
     expected, actual = (float((active(values).sum(axis=1) >= 2).mean()) for values in (reference, candidate))
     return abs(actual - expected)
@@ -113,11 +93,6 @@ def der(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the diarization error rate against what the reference decides, without a collar, from 0 up.
 
     Blind to the numbers of the speakers, as long as each keeps one.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
     """
     return _against(reference, candidate, sample_rate).rate
 
@@ -127,11 +102,6 @@ def der_collar(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the diarization error rate against what the reference decides, 0.25 s around its edges left out.
 
     Blind to edges that move by less than the collar, and to turns that are no longer than two of them.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
     """
     return _against(reference, candidate, sample_rate, COLLAR).rate
 
@@ -141,11 +111,6 @@ def missed(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the share of the reference's speech that the candidate does not find, from 0 to 1.
 
     Blind to speech that is invented or given to somebody else.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
     """
     found = _against(reference, candidate, sample_rate)
     return found.share(found.missed)
@@ -156,11 +121,6 @@ def false_alarm(reference: Array, candidate: Array, sample_rate: float) -> float
     """Return the speech that only the candidate finds as a share of the reference's, from 0 up, above 1 if it is more.
 
     Blind to speech that is missed or given to somebody else.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
     """
     found = _against(reference, candidate, sample_rate)
     return found.share(found.false_alarm)
@@ -178,11 +138,6 @@ def confusion(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the share of the reference's speech that the candidate gives to another speaker, from 0 to 1.
 
     Blind to speech that is missed or invented, and to the numbers of the speakers.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
     """
     found = _against(reference, candidate, sample_rate)
     return found.share(found.confusion)
@@ -194,12 +149,6 @@ def der_delta(reference: Array, candidate: Array, sample_rate: float, turns: Arr
     """Return the candidate's diarization error rate against the true speakers less the reference's, without a collar.
 
     Below 0 where the candidate is nearer to the truth. Blind to errors that make up for each other.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
-        turns: The true speakers: rows of begin, end and speaker.
     """
     return _delta(reference, candidate, sample_rate, turns)
 
@@ -209,12 +158,6 @@ def der_delta_collar(reference: Array, candidate: Array, sample_rate: float, tur
     """Return the same as `der_delta`, 0.25 s around the edges of the true turns left out.
 
     Blind to edges that move by less than the collar, and to errors that make up for each other.
-
-    Args:
-        reference: Probabilities or decisions; the last axis is the speakers'.
-        candidate: The values to judge, of the same shape.
-        sample_rate: Frames per second.
-        turns: The true speakers: rows of begin, end and speaker.
     """
     return _delta(reference, candidate, sample_rate, turns, COLLAR)
 

@@ -1,4 +1,4 @@
-"""Metrics of hearing: mel spectra in decibels, and the power of the highs."""
+"""Metrics of hearing: mel spectra in decibels, and the power of the highs. Time is the last axis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.compare.metrics.registry import Array, metric
 from parity.compare.metrics.spectra import decibels, mel_power, power
 
 FLOOR_DB = -80.0
-"""How far under the peak of the reference a band counts as silent."""
+"""The level below the peak of the reference at which a band counts as silent."""
 HIGHS = 1 / 3
 """The share of the sample rate from which the high band runs: from 8 kHz for audio of 24 kHz."""
 NOTHING = 1e-12
@@ -25,11 +25,6 @@ def log_mel_distance(reference: Array, candidate: Array, sample_rate: float) -> 
 
     Counts the bands that either sounds in, within 80 dB of the reference's peak. Blind to sign, to a shift much shorter
     than a window, and weakly to phase.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
-        sample_rate: Samples per second.
     """
     expected, actual = mel_power(reference, sample_rate), mel_power(candidate, sample_rate)
     floor = float(expected.max()) * 10 ** (FLOOR_DB / 10)
@@ -44,11 +39,6 @@ def mel_correlation(reference: Array, candidate: Array, sample_rate: float) -> f
     """Return the correlation of the mel bands in decibels, from -1 to 1: whether both sound alike, at any loudness.
 
     Each within 80 dB of its own peak. Blind to gain and sign, and to what keeps magnitudes.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
-        sample_rate: Samples per second.
     """
     levels = []
     for values in (reference, candidate):
@@ -73,11 +63,6 @@ def high_band_power(reference: Array, candidate: Array, sample_rate: float) -> f
     """Return the power above a third of the sample rate over the reference's, in decibels: hiss, or lost highs.
 
     Blind to everything below that band. NaN where either has nothing in it.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
-        sample_rate: Samples per second.
     """
     expected, actual = (_highs(values, sample_rate) for values in (reference, candidate))
     return 10 * math.log10(actual / expected) if expected and actual else math.nan

@@ -20,10 +20,6 @@ def cosine(reference: Array, candidate: Array) -> float:
     """Return the cosine of the angle between the two arrays as vectors, from -1 to 1.
 
     Blind to every gain, and weakly to an offset. A tensor of zeros has no direction: NaN, even against zeros.
-
-    Args:
-        reference: The expected values, of any shape.
-        candidate: The values to judge, of the same shape.
     """
     product = norm(reference) * norm(candidate)
     return float(reference.reshape(-1) @ candidate.reshape(-1)) / product if product else math.nan
@@ -35,10 +31,6 @@ def relative_l2(reference: Array, candidate: Array) -> float:
     """Return the norm of the error as a share of the reference's norm, ‖c − r‖ / ‖r‖, from 0 up.
 
     NaN for a reference of zeros.
-
-    Args:
-        reference: The expected values, of any shape.
-        candidate: The values to judge, of the same shape.
     """
     return distance(reference, candidate).relative_l2 if reference.any() else math.nan
 
@@ -55,10 +47,6 @@ def rms_ratio(reference: Array, candidate: Array) -> float:
     """Return the rms of the candidate over that of the reference, from 0 up.
 
     Blind to every fault that keeps the energy: a phase that is lost entirely still reads 1.
-
-    Args:
-        reference: The expected values, of any shape.
-        candidate: The values to judge, of the same shape.
     """
     expected = rms(reference)
     return rms(candidate) / expected if expected else math.nan
@@ -67,12 +55,7 @@ def rms_ratio(reference: Array, candidate: Array) -> float:
 # Its values are in the tensor's own unit, which no table can know.
 @metric(kinds=ABSOLUTE, better="lower", ideal=0.0, floor=1e-5, limit=math.inf)
 def max_abs(reference: Array, candidate: Array) -> float:
-    """Return the largest difference of any value, from 0 up, in the tensor's own unit.
-
-    Args:
-        reference: The expected values, of any shape.
-        candidate: The values to judge, of the same shape.
-    """
+    """Return the largest difference of any value, from 0 up, in the tensor's own unit."""
     return float(np.abs(candidate - reference).max())
 
 
@@ -82,10 +65,6 @@ def max_relative(reference: Array, candidate: Array) -> float:
     """Return the largest difference of any value over the rms of the reference, from 0 up.
 
     Against the rms and not value by value: a difference where the reference crosses zero is no greater fault.
-
-    Args:
-        reference: The expected values, of any shape.
-        candidate: The values to judge, of the same shape.
     """
     expected = rms(reference)
     return float(np.abs(candidate - reference).max()) / expected if expected else math.nan
@@ -93,12 +72,7 @@ def max_relative(reference: Array, candidate: Array) -> float:
 
 @metric(kinds=("counter",), better="higher", ideal=1.0, floor=0.0, limit=0.5)
 def equal(reference: Array, candidate: Array) -> float:
-    """Return the share of values that are exactly equal, from 0 to 1: for integers, whose distance means nothing.
-
-    Args:
-        reference: The expected values, of any shape.
-        candidate: The values to judge, of the same shape.
-    """
+    """Return the share of values that are exactly equal, from 0 to 1: for integers, whose distance means nothing."""
     return float(np.mean(reference == candidate))
 
 
@@ -109,10 +83,6 @@ def envelope_distance(reference: Array, candidate: Array) -> float:
     It still compares where phases have drifted apart, as they do in a chain: a harmonic source whose pitch is off by a
     millionth is another waveform after a second, with nearly the same envelope. Blind to signs, and less and less
     sensitive to phases and small shifts the longer the windows are.
-
-    Args:
-        reference: The expected values; time is the last axis.
-        candidate: The values to judge, of the same shape.
     """
     return relative_l2(_envelope(reference), _envelope(candidate))
 

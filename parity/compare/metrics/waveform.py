@@ -1,4 +1,4 @@
-"""Metrics of waveforms: loudness, offset, shift, phase, clicks and length."""
+"""Metrics of waveforms: loudness, offset, shift, phase, clicks and length. Time is the last axis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.compare.metrics.spectra import stft
 
 FARTHEST = 4096
 ROWS = 16
-"""How many rows are aligned, those of most energy: what shifts a tensor shifts them all."""
+"""The number of rows that are aligned, those of most energy: what shifts a tensor shifts them all."""
 CLEARLY = 1.1
 """A lag is taken over a smaller one only if that leaves this much more unexplained: a tone fits at every period."""
 ROUNDING = 1e-12
@@ -38,10 +38,6 @@ def gain_db(reference: Array, candidate: Array) -> float:
 
     The rms ratio on the scale of hearing, and as blind: a missing window normalisation of 1.5 reads +3.5 dB. NaN where
     either is silent.
-
-    Args:
-        reference: The expected audio.
-        candidate: The audio to judge, of the same shape.
     """
     expected, actual = rms(reference), rms(candidate)
     return 20 * math.log10(actual / expected) if expected and actual else math.nan
@@ -59,10 +55,6 @@ def dc_offset(reference: Array, candidate: Array) -> float:
     """Return the distance of the two means over the rms of the reference, from 0 up.
 
     Sees the mean of all values and nothing else: offsets of channels that cancel are not seen.
-
-    Args:
-        reference: The expected audio.
-        candidate: The audio to judge, of the same shape.
     """
     expected = rms(reference)
     return abs(float(candidate.mean()) - float(reference.mean())) / expected if expected else math.nan
@@ -82,10 +74,6 @@ def shift(reference: Array, candidate: Array) -> float:
 
     Searches up to a quarter of the length, and up to 4096 steps. Blind to whatever no shift explains: two arrays that
     have nothing in common read 0. NaN where there is nothing to align.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
     """
     found = best_lag(reference, candidate)
     return math.nan if found is None else float(found)
@@ -106,10 +94,6 @@ def phase_error(reference: Array, candidate: Array) -> float:
 
     0 is in phase, π/2 what chance gives, π a flipped sign. A bin that the candidate leaves empty counts as chance.
     Blind to gain, to a constant offset, and to magnitudes in general; weakly to single values.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
     """
     window = min(PHASE_WINDOW, reference.shape[-1])
     loudness = math.sqrt(float(np.vdot(candidate, candidate) / np.vdot(reference, reference)))
@@ -132,10 +116,6 @@ def click(reference: Array, candidate: Array) -> float:
     """Return the largest step of the error between two samples over the reference's own largest step, from 0 up.
 
     Where the frames of a stream don't join, the error jumps, however small the frames' own errors are.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of the same shape.
     """
     steps = [float(np.abs(np.diff(values, axis=-1)).max(initial=0.0)) for values in (reference, candidate - reference)]
     return steps[1] / steps[0] if steps[0] else math.nan
@@ -146,10 +126,6 @@ def length_ratio(reference: Array, candidate: Array) -> float:
     """Return the length of the candidate over the reference's, along the last axis.
 
     Blind to every value. It is the only metric that takes arrays of different lengths.
-
-    Args:
-        reference: The expected audio; time is the last axis.
-        candidate: The audio to judge, of any shape.
     """
     return float(candidate.shape[-1] / reference.shape[-1])
 

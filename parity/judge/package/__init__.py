@@ -1,4 +1,4 @@
-"""What a package is made of, whatever it computes: gates on the package alone, each in a file of its own."""
+"""Gates on the contents of a package, whatever it computes, each in a file of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.declarations import Stage, Variant
-from parity.judge.package import alias, composition, compression, hazard, manifest
+from parity.judge.package import alias, composition, compression, compute_units, manifest
 from parity.judge.package.contents import read
 from parity.verdict import Finding
 
@@ -20,11 +20,18 @@ GATES = ("alias", "manifest", "compression", "hazard", "parts")
 
 
 def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Artifact] = ()) -> Iterator[Finding]:
-    """What each gate says. `parts` are the artifacts that a pipeline is to be made of, in their order."""
+    """Yield the finding of each gate.
+
+    Args:
+        package: The package.
+        stage: The stage.
+        variant: The variant of the package.
+        parts: The artifacts that a pipeline has to be made of, in their order.
+    """
     contents = read(package)
     yield alias.gate(contents)
     yield manifest.gate(contents, stage, variant)
     yield compression.gate(contents, variant, [part.variant for part in parts])
-    yield hazard.gate(contents, stage.units(variant))
+    yield compute_units.gate(contents, stage.units(variant))
     if stage.parts or contents.pipeline:
         yield composition.gate(contents, parts)

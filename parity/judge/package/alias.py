@@ -1,4 +1,4 @@
-"""That no input of a graph is handed out as an output: such an alias crashes BNNS."""
+"""Inputs of a graph that are handed out as outputs: such an alias crashes BNNS."""
 
 from __future__ import annotations
 

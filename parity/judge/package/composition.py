@@ -1,4 +1,4 @@
-"""That a pipeline is made of the artifacts of its parts, each as it is, in their order."""
+"""The models of a pipeline: they have to be the artifacts of its parts, each as it is, in their order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _difference(found: Text, wanted: Text) -> str:
 
 
 def _text(program: Program) -> Text:
-    """Each function and op, with its name: types, arguments, and the values of constants, wherever they are stored."""
+    """Return each function and op with its types, arguments, and values of constants, wherever they are stored."""
     found = []
     for function in program.functions:
         inputs = ", ".join(f"{name}: {type}" for name, type in function.inputs)

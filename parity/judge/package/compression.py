@@ -1,5 +1,7 @@
-"""Whether the weights of a package are compressed as its variant says, each of them: a label is no proof, and a
-compression that failed in silence ships what it should have made smaller."""
+"""The compression of weights: each has to be compressed as the variant says.
+
+A label proves nothing, and a compression that failed silently ships what it should have made smaller.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ PALETTE = "constexpr_lut_to_dense"
 INTEGERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 MEND = "build it again, and see what coremltools warned of; or declare the variant as it is"
 _FEWEST = 10
-"""coremltools takes a constant of fewer elements for no weight."""
+"""Elements: coremltools does not take a smaller constant for a weight."""
 
 
 def gate(contents: Contents, variant: Variant, parts: Sequence[Variant] = ()) -> Finding:
-    """Each model of a pipeline is judged by the variant of its own part."""
+    """Judge each model of a pipeline by the variant of its own part."""
     faults, held = [], []
     for program, own in zip(contents.programs, parts or [variant] * len(contents.programs), strict=False):
         faults += [program.place + fault for fault in _faults(program, own)]
@@ -73,14 +75,14 @@ def _other_bits(program: Program, luts: Sequence[Operation], bits: int) -> Itera
 
 
 def _entries(lut: TensorType | None) -> int | None:
-    """Until iOS 17 a palette is a row; since iOS 18 it has an entry in the last but one of its axes."""
+    """Return the size of a palette: until iOS 17 a row, since iOS 18 the last but one of its axes."""
     if lut is None or not lut.shape:
         return None
     return lut.shape[0] if len(lut.shape) == 1 else lut.shape[-2]
 
 
 def _weights(program: Program, least: int, readers: Sequence[str] = ()) -> Iterator[str]:
-    """The constants that coremltools takes for weights, as they are: what one compresses is no longer among them."""
+    """Yield the constants that coremltools takes for weights; a compressed one is no longer among them."""
     for name, type in program.constants.items():
         shape = tuple(size or 0 for size in type.shape or ())
         taken = [op.type for op in program.readers.get(name, []) if not op.type.startswith("constexpr_")]

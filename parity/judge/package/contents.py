@@ -14,7 +14,7 @@ from milrun.program import Argument, Function, Operation, TensorType, Value, rea
 from parity.verdict import Finding
 
 MOST = 3
-"""So many faults of a kind are told; how many more there are is said."""
+"""The number of faults of a kind that a message lists; it counts the others."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Program:
 
     @cached_property
     def constants(self) -> dict[str, TensorType]:
-        """The tensors that stand in the program as they are, by name."""
+        """Return the tensors that stand in the program as they are, by name."""
         values = {op.outputs[0][0]: op.inputs["val"][0] for op in self.operations if op.type == "const"}
         types = {name: value.type for name, value in values.items() if isinstance(value, Value)}
         return {name: type for name, type in types.items() if isinstance(type, TensorType)}
 
     @cached_property
     def readers(self) -> dict[str, list[Operation]]:
-        """The ops that take a value, by its name."""
+        """Return the ops that take each value, by its name."""
         found: dict[str, list[Operation]] = {}
         for op in self.operations:
             for arguments in op.inputs.values():
@@ -49,7 +49,7 @@ class Program:
         return found
 
     def tensor(self, arguments: Sequence[Argument]) -> TensorType | None:
-        """The type of a constant that an op is given, in place or by name."""
+        """Return the type of a constant that an op is given, in place or by name."""
         for argument in arguments:
             type = argument.type if isinstance(argument, Value) else self.constants.get(argument)
             if isinstance(type, TensorType):
@@ -73,7 +73,7 @@ def read(path: Path) -> Contents:
     programs = []
     for index, model in enumerate(models):
         if model.WhichOneof("Type") != "mlProgram":
-            raise ModelError(f"{path}: model {index} is of type {model.WhichOneof('Type')}, no ML program")
+            raise ModelError(f"{path}: model {index} is of type {model.WhichOneof('Type')}, not an ML program")
         place = f"model {index} of the pipeline, " if pipeline else ""
         functions = read_functions(model.mlProgram, package)
         programs.append(Program(place, model.description, tuple(functions.values())))

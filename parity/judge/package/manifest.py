@@ -1,4 +1,4 @@
-"""That a package takes, gives and holds what the stage declares: each name, dtype and shape, and nothing more."""
+"""The interface of a package: it takes, gives and holds what the stage declares, and nothing more."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def _typed(tensors: Mapping[str, Tensor], variant: Variant) -> Declared:
 
 
 def _given(contents: Contents) -> dict[str, Type]:
-    """The types of what the programs give, by name: a description leaves out sizes that it does not know. Those that
-    the program knows neither, a run tells."""
+    """Return the types of the outputs of all programs: a description leaves out sizes that it does not know.
+
+    A run shows the sizes that the program does not know either.
+    """
     return {
         name: type
         for program in contents.programs

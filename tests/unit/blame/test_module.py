@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from parity.base.paths import project
-from parity.blame import blame_module
-from parity.blame.module.search import blame_unheard
+from parity.blame.module.search import blame_module, blame_unheard
 from parity.build.convert import call, traceable
 from parity.verdict import Blame
 from tests.support import small_stages as small
@@ -28,7 +27,15 @@ def of_module(cut: Modules) -> Blame:
     reference = {"y": call(small.Small(), stage, given)["y"]}
     candidate = call(module, stage, given)
     found = blame_module(
-        stage, module, cut_from, upstream, lambda: upstream(tensor), given, reference, candidate, ["y"]
+        stage=stage,
+        module=module,
+        cut_from=cut_from,
+        upstream=upstream,
+        record=lambda: upstream(tensor),
+        inputs=given,
+        reference=reference,
+        candidate=candidate,
+        outputs=["y"],
     )
     assert (found.fault, found.output) == ("module", "y"), found.detail
     assert str(project().root) not in str(found)
@@ -53,7 +60,17 @@ def of_weights(
             for value in heard(x):
                 upstream(torch.from_numpy(value))
 
-    found = blame_module(stage, module, state, upstream, record, {"x": x}, reference, candidate, ["y"])
+    found = blame_module(
+        stage=stage,
+        module=module,
+        cut_from=state,
+        upstream=upstream,
+        record=record,
+        inputs={"x": x},
+        reference=reference,
+        candidate=candidate,
+        outputs=["y"],
+    )
     assert (found.fault, found.output) == ("module", "y"), found.detail
     return found
 
@@ -173,5 +190,15 @@ def test_a_recording_that_fails_is_told_and_not_raised() -> None:
 
     module = traceable(stage, upstream)
     gives = call(module, stage, given)
-    found = blame_module(stage, module, upstream, upstream, record, given, {"y": gives["y"] * 2}, gives, ["y"])
-    assert found.detail == "blame failed: RuntimeError: no such case"
+    found = blame_module(
+        stage=stage,
+        module=module,
+        cut_from=upstream,
+        upstream=upstream,
+        record=record,
+        inputs=given,
+        reference={"y": gives["y"] * 2},
+        candidate=gives,
+        outputs=["y"],
+    )
+    assert found.detail == "blame itself failed: RuntimeError: no such case"

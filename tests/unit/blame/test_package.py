@@ -11,7 +11,7 @@ import pytest
 
 import milrun
 from parity.base.paths import project
-from parity.blame import blame_artifact
+from parity.blame.package.search import blame_artifact
 from parity.build.convert import call, convert, palettize, traceable
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
@@ -52,8 +52,18 @@ def blame(
     numerics: str = "declared",
 ) -> Blame:
     module = traceable(stage, None)
-    found = blame_artifact(stage, variant, package, module, inputs, reference, candidate, [output], numerics)
-    assert not found.detail.startswith("blame failed"), found.detail
+    found = blame_artifact(
+        stage=stage,
+        variant=variant,
+        package=package,
+        module=module,
+        inputs=inputs,
+        reference=reference,
+        candidate=candidate,
+        outputs=[output],
+        numerics=numerics,
+    )
+    assert not found.detail.startswith("blame itself failed"), found.detail
     assert found.stage == "small"
     assert str(project().root) not in str(found), "a path of this machine tells nobody else anything"
     return found
@@ -250,14 +260,30 @@ def test_a_module_that_is_wrong_already_is_blamed_before_its_package(
     assert "hop 1" in found.detail
 
 
-def test_a_search_that_fails_is_told_and_not_raised(tmp_path: Path) -> None:
+def test_a_search_that_fails_is_logged_and_told_and_not_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stage, given = small.stage(small.Small), {"x": signal()}
     wrong = {"y": 2 * call(traceable(stage, None), stage, given)["y"]}
     reference = {"y": wrong["y"] / 2}
     gone = tmp_path / "gone.mlpackage"
     module = traceable(stage, None)
-    found = blame_artifact(stage, FP32, gone, module, given, reference, wrong, ["y"], "declared")
+
+    def find(outputs: list[str]) -> Blame:
+        return blame_artifact(
+            stage=stage,
+            variant=FP32,
+            package=gone,
+            module=module,
+            inputs=given,
+            reference=reference,
+            candidate=wrong,
+            outputs=outputs,
+            numerics="declared",
+        )
+
+    found = find(["y"])
     assert (found.fault, found.looks_like) == ("unknown", "gain 2×")
-    assert found.detail.startswith("blame failed: ")
-    nothing = blame_artifact(stage, FP32, gone, module, given, reference, wrong, [], "declared")
-    assert nothing.detail == "blame failed: ValueError: no output is named that failed"
+    assert found.detail.startswith("blame itself failed: ")
+    assert any(record.exc_info for record in caplog.records), "the traceback is in the log"
+    assert find([]).detail == "blame itself failed: ValueError: no output is named that failed"

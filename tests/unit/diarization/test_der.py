@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from parity.compare import evidence
-from parity.compare.evidence import Comparison
 from parity.compare.metrics import METRICS, find, measure, of_kind
+from parity.compare.outputs import Comparison
 from parity.declarations import Kind, Tensor, Variant
 from parity.diarization.der import Errors, errors
 from parity.diarization.turns import Mask, Turns, mask, merged, turns

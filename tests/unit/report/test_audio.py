@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from parity.compare.kept import AUDIO, KeptError, Pair, read_audio
 from parity.report import audio, figures
-from parity.report.audio import AudioError, Pair
 from tests.support import report_samples as samples
 
 RATE = samples.RATE
@@ -92,35 +92,38 @@ def test_silence_can_be_drawn() -> None:
 
 
 def test_evidence_is_read_as_it_was_written(tmp_path: Path) -> None:
-    (found,) = audio.read(samples.audio(tmp_path, 1.5 * samples.speech()))
+    (found,) = read_audio(samples.audio(tmp_path, 1.5 * samples.speech()))
     assert (found.output, found.rate) == ("audio", RATE)
     assert np.array_equal(found.candidate, 1.5 * found.reference)
 
 
 def test_evidence_without_audio_has_none(tmp_path: Path) -> None:
-    assert audio.read(tmp_path) == []
+    assert read_audio(tmp_path) == []
 
 
 @pytest.mark.parametrize("rate", ["", "0", "-24000", "24000.5", "1e4", "999999999999", "²"])
 def test_a_sample_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
-    with pytest.raises(AudioError, match="sample_rate"):
-        audio.read(samples.audio(tmp_path, samples.speech(), rate=rate))
+    with pytest.raises(KeptError, match="sample_rate"):
+        read_audio(samples.audio(tmp_path, samples.speech(), rate=rate))
 
 
 @pytest.mark.parametrize(
     ("tensors", "fault"),
     [
         ({"audio.reference": np.zeros(4, np.float32)}, "lacks the tensor 'audio.candidate'"),
-        ({"audio.reference": np.zeros(4), "audio.candidate": np.zeros(4)}, "no float32 signal"),
-        ({"audio.reference": np.zeros((2, 2), np.float32), "audio.candidate": np.zeros(4, np.float32)}, "no float32"),
-        ({"audio.reference": np.zeros(0, np.float32), "audio.candidate": np.zeros(4, np.float32)}, "no float32"),
+        ({"audio.reference": np.zeros(4), "audio.candidate": np.zeros(4)}, "not a float32 signal"),
+        (
+            {"audio.reference": np.zeros((2, 2), np.float32), "audio.candidate": np.zeros(4, np.float32)},
+            "not a float32",
+        ),
+        ({"audio.reference": np.zeros(0, np.float32), "audio.candidate": np.zeros(4, np.float32)}, "not a float32"),
         ({}, "holds no tensor"),
     ],
 )
 def test_tensors_that_are_no_signal_are_refused(tmp_path: Path, tensors: dict[str, np.ndarray], fault: str) -> None:
-    save_file(tensors, tmp_path / audio.FILE, {"sample_rate": "24000"})
-    with pytest.raises(AudioError, match=fault):
-        audio.read(tmp_path)
+    save_file(tensors, tmp_path / AUDIO, {"sample_rate": "24000"})
+    with pytest.raises(KeptError, match=fault):
+        read_audio(tmp_path)
 
 
 def test_a_trend_needs_two_runs_and_shows_the_bound() -> None:

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from parity.compare.kept import LARGEST_TURNS, KeptError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.diarization.turns import Turns, mask, merged, turns
-from parity.report import bands, meeting
+from parity.report import bands
 from parity.report.html import render
-from parity.report.meeting import MeetingError
 from parity.report.speaking import BUDGET, EXCERPT, speaking
 from parity.report.timeline import COLUMNS, NARROWEST, TICKS, ticks, timeline
 from tests.support import report_samples as samples
@@ -22,11 +22,11 @@ from tests.support import report_samples as samples
 RATE = 12.5
 
 
-def of(candidate: Turns, reference: Turns | None = None, truth: Turns | None = None) -> meeting.Meeting:
-    return meeting.Meeting(samples.talk() if reference is None else reference, candidate, truth)
+def of(candidate: Turns, reference: Turns | None = None, truth: Turns | None = None) -> Meeting:
+    return Meeting(samples.talk() if reference is None else reference, candidate, truth)
 
 
-def drawn(found: meeting.Meeting) -> ElementTree.Element:
+def drawn(found: Meeting) -> ElementTree.Element:
     shown = bands.bands(found)
     return ElementTree.fromstring(timeline(shown, 0.0, bands.lasts(shown)))
 
@@ -66,17 +66,17 @@ def test_turns_are_read_as_they_were_written(tmp_path: Path) -> None:
     said = samples.talk()
     samples.meeting(tmp_path, "host.speaking", reference=said, candidate=said[1:], truth=said[2:])
     samples.meeting(tmp_path, reference=said, candidate=said)
-    assert meeting.outputs(tmp_path) == ["host.speaking", "speaking"]
-    found = meeting.read(tmp_path, "host.speaking")
+    assert with_turns(tmp_path) == ["host.speaking", "speaking"]
+    found = read_meeting(tmp_path, "host.speaking")
     assert np.allclose(found.candidate, said[1:])
     assert not found.agreed
-    assert meeting.read(tmp_path, "speaking").truth is None
-    assert meeting.read(tmp_path, "speaking").agreed
+    assert read_meeting(tmp_path, "speaking").truth is None
+    assert read_meeting(tmp_path, "speaking").agreed
 
 
 def test_who_says_nothing_at_all_is_silent_and_not_damaged(tmp_path: Path) -> None:
     samples.meeting(tmp_path, reference=samples.talk(), candidate=np.zeros((0, 3)))
-    found = meeting.read(tmp_path, "speaking")
+    found = read_meeting(tmp_path, "speaking")
     assert not len(found.candidate)
     assert sum(stretches.seconds(one.missed) for one in bands.bands(found)) == pytest.approx(9 * 4.4)
 
@@ -91,24 +91,24 @@ def test_who_says_nothing_at_all_is_silent_and_not_damaged(tmp_path: Path) -> No
         (b"SPEAKER candidate 1 9e999999 9e999999 <NA> <NA> s0 <NA> <NA>\n", "more seconds than any recording has"),
         (b"\n", "holds no turn at all"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"x" * (meeting.LARGEST + 1), "bytes"),
+        (b"x" * (LARGEST_TURNS + 1), "bytes"),
     ],
 )
 def test_a_file_that_is_no_meeting_is_refused_by_name(tmp_path: Path, content: bytes, fault: str) -> None:
     samples.meeting(tmp_path, reference=samples.talk(), candidate=samples.talk())
     (tmp_path / "speaking.candidate.rttm").write_bytes(content)
-    with pytest.raises(MeetingError, match=fault) as error:
-        meeting.read(tmp_path, "speaking")
+    with pytest.raises(KeptError, match=fault) as error:
+        read_meeting(tmp_path, "speaking")
     assert str(tmp_path / "speaking.candidate.rttm") in str(error.value)
 
 
 def test_a_file_that_is_missing_or_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     samples.meeting(tmp_path, reference=samples.talk())
-    with pytest.raises(MeetingError, match=r"speaking\.candidate\.rttm is missing"):
-        meeting.read(tmp_path, "speaking")
+    with pytest.raises(KeptError, match=r"speaking\.candidate\.rttm is missing"):
+        read_meeting(tmp_path, "speaking")
     (tmp_path / "speaking.candidate.rttm").mkdir()
-    with pytest.raises(MeetingError, match=r"speaking\.candidate\.rttm is missing or no file"):
-        meeting.read(tmp_path, "speaking")
+    with pytest.raises(KeptError, match=r"speaking\.candidate\.rttm is missing or not a file"):
+        read_meeting(tmp_path, "speaking")
 
 
 def test_the_truth_is_put_to_whom_of_upstream_it_fits_and_a_stranger_gets_a_band() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from parity import steps
 from parity.base.cache import Cache
 from parity.blame import first_step
+from parity.blame.explain import explained
 from parity.build.artifacts import Built
 from parity.build.convert import ConversionError
 from parity.declarations import Arrays, Case, Run, Seam, Stage, System, Variant
@@ -40,7 +41,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     def verdicts(system: System, known: gates.Gates) -> list[Verdict]:
         milrun = runtime("milrun")
         bench = Workbench(system, weights, goldens, Built(system, weights, cache), milrun, known, cache)
-        return [bench.run(check) for check in plan(system, system.reference.cases, [milrun])]
+        return [explained(bench, check) for check in plan(system, system.reference.cases, [milrun])]
 
     int8 = Variant("int8", "float16", quantize=True, spared=("out",), compute_units="CPU_AND_NE")
     variants = (*small.stage().variants, Variant("held", "float16", holds=True), int8)

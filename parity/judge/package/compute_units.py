@@ -1,4 +1,4 @@
-"""What is known to fail on the compute units that a package is to run on."""
+"""Known failures on the compute units that a package is to run on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEND = 'palettize instead, or give the variant compute_units="CPU_AND_NE"'
 
 
 def gate(contents: Contents, units: ComputeUnits) -> Finding:
-    """Integer weights on the GPU: MPSGraph ends with "MLIR pass manager failed". Palettes do no harm there."""
+    """Refuse integer weights on the GPU: MPSGraph ends with "MLIR pass manager failed". Palettes do no harm there."""
     found = [(program, op) for program in contents.programs for op in program.operations if op.type in INTEGERS]
     faults = []
     if found and units in GPU:

@@ -1,0 +1,99 @@
+"""The modes of a check: each runs an artifact or the chain on a case, and yields what to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Protocol
+
+import numpy as np
+
+from milrun import ModelError
+from parity.compare.outputs import Comparison, chain_outputs, decisions, runtime_dtypes, stage_outputs
+from parity.compare.reset import resets
+from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System, Variant
+from parity.plan.checks import users
+from parity.run import Runtime, RuntimeFailure, Session
+from parity.run.chain import Chain, Free, Rehearsal
+from parity.run.stage import Crosser, cast, closing
+from parity.verdict import Finding
+
+Compared = Iterator[Comparison | Finding]
+
+
+class Means(Protocol):
+    """The means to run the stages of one system; `parity.judge.workbench.Workbench` has them."""
+
+    @property
+    def system(self) -> System: ...
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    def session(self, stage: Stage, variant: Variant) -> Session: ...
+
+    def tables(self, case: Case) -> Arrays: ...
+
+
+def forced(means: Means, stage: Stage, variant: Variant, seam: Seam, interface_kept: bool) -> Compared:
+    """Run an artifact on upstream's inputs, at every step.
+
+    An artifact that takes or gives other things than declared (`interface_kept` is false) may not run at all. Then that
+    is a finding, beside those about its interface.
+    """
+    try:
+        with closing(means.session(stage, variant)) as session:
+            yield from list(_artifact(means, stage, variant, seam, Crosser(stage, variant, session)))
+    except (RuntimeFailure, ModelError, ValueError) as error:
+        if interface_kept:
+            raise
+        yield Finding(stage.name, "runs", False, message=str(error))
+
+
+def carried(means: Means, stage: Stage, variant: Variant, seam: Seam) -> Compared:
+    """Run an artifact on upstream's inputs and on what it carries itself, and check that a reset starts anew."""
+    with closing(means.session(stage, variant)) as session:
+        used = Crosser(stage, variant, session)
+        yield from _artifact(means, stage, variant, seam, used, own=True)
+        with closing(means.session(stage, variant)) as fresh:
+            yield from resets(stage, seam, used, Crosser(stage, variant, fresh))
+
+
+def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Golden) -> Compared:
+    """Rehearse the host glue on upstream's values, then run the chain of artifacts as deployed."""
+    system, tables = means.system, means.tables(case)
+    rehearsal = Rehearsal(system, golden, tables)
+    try:
+        system.chain(rehearsal, case)
+    except ValueError as error:
+        yield from rehearsal.findings()
+        yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
+        return
+    yield from rehearsal.findings()
+    given_out = users(system)
+    with ExitStack() as stack:
+        loaded: dict[str, Crosser] = {}
+
+        def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+            if name not in loaded:
+                stage = system.stage(name)
+                session = stack.enter_context(closing(means.session(stage, chosen[name])))
+                loaded[name] = Crosser(stage, chosen[name], session)
+            return loaded[name](inputs)
+
+        def given(name: str, inputs: Arrays) -> Arrays:
+            return cast(system.stage(name), chosen[name], inputs)
+
+        run = Chain(system, golden, tables, execute, given)
+        system.chain(run, case)
+        free = Free(system, tables, execute, given)
+        if given_out:
+            system.chain(free, case)
+    yield from chain_outputs(system, run, chosen, means.runtime.numerics)
+    if given_out:
+        yield decisions(free.own, golden, given_out)
+
+
+def _artifact(means: Means, stage: Stage, variant: Variant, seam: Seam, cross: Crosser, own: bool = False) -> Compared:
+    expected = runtime_dtypes(stage, variant, means.runtime.numerics)
+    return stage_outputs(stage, variant, seam, cross, expected, own)
