@@ -7,12 +7,10 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from references.sortformer import speaking
-
-if TYPE_CHECKING:
-    from references.sortformer.train import Recipe
+from references.sortformer.recipe import Recipe
 
 PACKAGES = ("torch", "nemo-toolkit", "numpy", "scipy", "librosa")
 

@@ -21,11 +21,6 @@ ALLOWED = {
 PUBLIC = ("parity.declarations", "parity.steps", "parity.diarization")
 """All that a system imports of the harness."""
 
-CIRCLES: list[list[str]] = [
-    ["references.sortformer.provenance", "references.sortformer.train"],
-]
-"""Files that import each other and are still to be mended. Delete a line when you mend it."""
-
 LAZY = {
     ("parity.run.choose", "parity.run.milrun"): "imports torch, which the child processes of Core ML do without",
     ("parity.base.paths", "parity.base.settings"): "a project without [tool.parity] imports nothing heavy",
@@ -75,7 +70,7 @@ def test_rooms_import_only_downward() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    assert [circle for circle in TREE.circles() if circle not in CIRCLES] == []
+    assert TREE.circles() == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

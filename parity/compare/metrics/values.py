@@ -64,7 +64,7 @@ def max_abs(reference: Array, candidate: Array) -> float:
 def max_relative(reference: Array, candidate: Array) -> float:
     """Return the largest difference of any value over the rms of the reference, from 0 up.
 
-    Against the rms and not value by value: a difference where the reference crosses zero is no greater fault.
+    Against the rms, because a difference where the reference crosses zero is not a greater fault.
     """
     expected = rms(reference)
     return float(np.abs(candidate - reference).max()) / expected if expected else math.nan

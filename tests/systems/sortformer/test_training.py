@@ -19,8 +19,9 @@ from references.sortformer import labels, meetings, speaking, voices
 from references.sortformer.bank import Bank, Contents, open_bank
 from references.sortformer.checkpoint import Source
 from references.sortformer.config import SPEAKERS
+from references.sortformer.recipe import RECIPES, Part, Recipe
 from references.sortformer.speaking import RATE, TICK
-from references.sortformer.train import RECIPES, Batches, Part, Recipe, train
+from references.sortformer.train import Batches, train
 
 CHECKPOINT = Path(__file__).parents[3] / "references/sortformer/checkpoint.safetensors"
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: no voices")
