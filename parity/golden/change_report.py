@@ -8,11 +8,13 @@ from typing import Literal
 from parity.golden.changes import Movement
 from parity.golden.provenance import summary
 
+Status = Literal["new", "same", "moved", "gone"]
+
 
 @dataclass(frozen=True)
 class CaseReport:
     case: str
-    status: Literal["new", "same", "moved", "gone"]
+    status: Status
     movements: tuple[Movement, ...]
     tensors: int
     seconds: float
@@ -35,7 +37,7 @@ class CaseReport:
 
 @dataclass(frozen=True)
 class Report:
-    """`provenance` says which of its parts changed since the last refresh."""
+    """The outcome for one reference; `provenance` names its parts that changed since the last refresh."""
 
     system: str
     cases: tuple[CaseReport, ...]
@@ -45,12 +47,12 @@ class Report:
 
     @property
     def same(self) -> bool:
-        """The same bits throughout. Nothing compared is not the same."""
+        """Whether all bits are the same. False where nothing was compared."""
         return bool(self.cases) and all(case.status == "same" for case in self.cases)
 
     @property
     def same_truth(self) -> bool:
-        """The same up to rounding."""
+        """Whether everything is the same up to rounding."""
         return bool(self.cases) and all(case.status == "same" or case.rounding for case in self.cases)
 
     def __str__(self) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 
 from parity.declarations import Case, Golden
 from parity.golden import case_file, lock, provenance, recording
-from parity.golden.change_report import CaseReport, Report
-from parity.golden.changes import movements
+from parity.golden.change_report import CaseReport, Report, Status
+from parity.golden.changes import Movement, movements
 from parity.golden.errors import DamagedGolden, RefreshRefused
 from parity.golden.lock import Lock, Refreshed
 from parity.golden.rounding import spread
@@ -20,6 +20,7 @@ from parity.golden.store import GoldenStore
 from parity.golden.tensors import CaseEntry, Strict, hashes
 
 Say = Callable[[str], None]
+Made = Callable[[Case, str], tuple[CaseEntry, Golden]]
 
 
 class ReasonWanted(RefreshRefused):
@@ -63,30 +64,26 @@ def refresh(
         if again:
             store.transaction.clear()
         old = store.read_lock()
-        changed = provenance.changes(old.provenance, store.provenance) if old else []
-        chosen = _chosen(store, cases, changed)
+        chosen = _chosen(store, cases, old)
         entries: dict[str, CaseEntry] = {}
-        reports: list[CaseReport] = []
         moved: list[str] = []
-        for number, case in enumerate(chosen, 1):
-            start = time.perf_counter()
-            found = _staged(store, case)
-            what = "taken over from an unfinished refresh" if found else "recording"
-            say(f"{case.name}: {what} ({number} of {len(chosen)}) …")
-            entry, recorded = found or _stage(store, case, old.cases.get(case.name) if old else None, say)
-            report, unchanged = compare(store, old, case, entry, recorded, time.perf_counter() - start)
-            entries[case.name] = old.cases[case.name] if old and unchanged else entry
-            moved += [] if unchanged else [case.name]
-            reports.append(report)
-            say(str(report))
-        if old and not cases:
-            reports += [gone(name) for name in _undeclared(store, old)]
-        new = _new_lock(store, old, entries, reports, reason.strip(), date)
-        result = Report(store.reference.name, tuple(reports), tuple(changed), case_file.size(store.root))
-        if old and not moved and list(new.cases) == list(old.cases) and not changed:
+
+        def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
+            was = old.cases.get(case.name) if old else None
+            entry, recorded = _staged(store, case, number, say) or _stage(store, case, was, number, say)
+            if was and _unchanged(store, case, was, entry):
+                entry = was
+            else:
+                moved.append(case.name)
+            entries[case.name] = entry
+            return entry, recorded
+
+        result = _compared(store, old, chosen, not cases, made, say)
+        new = _new_lock(store, old, entries, result.cases, reason.strip(), date)
+        if old and not moved and list(new.cases) == list(old.cases) and not result.provenance:
             store.transaction.clear()
             return result
-        if any(report.status in ("moved", "gone") for report in reports) and not reason.strip():
+        if any(report.status in ("moved", "gone") for report in result.cases) and not reason.strip():
             raise ReasonWanted(store, result)
         _assert_writable(store, new, set(entries))
         dropped = [store.path(name).name for name in old.cases if name not in new.cases] if old else []
@@ -96,47 +93,49 @@ def refresh(
 
 def diff(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> Report:
     """Return what a refresh would find. Nothing is written."""
-    old = store.read_lock()
-    changed = provenance.changes(old.provenance, store.provenance) if old else []
-    reports: list[CaseReport] = []
-    chosen = list(cases) or list(store.reference.cases)
-    for number, case in enumerate(chosen, 1):
-        say(f"{case.name}: recording ({number} of {len(chosen)}) …")
-        start = time.perf_counter()
+
+    def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
+        say(f"{case.name}: recording {number} …")
         recorded = store.record(case)
-        entry = CaseEntry.of(recorded, case.inputs, {}, store.whole)
-        reports.append(compare(store, old, case, entry, recorded, time.perf_counter() - start)[0])
+        return CaseEntry.of(recorded, case.inputs, {}, store.whole), recorded
+
+    return _compared(store, store.read_lock(), list(cases) or list(store.reference.cases), not cases, made, say)
+
+
+def _compared(
+    store: GoldenStore, old: Lock | None, cases: Sequence[Case], complete: bool, made: Made, say: Say
+) -> Report:
+    """Record the cases, and compare them with the lock. A complete set shows as well which cases are gone."""
+    reports: list[CaseReport] = []
+    for number, case in enumerate(cases, 1):
+        start = time.perf_counter()
+        entry, recorded = made(case, f"({number} of {len(cases)})")
+        was = old.cases.get(case.name) if old else None
+        moved: tuple[Movement, ...] = ()
+        if was:
+            before = store.recorded(case, was) if was.identity() != entry.identity() else None
+            moved = tuple(movements(was, _kept(store, case, was), before, recorded))
+        status: Status = "new" if was is None else "moved" if moved else "same"
+        reports.append(CaseReport(case.name, status, moved, len(entry.kept()), time.perf_counter() - start))
         say(str(reports[-1]))
-    if old and not cases:
-        reports += [gone(name) for name in _undeclared(store, old)]
+    if old and complete:
+        reports += [CaseReport(name, "gone", (), 0, 0.0) for name in _undeclared(store, old)]
+    changed = provenance.changes(old.provenance, store.provenance) if old else []
     return Report(store.reference.name, tuple(reports), tuple(changed), case_file.size(store.root))
 
 
-def compare(
-    store: GoldenStore, old: Lock | None, case: Case, entry: CaseEntry, recorded: Golden, seconds: float
-) -> tuple[CaseReport, bool]:
-    """Return what moved, and whether the files in git can stay as they are."""
-    tensors = len(entry.kept())
-    was = old.cases.get(case.name) if old else None
-    if was is None:
-        return CaseReport(case.name, "new", (), tensors, seconds), False
-    kept = _kept(store, case, was)
-    before = store.recorded(case, was) if was.identity() != entry.identity() else None
-    moved = tuple(movements(was, kept, before, recorded))
-    same_files = bool(kept) and was.kept().keys() == entry.kept().keys()
-    unchanged = same_files and was.identity() == entry.identity()
-    return CaseReport(case.name, "moved" if moved else "same", moved, tensors, seconds), unchanged
+def _unchanged(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry) -> bool:
+    """Whether the file in git can stay as it is."""
+    same = was.identity() == entry.identity() and was.kept().keys() == entry.kept().keys()
+    return same and bool(_kept(store, case, was))
 
 
-def gone(name: str) -> CaseReport:
-    return CaseReport(name, "gone", (), 0, 0.0)
-
-
-def _chosen(store: GoldenStore, cases: Sequence[Case], changed: list[str]) -> list[Case]:
+def _chosen(store: GoldenStore, cases: Sequence[Case], old: Lock | None) -> list[Case]:
     everything = list(store.reference.cases)
     if not everything:
         raise RefreshRefused(store.reference.name, "it declares no case", "give its reference at least one")
-    if cases and changed and {case.name for case in cases} != {case.name for case in everything}:
+    changed = provenance.changes(old.provenance, store.provenance) if old and cases else []
+    if changed and {case.name for case in cases} != {case.name for case in everything}:
         why = f"the other cases would be left behind: {provenance.summary(changed)}"
         raise RefreshRefused(store.reference.name, why, "refresh all cases together")
     return list(cases) or everything
@@ -156,7 +155,8 @@ def _kept(store: GoldenStore, case: Case, entry: CaseEntry) -> Mapping[str, np.n
         return {}
 
 
-def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, say: Say) -> tuple[CaseEntry, Golden]:
+def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, number: str, say: Say) -> tuple[CaseEntry, Golden]:
+    say(f"{case.name}: recording {number} …")
     recorded = store.record(case)
     known = {tensor.sha256: tensor.spread for _, tensor in was.places()} if was else {}
     if not recording.arrays(recorded).keys() <= known.keys():
@@ -171,7 +171,7 @@ def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, say: Say) -> t
     return entry, recorded
 
 
-def _staged(store: GoldenStore, case: Case) -> tuple[CaseEntry, Golden] | None:
+def _staged(store: GoldenStore, case: Case, number: str, say: Say) -> tuple[CaseEntry, Golden] | None:
     """Return what an unfinished refresh recorded of a case, if the same provenance would make it today.
 
     A refresh that was killed at its end has moved the file into place already.
@@ -186,7 +186,10 @@ def _staged(store: GoldenStore, case: Case) -> tuple[CaseEntry, Golden] | None:
         recorded = store.recorded(case, found.case)
     except (FileNotFoundError, DamagedGolden, ValueError):
         return None
-    return (found.case, recorded) if recorded else None
+    if recorded is None:
+        return None
+    say(f"{case.name}: taken over from an unfinished refresh {number} …")
+    return found.case, recorded
 
 
 def _new_lock(

@@ -20,7 +20,7 @@ _STATES: dict[type[GoldenError], State] = {StaleGolden: "stale", MissingGolden: 
 
 @dataclass(frozen=True)
 class CaseStatus:
-    """`at_hand`: all of it can be read here; otherwise its large tensors are recorded again when they are wanted."""
+    """The state of one case. Large tensors that are not at hand are recorded again at first use."""
 
     case: str
     state: State
@@ -102,7 +102,7 @@ def strays(store: GoldenStore) -> list[str]:
 
 
 def _own(folder: Path) -> Iterator[Path]:
-    """Return the files in a folder of goldens, without the journal and the folders of other weights."""
+    """Return the files in a folder of goldens, without staged files and the folders of other weights."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         other = path.is_dir() and not path.is_symlink() and path.name.startswith("weights-")
         if path.name != case_file.STAGING and not other:
