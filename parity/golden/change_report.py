@@ -47,12 +47,12 @@ class Report:
 
     @property
     def same(self) -> bool:
-        """Whether all bits are the same. False where nothing was compared."""
+        """True if all bits are the same; false where nothing was compared."""
         return bool(self.cases) and all(case.status == "same" for case in self.cases)
 
     @property
     def same_truth(self) -> bool:
-        """Whether everything is the same up to rounding."""
+        """True if everything is the same up to rounding."""
         return bool(self.cases) and all(case.status == "same" or case.rounding for case in self.cases)
 
     def __str__(self) -> str:

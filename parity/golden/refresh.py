@@ -125,7 +125,7 @@ def _compared(
 
 
 def _unchanged(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry) -> bool:
-    """Whether the file in git can stay as it is."""
+    """Return whether the file in git can stay as it is."""
     same = was.identity() == entry.identity() and was.kept().keys() == entry.kept().keys()
     return same and bool(_kept(store, case, was))
 

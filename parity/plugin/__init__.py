@@ -7,7 +7,8 @@ checks: `pytest tests/test_mine.py` stays as fast as it was.
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from _pytest.mark.expression import Expression
 
 from parity.base import paths
+from parity.base.files import StateError
 from parity.base.paths import Project, ProjectError
 from parity.plugin.names import BENCH, FILES, MARKS, PARITY, SPEECH
 
@@ -88,6 +90,33 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in (BENCH, SPEECH):
         if _selects(expression, mark) and (expression or not named):
             config.pluginmanager.import_plugin(f"parity.plugin.{mark}")
+
+
+@contextmanager
+def _exiting() -> Iterator[None]:
+    """End the run with the message alone where the disk is full, or `.parity` can't be written to."""
+    try:
+        yield
+    except StateError as error:
+        pytest.exit(str(error.strerror), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionstart() -> Iterator[None]:
+    with _exiting():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_finish() -> Iterator[None]:
+    with _exiting():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish() -> Iterator[None]:
+    with _exiting():
+        return (yield)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

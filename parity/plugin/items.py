@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from parity.base.files import StateError
 from parity.blame.explain import explained
 from parity.judge import gates
 from parity.plan.checks import tables
@@ -49,7 +50,8 @@ class _Item(pytest.Item):
         self.user_properties.append((CHECK, self.name))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        return str(excinfo.value) if isinstance(excinfo.value, NotPassedError) else super().repr_failure(excinfo, style)
+        told = isinstance(excinfo.value, NotPassedError | StateError)
+        return str(excinfo.value) if told else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         return self.path, 0, self.name  # pytest wants some line of whatever is skipped

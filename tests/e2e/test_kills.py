@@ -172,6 +172,15 @@ def test_two_runs_at_once_both_succeed_and_build_each_artifact_once(empty: Proje
     assert not list(empty.folder.glob(".parity/damaged/*"))
 
 
+def test_a_state_folder_that_takes_no_files_is_told_with_the_mend(empty: Project) -> None:
+    empty.write(".parity", "")
+    run = empty.run("pytest", "-q", "-m", "parity")
+    assert run.code == 4
+    assert "can't be written: Not a directory. Make it a folder" in run.said
+    assert "INTERNALERROR" not in run.said
+    empty.remove(".parity")
+
+
 def test_the_helpers_see_litter(empty: Project) -> None:
     """Else all of the above would prove nothing."""
     assert not litter(empty)

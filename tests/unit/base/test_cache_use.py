@@ -16,7 +16,7 @@ from parity.__main__ import main
 from parity.base import cache_use
 from parity.base.cache import Cache
 from parity.base.files import StateError, write_atomically
-from parity.base.paths import at
+from parity.base.paths import at, using
 from tests.support.cache_builders import CONTENT, fill, wait_for
 
 KEYS = [digit * 64 for digit in "12345"]
@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def using(root: Path) -> Iterator[None]:
+def in_use(root: Path) -> Iterator[None]:
     """While another process uses the oldest of the entries."""
     process = _process("use", root.parent, KEYS[0])
     try:
@@ -69,7 +69,7 @@ def test_the_limit_holds_when_something_is_added(root: Path) -> None:
     assert left(root) == "456"
 
 
-@pytest.mark.usefixtures("using")
+@pytest.mark.usefixtures("in_use")
 def test_an_entry_that_a_running_process_uses_stays(root: Path) -> None:
     Cache(root, 0).trim()
     assert left(root) == "1"
@@ -100,19 +100,17 @@ def test_the_limit_is_that_of_the_project(tmp_path: Path) -> None:
     assert Cache.of(at(tmp_path)).limit == 5e8
 
 
-def test_the_command_shows_and_clears(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_shows_and_clears(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root.parent / "pyproject.toml").write_text('[tool.parity]\nstate = "cache"\n')
-    monkeypatch.chdir(root.parent)
-    assert main(["cache"]) == 0
-    said = capsys.readouterr().out
-    assert "artifact            5       0.1" in said
-    assert "limit: 5 GB" in said
-    assert main(["cache", "--clear", "artefact"]) == 2
-    assert "has no 'artefact'; it has artifact" in capsys.readouterr().err
-    assert main(["cache", "--clear", "artifact"]) == 0
-    assert "artifact" not in capsys.readouterr().out
+    with using(at(root.parent)):
+        assert main(["cache"]) == 0
+        said = capsys.readouterr().out
+        assert "artifact            5       0.1" in said
+        assert "limit: 5 GB" in said
+        assert main(["cache", "--clear", "artefact"]) == 2
+        assert "has no 'artefact'; it has artifact" in capsys.readouterr().err
+        assert main(["cache", "--clear", "artifact"]) == 0
+        assert "artifact" not in capsys.readouterr().out
     assert left(root) == ""
 
 
