@@ -148,7 +148,7 @@ def _of_precision(failure: Failure) -> Blame:
 
 
 def _of_constants(failure: Failure, matched: Mapping[str, str]) -> Blame:
-    """Blame the rounding of constants: each op of the package is right but for that, and that alone is too much."""
+    """Blame the rounding of constants: each op of the package is right except for that, and that alone is too much."""
 
     def walk(visit: Visit) -> None:
         beside(failure.graph, failure.model(failure.numerics), failure.tensors, failure.rounded, matched, visit)
