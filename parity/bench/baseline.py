@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,8 @@ from parity.bench.timing import p95
 PREFIX = "bench-"
 UNITS = ("ms", "× eager")
 DIGITS = 4
+KEPT = 40
+"""Samples in a baseline, at most: more would not make the comparison any sharper."""
 
 
 class BaselineError(ValueError):
@@ -56,19 +58,14 @@ class Baseline:
     entries: Mapping[str, Entry]
 
 
-def entry(unit: str, sizes: Mapping[str, int], samples: Collection[float], recorded: str, reason: str = "") -> Entry:
+def entry(unit: str, sizes: Mapping[str, int], samples: Sequence[float], recorded: str, reason: str = "") -> Entry:
     """Return an entry as the file will have it."""
-    return Entry(unit, dict(sizes), tuple(map(_short, samples)), recorded, reason)
+    every = -(-len(samples) // KEPT)
+    return Entry(unit, dict(sizes), tuple(map(_short, samples[::every])), recorded, reason)
 
 
 def path_of(folder: Path, machine: Machine) -> Path:
     return folder / f"{PREFIX}{machines.slug(machine)}.toml"
-
-
-def others(folder: Path, machine: Machine) -> list[str]:
-    """Return the other machines that have a baseline."""
-    own = path_of(folder, machine)
-    return [machines.label(load(path).machine) for path in sorted(folder.glob(f"{PREFIX}*.toml")) if path != own]
 
 
 def find(folder: Path, machine: Machine) -> Baseline | None:

@@ -38,13 +38,20 @@ def test_a_baseline_is_read_as_it_was_recorded(tmp_path: Path) -> None:
     assert found.entries["tiny-chain-ships-hello"].median == 1.235
 
 
+def test_a_baseline_keeps_some_of_many_samples() -> None:
+    few, many = ([1.0 + number / 1000 for number in range(count)] for count in (40, 321))
+    assert entry("ms", {}, few, "").samples == tuple(few)
+    kept = entry("ms", {}, many, "").samples
+    assert len(kept) == 36
+    assert kept[0] == many[0]
+    assert kept[-1] > many[-10]
+
+
 def test_another_machine_has_no_baseline(tmp_path: Path) -> None:
     recorded(tmp_path)
     for changed in ({"processor": "Another"}, {"cores": 8}, {"numerics": "fp32"}, {"threads": 2}):
         other = {**MACHINE, **changed}
         assert baseline.find(tmp_path, other) is None
-        assert baseline.others(tmp_path, other) == [machine.label(MACHINE)]
-    assert baseline.others(tmp_path, MACHINE) == []
 
 
 def test_a_baseline_under_another_machines_name_is_refused(tmp_path: Path) -> None:
