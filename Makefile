@@ -28,7 +28,7 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.ready  ## tests of the tools, and the planted bugs
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not parity and not bench and not speech"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not parity and not bench and not speech"
 
 golden: $(VENV)/.ready  ## record truth again
 	$(PY) -m golden refresh --reason "$(REASON)"
