@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import webbrowser
-from contextlib import redirect_stdout
 
 from parity.base import cache_use
 from parity.base.cache import Cache
-from parity.base.fingerprint import digest
 from parity.base.paths import GATES, project
 from parity.gate import gate as merge
 from parity.gate import report
@@ -38,9 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     gate = verbs.add_parser("gate", help="before a merge: what this change affects, checked; a report; an exit code")
     gate.add_argument("--base", default="main", metavar="REVISION", help="what to compare with (default: main)")
     gate.set_defaults(do=_gate)
-    prints = verbs.add_parser("fingerprints", help="each check and artifact, and the hash of all that makes it")
-    prints.add_argument("--json", action="store_true", help="with every part of it, for the gate")
-    prints.set_defaults(do=_fingerprints)
     show = verbs.add_parser("report", help="the last run as a page, in the browser")
     show.set_defaults(do=_report)
     bounds = verbs.add_parser("calibrate", help="bounds from what the last complete run measured")
@@ -65,19 +60,6 @@ def _gate(options: argparse.Namespace) -> int:
     _say(f"gate {report.headline(outcome)}")
     _say(f"report: {written.markdown.relative_to(project().root)}, and beside it {written.page.name}")
     return 0 if outcome.passed else 1
-
-
-def _fingerprints(options: argparse.Namespace) -> int:
-    with redirect_stdout(sys.stderr):  # what a converter says when it is imported is no part of the answer
-        from parity.gate import survey, take_survey
-
-        found = take_survey.survey()
-    if options.json:
-        print(survey.encode(found))
-    else:
-        for id, check in found.checks.items():
-            print(f"{digest(check.parts)[:16] if not check.fault else '-' * 16}  {id}  {check.fault}".rstrip())
-    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

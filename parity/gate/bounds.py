@@ -1,43 +1,64 @@
-"""All bounds of a revision, and what became easier to pass since another one."""
+"""All bounds and cases of a revision, and what became easier to pass since another one.
+
+A gate or a budget that goes is named under `[retired]` in its own file, with a reason. A whole system, or a case as
+"system.case.name", is named in `retired.toml` beside the folders of the systems.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from parity.base import toml
 from parity.base.paths import BUDGETS, GATES, at
-from parity.gate import git, retired
-from parity.gate.loosening import Loosening, loosened, loosened_budgets
+from parity.base.toml import Place, Text
+from parity.gate import git
+from parity.gate.loosening import Loosening, loosened, loosened_budgets, removal
+from parity.golden import lock
 from parity.judge import budgets_toml, gates
 from parity.judge.budgets import Budgets
-from parity.judge.gates import Gates
+from parity.judge.gates import GateError, Gates
+
+RETIRED = "retired.toml"
+_FILES = (GATES, BUDGETS, RETIRED, lock.NAME)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Gates and budgets by system, those of other weights than the seeded ones by "system/weights"; `reasons` has each
-    retirement that is declared, by its full name."""
+    """The bounds of a revision.
+
+    gates, budgets: by system; those of other weights than the seeded ones by "system/weights".
+    cases: the recorded cases, by reference.
+    reasons: the reason of each retirement, by its full name.
+    """
 
     gates: Mapping[str, Gates] = field(default_factory=dict)
     budgets: Mapping[str, Budgets] = field(default_factory=dict)
+    cases: Mapping[str, Collection[str]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def of_commit(root: Path, commit: str) -> Bounds:
+    """Return the bounds that a commit has."""
     golden = at(root).golden
-    paths = [path for path in git.files(root, commit, golden) if path.endswith(".toml")]
+    paths = [path for path in git.files(root, commit, golden) if PurePosixPath(path).name in _FILES]
     return _parsed({path: git.text(root, commit, path) for path in paths}, golden, commit[:12])
 
 
 def of_tree(root: Path) -> Bounds:
+    """Return the bounds that lie in the working tree."""
     golden = at(root).golden
-    paths = root.glob(f"{golden}/**/*.toml")
+    paths = [path for path in root.glob(f"{golden}/**/*") if path.name in _FILES]
     return _parsed({path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}, golden)
 
 
-def loosenings(before: Bounds, now: Bounds) -> list[Loosening]:
-    """Return the loosenings of all systems. A retired system's gates go with it; its retirement has the reason."""
+def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[str]] | None = None) -> list[Loosening]:
+    """Return what became easier to pass. The gates of a whole system go with it, and its retirement has the reason.
+
+    declared: the cases that the code declares, by reference; where it cannot say, those that are recorded.
+    """
     found = []
     for system, old in before.gates.items():
         if not now.reasons.get(system):
@@ -45,6 +66,12 @@ def loosenings(before: Bounds, now: Bounds) -> list[Loosening]:
     for system, held in before.budgets.items():
         if not now.reasons.get(system):
             found += _named(system, loosened_budgets(held, now.budgets.get(system, Budgets((), ()))))
+    for reference, cases in before.cases.items():
+        left = (now.cases if declared is None else declared).get(reference, ())
+        for name in (f"{reference}.case.{case}" for case in cases if case not in left):
+            if not now.reasons.get(reference):
+                reason = toml.retirement(now.reasons, name)
+                found.append(removal(name, "a recorded case", reason, f'{RETIRED}, as "{name}"', "no case"))
     return found
 
 
@@ -55,6 +82,7 @@ def _named(system: str, found: list[Loosening]) -> list[Loosening]:
 def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
     found_gates: dict[str, Gates] = {}
     found_budgets: dict[str, Budgets] = {}
+    cases: dict[str, Collection[str]] = {}
     reasons: dict[str, str] = {}
     for path, text in sorted(texts.items()):
         place = f"{commit}:{path}" if commit else path
@@ -65,6 +93,17 @@ def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
                 reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
             case (*room, name) if name == BUDGETS:
                 found_budgets["/".join(room)] = budgets_toml.parse(text, place)
-            case (name,) if name == retired.FILE:
-                reasons |= retired.parse(text, place)
-    return Bounds(found_gates, found_budgets, reasons)
+            case (reference, name) if name == lock.NAME:
+                cases[reference] = list(_json(text, place).get("cases", ()))
+            case (name,) if name == RETIRED:
+                where = Place(place, GateError)
+                reasons |= toml.checked(dict[str, Text], toml.parse(text, where) if text.strip() else {}, where)
+    return Bounds(found_gates, found_budgets, cases, reasons)
+
+
+def _json(text: str, place: str) -> Mapping[str, Collection[str]]:
+    """Read a lock of whatever schema: the base may be older than this code."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"{place} is not a lock of goldens")
+    return found

@@ -1,66 +1,104 @@
-"""Coverage of a run: each check was judged, on the evidence of this code, by each of its gates."""
+"""Coverage of a run: each check that the code declares, on the evidence of this code, judged by each of its gates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from parity.base.fingerprint import digest
-from parity.gate.survey import Survey, Surveyed
+from parity.gate.problem import Problem
+from parity.judge import gates
+from parity.judge.workbench import Workbench
+from parity.plan.checks import tables
 from parity.record.run import RunRecord
-from parity.verdict import Verdict
+from parity.record.suite import Suite
+from parity.verdict import Check, Verdict
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One reason why nothing may be merged: what it is about, and what is wrong there."""
+class Expected:
+    """A check that the code declares.
 
-    where: str
-    what: str
+    check: the check itself.
+    evidence: the key of the evidence that this code makes; empty where it cannot be determined.
+    gates: the family of outputs and the metric of each gate that judges it.
+    family: the family of an output, under which its gates stand.
+    fault: why the key cannot be determined.
+    """
 
-    def line(self) -> str:
-        return f"{self.where}: {self.what}"
+    check: Check
+    evidence: str
+    gates: frozenset[tuple[str, str]]
+    family: Callable[[str], str]
+    fault: str = ""
 
 
-def uncovered(record: RunRecord, survey: Survey) -> list[Problem]:
-    """Return what the run itself cannot know: checks that were kept from being judged."""
+def expected(suite: Suite) -> list[Expected]:
+    """Return every check of a complete run, with what its verdict has to rest on."""
+    return [_expected(suite.workbench(check), check) for check in suite.plan()]
+
+
+def uncovered(record: RunRecord, checks: Iterable[Expected]) -> list[Problem]:
+    """Return what a run does not say by itself: the checks and gates that it was made to leave out."""
     judged = {verdict.id: verdict for verdict in record.verdicts}
     known = {*judged, *(check.id for check in record.expected), *(error.id for error in record.errors)}
-    foreign = [id for id, check in survey.checks.items() if id in judged and not _of_this_code(judged[id], check)]
+    passed = [(one, judged[one.check.id]) for one in checks if one.check.id in judged and judged[one.check.id].passed]
     return [
-        *_several(
-            (id for id in survey.checks if id not in known),
-            "the code declares this check, and the run left it out: look for what deselects it, such as a marker, an "
-            "option in pytest.ini, or a deleted test",
+        *_together(
+            (one.check.id for one in checks if one.check.id not in known),
+            "the code declares this check, but the run left it out. Look for what deselects it: a marker, an option in "
+            "the configuration of pytest, a hook",
         ),
-        *_several(
-            foreign,
-            "its verdict rests on other evidence than that of this code: look for what changes the run, such as an "
-            "option in pytest.ini",
+        *(
+            Problem(one.check.id, f"the key of its evidence can't be determined: {one.fault}")
+            for one, _ in passed
+            if one.fault
         ),
-        *_several(
-            [f"{id}, {gate}" for id, check in survey.checks.items() for gate in _idle(judged.get(id), check)],
+        *_together(
+            (one.check.id for one, verdict in passed if not one.fault and verdict.evidence != one.evidence),
+            "its verdict rests on the evidence of other code. Look for what changes the run, such as an option in the "
+            "configuration of pytest",
+        ),
+        *_together(
+            (f"{one.check.id}, {gate}" for one, verdict in passed for gate in _idle(one, verdict)),
             "this gate exists but was never evaluated in this run",
         ),
     ]
 
 
-def _of_this_code(verdict: Verdict, check: Surveyed) -> bool:
-    return bool(check.fault) or not verdict.passed or verdict.evidence == digest(check.parts)
+def faults(suite: Suite) -> Iterator[Problem]:
+    """Yield what a run of the short cases does not meet: goldens of long cases, gates that are missing or too many."""
+    for name, system in suite.systems().items():
+        for case in system.reference.cases:
+            try:
+                suite.goldens(system).identity(case)
+            except ValueError as error:
+                yield Problem(name, str(error))
+        for line in gates.complete(suite.gates(system), tables(system)):
+            yield Problem(name, line)
 
 
-def _idle(verdict: Verdict | None, check: Surveyed) -> Iterator[str]:
-    """Yield the gates of a check that a passed verdict has no finding of. Gates name families, findings outputs."""
-    if verdict is None or not verdict.passed:
-        return
-    found = {(check.families.get(finding.output, finding.output), finding.gate) for finding in verdict.findings}
-    for output, metrics in check.gates.items():
-        yield from (f"{output} {metric}" for metric in metrics if (output, metric) not in found)
+def _expected(bench: Workbench, check: Check) -> Expected:
+    evidence, fault = "", ""
+    try:
+        evidence = digest(bench.parts(check))
+    except Exception as error:  # whatever it is: the run fails by it, or else it becomes a problem
+        fault = f"{type(error).__name__}: {error}"
+    judges = (gate for gate in bench.gates.gates if (gate.stage, gate.variant) == (check.stage, check.variant))
+    found = frozenset((gate.output, gate.metric) for gate in judges)
+    return Expected(check, evidence, found, partial(bench.system.family, check.stage), fault)
 
 
-def _several(where: Iterable[str], what: str) -> list[Problem]:
-    """Return one problem, however many checks it concerns."""
-    names: Sequence[str] = list(where)
+def _idle(one: Expected, verdict: Verdict) -> list[str]:
+    """Return the gates that no finding is of. Gates name families, findings outputs."""
+    found = {(one.family(finding.output), finding.gate) for finding in verdict.findings}
+    return [f"{output} {metric}" for output, metric in sorted(one.gates - found)]
+
+
+def _together(where: Iterable[str], what: str) -> list[Problem]:
+    """Return one problem for all places that it concerns."""
+    names = list(where)
     if not names:
         return []
     return [Problem(names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more", what)]

@@ -1,24 +1,21 @@
-"""The gate before a merge: what a change affects, every check of it, and whatever would let the checks pass unearned.
+"""The gate before a merge: a run of every check, and whatever would let the checks pass unearned.
 
-The whole short suite runs, always. Evidence is kept by what made it, so only what the change affects is built and
-measured again, and the rest costs a look into the cache; and no list of affected stages can leave one out. What is
-affected is reported: it does not decide which checks run.
+The whole short suite runs, always. Evidence is kept by what made it, so only what a change affects is built and
+measured again. What is affected is reported: it does not decide which checks run.
 
 A green run proves little by itself: a test may be deselected, skipped, deleted, or made to look at other artifacts. So
-the verdicts are held against two surveys, of this change and of its base. Each check of either has to have one, unless
-it was retired with a reason, and it has to rest on the evidence of this very code, judged by each of its gates.
+each check that the code declares needs a verdict that rests on the evidence of this very code, judged by each of its
+gates; and a bound that is looser than at the base, or gone, needs a reason.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,21 +23,18 @@ from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
-from parity.base.cache import Cache
-from parity.base.fingerprint import digest
 from parity.base.paths import at
-from parity.gate import affected, bounds, coverage, git, retired, survey
-from parity.gate.affected import Affected
-from parity.gate.coverage import Problem
+from parity.base.text import many
+from parity.gate import bounds, coverage, git
 from parity.gate.git import Revision
 from parity.gate.loosening import Loosening
-from parity.gate.retired import Retired
-from parity.gate.survey import Survey, SurveyError
+from parity.gate.problem import Problem
+from parity.golden.store import open_store
+from parity.plan.systems import systems
 from parity.record import run
 from parity.record.run import RunRecord, SessionError
+from parity.record.suite import Options, Suite
 
-KIND = "survey"
-_FILE = "survey.json"
 _ENDED = {
     0: "all its tests passed",
     1: "tests failed",
@@ -53,18 +47,39 @@ _ENDED = {
 _OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 
 Say = Callable[[str], None]
+Declared = Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The checks of one stage of a system, the chain being one too, and how many of them the change affects."""
+
+    system: str
+    stage: str
+    checks: int
+    affected: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Findings of the gate. `problems` are those that the record of the run does not show by itself."""
+    """The result of the gate.
+
+    base, commit: what the change is compared with, and HEAD.
+    files: the files that differ.
+    rows: the checks by stage. Affected are those whose evidence differs from `compared`, a run of the base, or where
+        none is remembered those that were measured anew.
+    loosenings: what became easier to pass.
+    record: the record of the run; None where none came.
+    problems: those that the record does not tell by itself.
+    notes: what is worth knowing and fails nothing.
+    """
 
     base: Revision
     commit: str
     files: tuple[str, ...]
-    affected: tuple[Affected, ...]
+    rows: tuple[Row, ...]
+    compared: str
     loosenings: tuple[Loosening, ...]
-    retired: tuple[Retired, ...]
     record: RunRecord | None
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -75,45 +90,33 @@ class Outcome:
 
 
 def gate(root: Path, name: str, say: Say = print) -> Outcome:
-    """Check the working tree at `root` against the revision `name`, or raise a RevisionError."""
+    """Check the working tree at `root` against the revision `name`.
+
+    A RevisionError says why the revision can't be told.
+    """
     base = git.base(root, name)
     files = tuple(git.changed_files(root, base.commit))
-    problems, notes = [], []
-    now, fault = _asked(root)
-    if fault:
-        problems.append(Problem("this code", f"doesn't say what there is to check: {fault}"))
-    before, unknown = (now, fault) if not files else _surveyed(root, base.commit)
-    if unknown and files:
-        unknown = f"the base, {base.commit[:12]}, doesn't say what it checks: {unknown}"
-        notes.append(f"everything counts as affected, and nothing tells which checks went: {unknown}")
-    rows = affected.affected(before, now, unknown) if now else []
-    _tell(say, base, files, rows)
-    moved, gone, wrong = _taken_away(root, base.commit, before, now)
-    problems += wrong
-    if now:
-        problems += [Problem("beside the checks", line) for line in now.problems]
-        notes += affected.budgets(before, now)
-    record, missing = _run(root)
-    problems += missing
-    if record and now:
-        problems += coverage.uncovered(record, now)
-        notes += _not_of_this_change(record, rows)
+    say(f"{many(len(files), 'file')} changed since {base.commit[:12]}, the base in {base.name}; every check is made")
+    remembered = _at_the_base(root, base.commit)
+    record, problems = _run(root)
+    declared, uncovered = _covered(root, record)
+    moved, unexplained = _taken_away(root, base.commit, declared)
     return Outcome(
         base,
         git.head(root),
         files,
-        tuple(rows),
+        tuple(_rows(record, remembered)) if record else (),
+        remembered.id if remembered else "",
         tuple(moved),
-        tuple(gone),
         record,
-        tuple(problems),
-        tuple(notes),
+        (*problems, *unexplained, *uncovered),
+        tuple(_notes(record, remembered)),
     )
 
 
 @contextmanager
 def alone(root: Path, say: Say = print) -> Iterator[None]:
-    """Allow one gate at a time for a working tree. SIGTERM ends what was started and removes what is temporary."""
+    """Let one gate at a time work in a tree. A polite kill ends what was started and leaves by the way of errors."""
     lock = FileLock(at(root).state_folder / "gate.lock")
     (at(root).state_folder).mkdir(exist_ok=True)
     try:
@@ -133,45 +136,52 @@ def _leave(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _asked(root: Path) -> tuple[Survey | None, str]:
+def _taken_away(root: Path, commit: str, declared: Declared | None) -> tuple[list[Loosening], list[Problem]]:
     try:
-        return survey.ask(root), ""
-    except SurveyError as error:
-        return None, str(error)
-
-
-def _surveyed(root: Path, commit: str) -> tuple[Survey | None, str]:
-    """Return the survey of a commit, by the commit's own code. It is stored: it depends only on what is installed."""
-    made_by = {
-        "commit": commit,
-        "schema": survey.SCHEMA,
-        "machine": platform.platform(),
-        "python": platform.python_version(),
-        "installed": sorted(f"{one.name} {one.version}" for one in importlib.metadata.distributions()),
-    }
-
-    def make(folder: Path) -> None:
-        with git.checked_out(root, commit, at(root).state_folder / "base") as there:
-            (folder / _FILE).write_text(survey.encode(survey.ask(there)))
-
-    try:
-        return survey.decode((Cache.of(at(root)).get(KIND, digest(made_by), make, made_by) / _FILE).read_text()), ""
-    except SurveyError as error:
-        return None, str(error)
-
-
-def _taken_away(
-    root: Path, commit: str, before: Survey | None, now: Survey | None
-) -> tuple[list[Loosening], list[Retired], list[Problem]]:
-    try:
-        old, new = bounds.of_commit(root, commit), bounds.of_tree(root)
+        moved = bounds.loosenings(bounds.of_commit(root, commit), bounds.of_tree(root), declared)
     except ValueError as error:
-        return [], [], [Problem("bounds", f"they can't be compared with those of the base: {error}")]
-    moved = bounds.loosenings(old, new)
-    gone = retired.retired(before, now, old.reasons, new.reasons) if before and now else []
-    problems = [Problem(one.name, f"{one.old} → {one.new}: {one.problem}") for one in moved if one.problem]
-    problems += [Problem(one.name, one.problem) for one in gone if one.problem]
-    return moved, gone, problems
+        return [], [Problem("bounds", f"they can't be compared with those of the base: {error}")]
+    return moved, [Problem(one.name, f"{one.old} → {one.new}: {one.problem}") for one in moved if one.problem]
+
+
+def _covered(root: Path, record: RunRecord | None) -> tuple[Declared | None, list[Problem]]:
+    """Hold a run against what the code declares, and return the cases that this has, by reference."""
+    try:
+        with redirect_stdout(sys.stderr):  # a converter may print when it is imported
+            suite = Suite(Options(), open_store, "gate", at(root))
+            checks = coverage.expected(suite)
+            problems = list(coverage.faults(suite))
+    except Exception as error:  # whatever an edit has broken
+        return None, [Problem("this code", f"does not say what there is to check: {type(error).__name__}: {error}")]
+    declared = {system.reference.name: [case.name for case in system.reference.cases] for system in systems().values()}
+    return declared, [*problems, *(coverage.uncovered(record, checks) if record else [])]
+
+
+def _at_the_base(root: Path, commit: str) -> RunRecord | None:
+    """Return the newest complete run of the base commit that this machine remembers."""
+    known = (one for one in reversed(run.history(at(root).state_folder)) if one.commit == commit)
+    return next((one for one in known if not one.partial and not one.dirty), None)
+
+
+def _rows(record: RunRecord, base: RunRecord | None) -> Iterator[Row]:
+    before = {verdict.id: verdict.evidence for verdict in base.verdicts} if base else {}
+    stages: dict[tuple[str, str], list[bool]] = {}
+    for verdict in record.verdicts:
+        moved = verdict.evidence != before.get(verdict.id) if base else not verdict.reused
+        stages.setdefault((verdict.check.system, verdict.check.stage), []).append(moved)
+    for (system, stage), found in stages.items():
+        yield Row(system, stage, len(found), sum(found))
+
+
+def _notes(record: RunRecord | None, base: RunRecord | None) -> Iterator[str]:
+    if record is None or base is None:
+        return
+    now, before = ({verdict.id: verdict for verdict in one.verdicts} for one in (record, base))
+    if gone := [id for id in before if id not in now]:
+        yield f"{len(gone)} checks of run {base.id} at the base are not made any more, such as {gone[0]}"
+    for verdict in record.failed:
+        if verdict.id in before and verdict.evidence == before[verdict.id].evidence:
+            yield f"{verdict.id} measures the same at the base: this change does not make it fail"
 
 
 def junit(root: Path) -> Path:
@@ -199,18 +209,3 @@ def _run(root: Path) -> tuple[RunRecord | None, list[Problem]]:
     if code and (record.passed or code != 1):
         problems.append(Problem("the run", f"{ended}, beside the checks: see above what failed"))
     return record, problems
-
-
-def _not_of_this_change(record: RunRecord, rows: list[Affected]) -> list[str]:
-    touched = {id for row in rows for id in row.affected}
-    failed = [verdict.id for verdict in record.failed if verdict.id not in touched]
-    return [f"not of this change's making, for it doesn't affect them: {', '.join(failed)}"] if failed else []
-
-
-def _tell(say: Say, base: Revision, files: tuple[str, ...], rows: list[Affected]) -> None:
-    if files:
-        say(f"{len(files)} files changed since {base.commit[:12]}, where this left {base.name}")
-    else:
-        say(f"nothing changed since {base.commit[:12]}, which is in {base.name}; every check is made all the same")
-    for row in rows:
-        say(f"  {row.line()}")

@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 # A hook that calls us has set these for its own repository, index and working tree.
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 SECONDS = 600
-_NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 
 class RevisionError(Exception):
-    """Revision to compare with that cannot be found or checked out; the message names the mend."""
+    """Revision to compare with that cannot be found; the message names the mend."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +63,6 @@ def files(root: Path, commit: str, under: str) -> list[str]:
 def text(root: Path, commit: str, path: str) -> str:
     """Return the content of a file of a commit."""
     return _git(root, "show", f"{commit}:{path}")
-
-
-@contextmanager
-def checked_out(root: Path, commit: str, folder: Path) -> Iterator[Path]:
-    """Check a commit out to a work tree at `folder`, for as long as the context lasts.
-
-    Leftovers of a killed run at that place are removed first.
-    """
-    _remove(root, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _git(root, *_NO_HOOKS, "worktree", "add", "--force", "--force", "--detach", str(folder), commit)
-        yield folder
-    finally:
-        _remove(root, folder)
-
-
-def _remove(root: Path, folder: Path) -> None:
-    # Twice forced: a work tree is locked while it is being made, and stays so if that is killed.
-    with suppress(RevisionError):
-        _git(root, *_NO_HOOKS, "worktree", "remove", "--force", "--force", str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -12,7 +12,7 @@ from parity.judge.gates import Gates
 
 @dataclass(frozen=True)
 class Loosening:
-    """One bound that was moved the easier way, or taken away. `problem` says what is wrong with that, if anything."""
+    """A bound that was moved the easier way, or is gone. `problem` says what is wrong with that, if anything."""
 
     name: str
     old: str
@@ -26,7 +26,7 @@ class Loosening:
 
 
 def loosened(before: Gates, after: Gates) -> list[Loosening]:
-    """Return the loosenings among the gates. Tighter and new gates need no reason."""
+    """Return the loosenings among the gates; whatever tightened or is new is free."""
     now = after.by_name()
     found = []
     for name, old in before.by_name().items():
@@ -39,7 +39,7 @@ def loosened(before: Gates, after: Gates) -> list[Loosening]:
 
 
 def loosened_budgets(before: Budgets, after: Budgets) -> list[Loosening]:
-    """Return the loosenings among the budgets. A measured value may move; the suspicious bound must follow."""
+    """Return the loosenings among the budgets. What was measured may move: the bound that suspects must follow it."""
     now = after.by_name()
     found = []
     for name, old in before.by_name().items():
@@ -60,12 +60,12 @@ def _easier(old: Budget, new: Budget) -> bool:
 
 
 def _suspicion(bound: float, measured: float) -> float:
-    """Return the factor by which a value must beat the measured one to be suspicious."""
+    """Return the factor by which a value has to be better than what was measured to be suspicious."""
     return round(max(bound / measured, measured / bound), 1) if bound > 0 else math.inf
 
 
 def loosening(name: str, moved: tuple[str, str], old_reason: str, reason: str) -> Loosening:
-    """Return the loosening of a bound. Its reason counts only if it is new: an old one explains the old bound."""
+    """Return a move. A reason counts only if it was written for it: the one from before explains the old bound."""
     problem = ""
     if not reason:
         problem = "looser without a reason: write one beside the bound"
@@ -74,6 +74,7 @@ def loosening(name: str, moved: tuple[str, str], old_reason: str, reason: str) -
     return Loosening(name, *moved, reason, problem)
 
 
-def removal(name: str, old: str, reason: str, where: str) -> Loosening:
+def removal(name: str, old: str, reason: str, where: str, new: str = "no bound") -> Loosening:
+    """Return the loosening by which a bound, or what it bounded, is gone. `where` is the place for the reason."""
     problem = "" if reason else f"taken away without a reason: name it under {where} and say why"
-    return Loosening(name, old, "no bound", reason, problem)
+    return Loosening(name, old, new, reason, problem)

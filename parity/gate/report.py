@@ -14,7 +14,6 @@ from parity.base.files import write_atomically
 from parity.base.paths import at
 from parity.base.text import many
 from parity.compare.evidence import KIND
-from parity.gate.affected import Affected, count
 from parity.gate.gate import Outcome, junit
 from parity.record import run
 from parity.record.run import Errored, RunRecord
@@ -40,13 +39,13 @@ class Written:
         return Written(folder / "gate.md", junit(root), folder / "gate.json", folder / "report.html")
 
     def remove(self) -> None:
-        """Remove the reports of an earlier gate, so that they are not taken for this one's."""
+        """Remove what an earlier gate said, so that it is never taken for what this one says."""
         for path in (self.markdown, self.junit, self.json, self.page):
             path.unlink(missing_ok=True)
 
 
 def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Written:
-    """Write the reports below `root`. `evidence` gives the folder of an evidence key, by default the cache's."""
+    """Write the reports below `root`. `evidence` gives the folder of an evidence key; by default that of the cache."""
     written, judged = Written.below(root), _with_problems(outcome)
     page = html.render(judged, evidence or _kept(root), run.history(at(root).state_folder))
     write_atomically(written.page, page.encode())
@@ -61,12 +60,17 @@ def _kept(root: Path) -> Evidence:
 
 
 def headline(outcome: Outcome) -> str:
-    touched, checks = count(outcome.affected)
-    reach = f"{touched} of {many(checks, 'check')} affected by {many(len(outcome.files), 'changed file')}"
+    """Return the result in one line."""
+    checks, affected = sum(row.checks for row in outcome.rows), sum(row.affected for row in outcome.rows)
+    reach = f"{affected} of {many(checks, 'check')} {_affected(outcome)}, {many(len(outcome.files), 'file')} changed"
     if outcome.passed:
         return f"PASSED: {reach}, and all {checks} hold"
     failed = len(outcome.problems) + (len(outcome.record.problems()) if outcome.record else 0)
     return f"NOT PASSED: {many(failed, 'problem')}; {reach}"
+
+
+def _affected(outcome: Outcome) -> str:
+    return "affected" if outcome.compared else "measured anew"
 
 
 def as_json(outcome: Outcome) -> dict[str, object]:
@@ -78,9 +82,9 @@ def as_json(outcome: Outcome) -> dict[str, object]:
         "commit": outcome.commit,
         "run": record.id if record else None,
         "files": list(outcome.files),
-        "affected": [asdict(row) for row in outcome.affected],
+        "affected": [asdict(row) for row in outcome.rows],
+        "compared": outcome.compared,
         "loosenings": [asdict(one) for one in outcome.loosenings],
-        "retired": [asdict(one) for one in outcome.retired],
         "problems": [problem.line() for problem in outcome.problems],
         "run_problems": record.problems() if record else [],
         "notes": list(outcome.notes),
@@ -88,27 +92,28 @@ def as_json(outcome: Outcome) -> dict[str, object]:
 
 
 def render(outcome: Outcome) -> str:
-    """Return the verdict, its problems, what the change affects and why, then the run."""
+    """Return the Markdown: the verdict, what stands in its way, what the change affects, then the run."""
     base = outcome.base
     lines = [f"# {'✅' if outcome.passed else '❌'} Gate {escape(headline(outcome))}", ""]
     lines += [escape(f"Against {base.name} at {base.commit[:12]}, HEAD is {outcome.commit[:12]}."), ""]
     lines += _list("Problems", [problem.line() for problem in outcome.problems])
-    lines += ["### What the change affects", "", *_affected(outcome.affected), ""]
-    lines += _list("Bounds that loosened", [one.line() for one in outcome.loosenings])
-    lines += _list("Checks that went", [one.line() for one in outcome.retired])
+    lines += ["### What the change affects", "", *_table(outcome), ""]
+    lines += _list("Changed files", [f"`{file}`" for file in outcome.files])
+    lines += _list("What became easier to pass", [one.line() for one in outcome.loosenings])
     lines += _list("Notes", outcome.notes)
     top = "\n".join(lines)
     return top + "\n" + _fitting(markdown.render(outcome.record), LONGEST - len(top)) if outcome.record else top
 
 
-def _affected(rows: tuple[Affected, ...]) -> Iterator[str]:
-    if not rows:
-        yield "It can't be told, so nothing is known to be unchanged."
+def _table(outcome: Outcome) -> Iterator[str]:
+    if not outcome.rows:
+        yield "No check was made, so nothing is known to be unchanged."
         return
-    yield from ("| System | Stage | Affected | Why |", "|---|---|--:|---|")
-    for row in rows:
-        told = f"{len(row.affected)} of {row.checks}" if row.affected else "unchanged"
-        yield f"| {escape(row.system)} | {escape(row.stage)} | {told} | {escape(row.reasons())} |"
+    against = f"the evidence of run {outcome.compared} at the base" if outcome.compared else "what was measured before"
+    yield from (f"Compared with {escape(against)}.", "", f"| System | Stage | {_affected(outcome)} |", "|---|---|--:|")
+    for row in outcome.rows:
+        told = f"{row.affected} of {row.checks}" if row.affected else "unchanged"
+        yield f"| {escape(row.system)} | {escape(row.stage)} | {told} |"
 
 
 def _list(title: str, items: list[str] | tuple[str, ...]) -> list[str]:
@@ -119,7 +124,7 @@ def _list(title: str, items: list[str] | tuple[str, ...]) -> list[str]:
 
 
 def _fitting(words: str, room: int) -> str:
-    """Return the run's own report, cut between two lines if a comment could not hold it; the cut is marked."""
+    """Return the run's own report, cut between two lines where a comment could not hold it, and say so."""
     if len(words) <= room:
         return words
     cut = words[: max(room - 80, 0)].rpartition("\n</details>\n")
@@ -127,7 +132,7 @@ def _fitting(words: str, room: int) -> str:
 
 
 def _with_problems(outcome: Outcome) -> RunRecord:
-    """Return the run with the gate's problems, because the page must not be greener than the gate."""
+    """Return the run, failed by what the gate found beside it: the page must not be greener than the gate."""
     record = outcome.record or _no_run(outcome)
     found = tuple(Errored(f"gate: {problem.where}", problem.what) for problem in outcome.problems)
     return replace(record, errors=(*record.errors, *found), notes=(*record.notes, *outcome.notes))

@@ -26,8 +26,6 @@ LAZY = {
     ("parity.base.paths", "parity.base.settings"): "a project without [tool.parity] imports nothing heavy",
     ("parity.plugin", "parity.plan.systems"): "a run that selects no checks imports nothing heavy",
     ("parity.plugin", "parity.plugin.items"): "a run that selects no checks imports nothing heavy",
-    ("parity.__main__", "parity.gate.survey"): "to be mended",
-    ("parity.__main__", "parity.gate.take_survey"): "to be mended",
     ("parity.judge.workbench", "milrun"): "to be mended",
     ("parity.run.coreml", "milrun"): "to be mended",
     ("references.sortformer.checkpoint", "references.sortformer.upstream"): "needs NeMo, which is an extra",
@@ -42,8 +40,6 @@ NOUNS = set(
 """Words that end like a participle and name a thing or an activity."""
 
 PARTICIPLES: set[str] = {
-    "parity/gate/affected.py",
-    "parity/gate/retired.py",
     "parity/record/unfinished.py",
     "parity/speech/seeded_numbers.py",
     "parity/blame/module/shared.py",
