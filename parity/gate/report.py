@@ -98,7 +98,7 @@ def render(outcome: Outcome) -> str:
     lines += [escape(f"Against {base.name} at {base.commit[:12]}, HEAD is {outcome.commit[:12]}."), ""]
     lines += _list("Problems", [problem.line() for problem in outcome.problems])
     lines += ["### What the change affects", "", *_table(outcome), ""]
-    lines += _list("Changed files", [f"`{file}`" for file in outcome.files])
+    lines += _list("Changed files", outcome.files)
     lines += _list("What became easier to pass", [one.line() for one in outcome.loosenings])
     lines += _list("Notes", outcome.notes)
     top = "\n".join(lines)

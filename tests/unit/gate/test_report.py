@@ -5,24 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.gate import report
-from parity.gate.affected import Affected
-from parity.gate.coverage import Problem
-from parity.gate.gate import Outcome
+from parity.gate.gate import Outcome, Row
 from parity.gate.git import Revision
-from parity.gate.retired import Retired
+from parity.gate.loosening import Loosening
+from parity.gate.problem import Problem
 from parity.record.run import RunRecord
 from parity.report.markdown import LONGEST
 from tests.support import report_samples
 
-ROWS = (
-    Affected("kokoro", "albert", 16, (), ()),
-    Affected("kokoro", "noise", 10, ("a", "b"), ("module converters.kokoro.Noise changed",)),
-)
+ROWS = (Row("kokoro", "albert", 16, 0), Row("kokoro", "noise", 10, 2))
 
 
 def outcome(record: RunRecord | None, *problems: Problem) -> Outcome:
-    gone = (Retired("kokoro.case.flight", 26, "too long for CI"),)
-    return Outcome(Revision("main", "a" * 40), "b" * 40, ("x.py",), ROWS, (), gone, record, problems, ("a note",))
+    gone = (Loosening("kokoro.case.flight", "a recorded case", "no case", "too long for CI"),)
+    base = Revision("main", "a" * 40)
+    return Outcome(base, "b" * 40, ("x.py",), ROWS, "", gone, record, problems, ("a note",))
 
 
 def nothing(key: str) -> None:
@@ -33,11 +30,15 @@ def test_a_pass_says_what_was_affected_and_why() -> None:
     passed = outcome(report_samples.clean())
     said = report.render(passed)
     assert passed.passed
-    assert said.startswith("# ✅ Gate PASSED: 2 of 26 checks affected by 1 changed file")
-    assert "| kokoro | noise | 2 of 10 | module converters.kokoro.Noise changed |" in said
-    assert "| kokoro | albert | unchanged |  |" in said
+    assert said.startswith("# ✅ Gate PASSED: 2 of 26 checks measured anew, 1 file changed, and all 26 hold")
+    assert "| kokoro | noise | 2 of 10 |" in said
+    assert "| kokoro | albert | unchanged |" in said
+    assert "- x.py" in said
     assert "too long for CI" in said
     assert "## ✅ Parity PASSED" in said
+    against = report.render(replace(passed, compared="20261120T185503-1a2b3c"))
+    assert "2 of 26 checks affected" in against
+    assert "Compared with the evidence of run 20261120T185503-1a2b3c at the base." in against
 
 
 def test_a_problem_of_the_gate_fails_every_report(tmp_path: Path) -> None:
@@ -82,7 +83,8 @@ def test_what_others_wrote_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     text = "<script>alert(1)</script> | [x](http://x) @someone"
     hostile = replace(
         outcome(report_samples.hostile(text), Problem(text, text)),
-        affected=(Affected(text, text, 1, ("a",), (text,)),),
+        rows=(Row(text, text, 1, 1),),
+        files=(text,),
         base=Revision(text, "a" * 40),
     )
     written = report.write(hostile, tmp_path, nothing)

@@ -1,0 +1,63 @@
+"""What became easier to pass since another revision, and whether it has a reason."""
+
+import json
+
+import pytest
+
+from parity.gate import bounds
+from parity.gate.bounds import Bounds
+from parity.judge import budgets_toml, gates
+from parity.judge.gates import GateError
+from tests.support.project import Project
+
+GATES = '[front.fp16.y]\ncosine = { min = 0.99, derived_from = "0.999" }\n'
+BUDGETS = '[bundle]\nsize_mb = { min = 1.0, max = 2.0, measured = 1.5, derived_from = "1.5" }\n'
+
+
+def test_a_system_that_went_with_its_files_needs_a_reason_for_each_bound_or_one_for_all() -> None:
+    before = Bounds({"tiny": gates.parse(GATES, "")}, {"tiny": budgets_toml.parse(BUDGETS, "")}, {"tiny": ["hello"]})
+    found = bounds.loosenings(before, Bounds())
+    assert [one.name for one in found] == ["tiny.front.fp16.y.cosine", "tiny.bundle.size_mb", "tiny.case.hello"]
+    assert all("taken away without a reason" in one.problem for one in found)
+    assert bounds.loosenings(before, Bounds(reasons={"tiny": "nobody ships it"})) == []
+
+
+def test_a_looser_budget_is_found_beside_the_gates() -> None:
+    before = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS, "")})
+    now = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})
+    (found,) = bounds.loosenings(before, now)
+    assert found.name == "tiny.bundle.size_mb"
+    assert "without a reason" in found.problem
+
+
+def test_a_case_counts_as_long_as_it_is_declared() -> None:
+    before = Bounds(cases={"tiny": ["hello", "flight"]})
+    assert bounds.loosenings(before, Bounds(), {"tiny": ["flight", "hello", "new"]}) == []
+    (found,) = bounds.loosenings(before, before, {"tiny": ["hello"]})
+    assert found.line() == (
+        "tiny.case.flight: a recorded case → no case: taken away without a reason: "
+        'name it under retired.toml, as "tiny.case.flight" and say why'
+    )
+    retired = Bounds(reasons={"tiny.case.flight": "too long for CI"})
+    (found,) = bounds.loosenings(before, retired, {"tiny": ["hello"]})
+    assert (found.problem, found.reason) == ("", "too long for CI")
+
+
+def test_the_bounds_of_a_commit_and_of_the_tree_are_read_alike(repository: Project) -> None:
+    repository.write("golden/tiny/gates.toml", GATES)
+    repository.write("golden/tiny/weights-hub-a/budgets.toml", BUDGETS)
+    repository.write("golden/tiny/lock.json", json.dumps({"schema": 0, "cases": {"hello": {}}}))
+    repository.write("golden/retired.toml", 'other = "nobody ships it"\n')
+    repository.commit("bounds")
+    found = bounds.of_commit(repository.folder, repository.git("rev-parse", "HEAD"))
+    assert found == bounds.of_tree(repository.folder)
+    assert (found.gates.keys(), found.budgets.keys()) == ({"tiny"}, {"tiny/weights-hub-a"})
+    assert (found.cases, found.reasons) == ({"tiny": ["hello"]}, {"other": "nobody ships it"})
+
+
+@pytest.mark.parametrize("text", ['tiny = ""', "tiny = 3", "tiny = "])
+def test_a_retirement_without_a_reason_is_an_error(repository: Project, text: str) -> None:
+    repository.write("golden/tiny/gates.toml", GATES)
+    repository.write("golden/retired.toml", text)
+    with pytest.raises(GateError, match=r"retired\.toml"):
+        bounds.of_tree(repository.folder)
