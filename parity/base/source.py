@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import groupby
 
 Chain = tuple[str, ...]
 """A name and the attributes taken of it: `helpers.pad` is ("helpers", "pad")."""
@@ -43,7 +44,11 @@ class Statement:
     def tokens(self) -> Sequence[str | Chain]:
         """The text of the statement, in which each name that comes from outside of it is a chain."""
         loaded = set(_loaded(symtable.symtable(ast.unparse(self.node), "<statement>", "exec")))
-        return list(_tokens(self.node, loaded | self.imports.keys()))
+        found: list[str | Chain] = []
+        for kind, group in groupby(_tokens(self.node, loaded | self.imports.keys()), type):
+            parts = list(group)
+            found += ["".join(map(str, parts))] if kind is str else parts
+        return found
 
     def holds(self, line: int) -> bool:
         return _line(self.node) <= line <= (self.node.end_lineno or 0)

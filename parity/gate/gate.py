@@ -23,13 +23,12 @@ from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
-from parity.base.paths import at
+from parity.base.paths import at, using
 from parity.base.text import many
 from parity.gate import bounds, coverage, git
 from parity.gate.git import Revision
 from parity.gate.loosening import Loosening
 from parity.gate.problem import Problem
-from parity.golden.store import open_store
 from parity.plan.systems import systems
 from parity.record import run
 from parity.record.run import RunRecord, SessionError
@@ -147,8 +146,8 @@ def _taken_away(root: Path, commit: str, declared: Declared | None) -> tuple[lis
 def _covered(root: Path, record: RunRecord | None) -> tuple[Declared | None, list[Problem]]:
     """Hold a run against what the code declares, and return the cases that this has, by reference."""
     try:
-        with redirect_stdout(sys.stderr):  # a converter may print when it is imported
-            suite = Suite(Options(), open_store, "gate", at(root))
+        with using(at(root)), redirect_stdout(sys.stderr):  # a converter may print when it is imported
+            suite = Suite(Options(), "gate", at(root))
             checks = coverage.expected(suite)
             problems = list(coverage.faults(suite))
     except Exception as error:  # whatever an edit has broken

@@ -183,16 +183,16 @@ def test_a_fault_of_the_gate_itself_is_no_pass(project: Project) -> None:
 
 def test_killed_it_leaves_nothing_that_looks_like_a_verdict_and_the_next_is_clean(project: Project) -> None:
     project.edit(CONVERTED, "# squashes", "# squashes what comes")
-    for moment in (".parity/runs/*", ".parity/runs/*/verdicts/*.json"):
-        for name in REPORTS:
-            project.write(f".parity/gate/{name}", "of an earlier gate")
-        before = set(project.folder.glob(moment))
-        process = project.start("parity", "gate")
-        while process.poll() is None and set(project.folder.glob(moment)) <= before:
-            time.sleep(0.001)
-        process.kill()
-        assert process.wait() < 0, f"it was done before {moment} was there"
-        assert not list(project.path(".parity/gate").iterdir())
+    verdicts = ".parity/runs/*/verdicts/*.json"
+    for name in REPORTS:
+        project.write(f".parity/gate/{name}", "of an earlier gate")
+    before = set(project.folder.glob(verdicts))
+    process = project.start("parity", "gate")
+    while process.poll() is None and set(project.folder.glob(verdicts)) <= before:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() < 0, "it was done before its run had a verdict"
+    assert not list(project.path(".parity/gate").iterdir())
     assert affected(gated(project, 0)) == {"front": 0, "back": 0, "chain": 0}
 
 
