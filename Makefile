@@ -57,7 +57,9 @@ extra-%: $(VENV)/.ready  ## what only recording some truth again wants: extra-so
 	$(PY) -m pip install --quiet --no-deps --requirement requirements-$*.lock
 
 wheels: $(VENV)/.ready  ## what a release publishes, in dist/
-	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build milrun/build
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist . ./milrun
+	rm -rf build milrun/build *.egg-info milrun/*.egg-info
 
 clean:
 	rm -rf $(VENV)

@@ -165,6 +165,7 @@ class Variant:
         spared: Submodules whose weights `quantize` leaves alone.
         holds: True to keep carried floating-point values in Core ML states instead of inputs and outputs.
         compute_units: Compute units, if the variant cannot run on those of its stage.
+        published: Name of the file that the variant is published as, which `--artifacts` also looks for.
 
     Example:
         `Variant("fp16-pal8", "float16", palettize=8, ships=True)`
@@ -178,6 +179,7 @@ class Variant:
     spared: tuple[str, ...] = ()
     holds: bool = False
     compute_units: ComputeUnits | None = None
+    published: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Built:
 
 
 class Given:
-    """Packages that someone else built, `DIR/<stage>-<variant>.mlpackage`.
+    """Packages that someone else built, `DIR/<stage>-<variant>.mlpackage` or as the variant says it is published.
 
     A package that says which weights it was made from must say the ones that the goldens were recorded with.
     """
@@ -106,7 +106,7 @@ class Given:
         self.system, self.weights, self.folder = system, weights, folder
 
     def path(self, stage: Stage, variant: Variant) -> Path:
-        return self.folder / f"{stage.name}-{variant.name}.mlpackage"
+        return given(self.folder, stage, variant)
 
     def key(self, stage: Stage, variant: Variant) -> str:
         package = self.path(stage, variant)
@@ -137,6 +137,13 @@ class Given:
 
 
 Artifacts = Built | Given
+
+
+def given(folder: Path, stage: Stage, variant: Variant) -> Path:
+    """Return where a package that somebody else built lies, or would lie, in a folder."""
+    usual = folder / f"{stage.name}-{variant.name}.mlpackage"
+    published = folder / variant.published
+    return published if variant.published and published.exists() and not usual.exists() else usual
 
 
 def composed(system: System, stage: Stage, variant: Variant) -> Iterator[tuple[Stage, Variant]]:
@@ -190,7 +197,7 @@ def told_by(package: Path) -> dict[str, str]:
 def _uncompressed(stage: Stage, variant: Variant) -> Variant:
     """Return the variant from which a compressed one is made: a declared one if there is, else an intermediate one."""
     plain = Variant(variant.precision, variant.precision, holds=variant.holds)
-    alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False) == plain)
+    alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False, published="") == plain)
     return next(alike, plain)
 
 

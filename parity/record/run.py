@@ -12,8 +12,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from parity.base import records
-from parity.declarations import System
-from parity.plan.checks import plan
 from parity.verdict import Check, Verdict
 
 SCHEMA = 2
@@ -97,14 +95,6 @@ class RunRecord:
 class _Executor:
     name: str
     numerics: str
-
-
-def left_out(record: RunRecord, system: System) -> list[Check]:
-    """Return the checks of a system that a run did not judge."""
-    cases = [case for case in system.reference.cases if case.name in record.cases]
-    runtimes = [_Executor(record.runtime, numerics) for numerics in record.numerics]
-    judged = {verdict.check for verdict in record.verdicts}
-    return [check for check in plan(system, cases, runtimes) if check not in judged]
 
 
 def first_fault(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,9 +17,9 @@ from parity.base.cache import Cache
 from parity.base.files import writing
 from parity.base.fingerprint import digest, libraries
 from parity.base.paths import GATES, Project, project
-from parity.build.artifacts import Built, Given, composed
+from parity.build.artifacts import Built, Given, composed, given
 from parity.compare.evidence import folder_of
-from parity.declarations import Case, ComputeUnits, System
+from parity.declarations import Case, ComputeUnits, Stage, System, Variant
 from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
 from parity.judge.calibrate import slack
@@ -90,8 +90,31 @@ class Suite:
             self.cache.trim()
 
     def checks(self, system: System) -> list[Check]:
-        """Return the checks of one system; a heavy one has none where only short cases run."""
-        return list(plan(system, self.cases(system), self.runtimes))
+        """Return the checks of one system that this run can make.
+
+        A heavy system has none where only short cases run. Of packages that somebody else built, those that are there
+        are checked; a system of which none is there has no check.
+        """
+        found = list(plan(system, self.cases(system), self.runtimes))
+        lacking = {id for id, names in self._not_given(system, found).items() if names}
+        left = [check for check in found if check.id not in lacking]
+        return left if not lacking or any(check.mode != "module" for check in left) else []
+
+    def _not_given(self, system: System, checks: Sequence[Check]) -> dict[str, list[str]]:
+        """Return, for each check, the packages that it needs and `--artifacts` does not have."""
+        if not self.options.artifacts:
+            return {}
+        folder = Path(self.options.artifacts)
+        if not folder.is_dir():
+            raise ValueError(f"--artifacts {folder}: no such folder")
+        return {
+            check.id: [
+                given(folder, stage, variant).name
+                for stage, variant in _needed(system, check)
+                if not given(folder, stage, variant).exists()
+            ]
+            for check in checks
+        }
 
     def plan(self) -> list[Check]:
         """Return every check that a complete run under these options judges."""
@@ -99,7 +122,12 @@ class Suite:
             raise ValueError("the project declares no system, and without one there is nothing to judge: add one")
         checks = [check for system in self.systems().values() for check in self.checks(system)]
         if not checks:
-            raise ValueError("every system of the project is heavy: ask for --cases all")
+            raise ValueError(
+                f"{self.options.artifacts} has no artifact of any system: name a package <stage>-<variant>.mlpackage, "
+                "or give its variant a `published` name"
+                if self.options.artifacts
+                else "every system of the project is heavy: ask for --cases all"
+            )
         return checks
 
     def workbench(self, check: Check) -> Workbench:
@@ -155,18 +183,11 @@ class Suite:
 
     def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
         """Return the artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
-        needed: dict[tuple[str, str, str], None] = {}
-        for check in checks:
-            if check.mode in ("forced", "carried"):
-                needed[check.system, check.stage, check.variant] = None
-            elif check.mode == "chained":
-                chosen = chain_sets(systems()[check.system])[check.variant]
-                needed.update({(check.system, stage, variant.name): None for stage, variant in chosen.items()})
-        for name, stage_name, variant_name in list(needed):
-            system = systems()[name]
-            stage = system.stage(stage_name)
-            parts = composed(system, stage, stage.variant(variant_name))
-            needed.update({(name, part.name, own.name): None for part, own in parts})
+        needed = dict.fromkeys(
+            (check.system, stage.name, variant.name)
+            for check in checks
+            for stage, variant in _needed(systems()[check.system], check)
+        )
         missing = []
         for name, stage_name, variant_name in needed:
             bench = self.bench(name, self.options.numerics[0])
@@ -187,7 +208,8 @@ class Suite:
         """Return the record of this run, once all of its verdicts are in."""
         verdicts = tuple(run.collect(self.folder))
         planned = {check.id: check for check in self.plan()}
-        partial = set(selected) != set(planned)
+        lacking = self._lacking()
+        partial = bool(lacking) or set(selected) != set(planned)
         return RunRecord(
             id=self.run_id,
             started=self.started,
@@ -205,7 +227,7 @@ class Suite:
             verdicts=verdicts,
             errors=tuple(errors),
             skipped=tuple(skipped),
-            not_run_here=self._not_run(verdicts),
+            not_run_here=(*self._not_run(verdicts), *lacking),
             notes=(*notes, *(() if partial else self._slack(verdicts))),
         )
 
@@ -224,12 +246,35 @@ class Suite:
         """Return the folder of an evidence key, or None where it is gone."""
         return folder_of(self.cache, key)
 
+    def _lacking(self) -> list[str]:
+        """Return a line for each system of which `--artifacts` lacks some packages, or all."""
+        lines = []
+        for name, system in systems().items():
+            checks = list(plan(system, self.cases(system), self.runtimes))
+            names = dict.fromkeys(name for lacked in self._not_given(system, checks).values() for name in lacked)
+            if names:
+                lines.append(f"{name}, not in {self.options.artifacts}: {', '.join(names)}")
+        return lines
+
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         heavy = [name for name in systems() if name not in self.systems()]
         left = [f"{name}: all of its cases are long; --cases all runs them" for name in heavy]
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)
+
+
+def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:
+    """Yield the artifacts that a check needs, and those that they are made of."""
+    if check.mode == "chained":
+        chosen = chain_sets(system)[check.variant]
+    else:
+        stage = system.stage(check.stage)
+        chosen = {} if check.mode == "module" else {stage.name: stage.variant(check.variant)}
+    for name, variant in chosen.items():
+        stage = system.stage(name)
+        yield stage, variant
+        yield from composed(system, stage, variant)
 
 
 def machine() -> dict[str, str | int]:

@@ -273,7 +273,6 @@ class Project:
         project.commit("a beginning")
         Project.bare(folder, python)
         project.done("golden", "refresh", "tiny", "--reason", "first recording")
-        assert project.run("pytest", "-q", "-m", "parity").code == 1, "outputs without a gate passed"
         project.done("parity", "calibrate", "tiny")
         project.commit("a green project")
         return project

@@ -1,0 +1,53 @@
+"""A first system for a project that has none: the example of the tutorial, in two files or in one."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from parity.base.paths import CONFIGURATION, SECTION, read
+
+NAME = "hum"
+_IMPORT = f"from references.{NAME} import REFERENCE\n"
+
+
+def write(root: Path, one_file: bool = False) -> list[str]:
+    """Write the example, and `[tool.parity]` where the project has none; return the files that were written.
+
+    Args:
+        root: The project's folder.
+        one_file: True for one file, `port.py`, instead of one in `references/` and one in `converters/`.
+    """
+    reference, converter = (_text(f"{name}.txt") for name in ("reference", "converter"))
+    if one_file:
+        systems, texts = "port.py", {"port.py": _merged(reference, converter.replace(_IMPORT, ""))}
+    else:
+        systems, texts = "converters", {f"references/{NAME}.py": reference, f"converters/{NAME}.py": converter}
+    taken = [name for name in texts if (root / name).exists()]
+    if taken:
+        raise ValueError(f"{root / taken[0]} exists already; nothing was written")
+    configured = read(root)
+    if configured and systems not in configured.systems:
+        raise ValueError(
+            f"{root / CONFIGURATION}: {SECTION} names {', '.join(configured.systems)} in `systems`; add {systems!r}"
+        )
+    if configured is None:
+        path = root / CONFIGURATION
+        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n" if path.exists() else ""
+        path.write_text(f'{before}{SECTION}\nsystems = ["{systems}"]\n', encoding="utf-8")
+    for name, text in texts.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return [*([] if configured else [CONFIGURATION]), *texts]
+
+
+def _text(name: str) -> str:
+    return (files("parity.plan") / "example" / name).read_text(encoding="utf-8")
+
+
+def _merged(*texts: str) -> str:
+    """Return one module of several, with the imports of all at its top, each once."""
+    lines = [line for text in texts for line in text.splitlines()]
+    imports = dict.fromkeys(line for line in lines if line.startswith(("import ", "from ")))
+    bodies = ["\n".join(line for line in text.splitlines() if line not in imports).strip("\n") for text in texts]
+    return "\n".join(imports) + "\n\n\n" + "\n\n\n".join(bodies) + "\n"
