@@ -47,6 +47,8 @@ def key(words: list[str]) -> str:
     if words[0] == "make":
         return " ".join(words[:2])
     _, _, module, *rest = words
+    if [module, *rest[:1]] == ["parity", "golden"]:  # one command line has two doors
+        module, *rest = rest
     if module == "pytest":
         return f"pytest -m {rest[rest.index('-m') + 1]}" if "-m" in rest else "pytest"
     return " ".join(["python -m", module, *([rest[0]] if module in ("parity", "golden", "milrun") else [])])
