@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Bench:
-    """The bench of this run, if it can measure at all."""
+    """Return the bench of this run; fail a test that it cannot measure."""
     config = request.config
     timed = "benchmark" in request.fixturenames
     if _shared(config) or (timed and not request.getfixturevalue("benchmark").enabled):
@@ -83,7 +83,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """A benchmark that was skipped measured nothing, and nothing may pass so."""
+    """Fail a skipped benchmark, because it measured nothing."""
     report: pytest.TestReport = yield
     if item.get_closest_marker(MARK) is not None:
         why = skips.failed(report, item, call, so="it measured nothing")
@@ -136,13 +136,13 @@ def mode_of(config: pytest.Config) -> Mode:
 
 
 def benchmark_of(item: pytest.Item) -> Benchmark | None:
-    """The benchmark that a generated test runs; None for any other test."""
+    """Return the benchmark that a generated test runs; None for any other test."""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     return parameters.get(CASE)
 
 
 def _errors(config: pytest.Config) -> dict[str, str]:
-    """What failed without a finding that says why."""
+    """Return the tests that failed without a finding."""
     results = bench_of(config).results
     return {
         name: said
@@ -152,5 +152,5 @@ def _errors(config: pytest.Config) -> dict[str, str]:
 
 
 def _shared(config: pytest.Config) -> bool:
-    """Whether other workers take their share of the machine."""
+    """Return whether other workers share the machine."""
     return hasattr(config, "workerinput") or config.getoption("dist", "no") != "no"

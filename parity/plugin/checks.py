@@ -28,7 +28,7 @@ _SELECTED = "parity_selected"
 
 @dataclass
 class Outcomes:
-    """What the controlling process hears of the checks: which were selected, and which ended without a verdict."""
+    """Checks as the controlling process hears of them: those selected, and those that ended without a verdict."""
 
     selected: dict[str, None] = field(default_factory=dict)
     ended: dict[str, pytest.TestReport] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Workers collect; the controller learns from them which checks were selected."""
+    """Learn from a worker which checks were selected."""
     selected = getattr(node, "workeroutput", {}).get(_SELECTED, ())
     node.config.stash[OUTCOMES].selected.update(dict.fromkeys(selected))
 

@@ -1,4 +1,4 @@
-"""What pytest collects of a file that declares systems: a test for each check, and one for each system's gates."""
+"""Items of a file that declares systems: a test for each check, and one for each system's gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may not be skipped: a measurement that did not take place."""
+"""Refusal of skips: a measurement that did not take place is a failure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def failed(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[Any], so: str) -> str | None:
-    """The first line of why this test failed, with a skip made a failure; None if it did not fail."""
+    """Return the first line of a test's failure, a skip included; None if it did not fail."""
     if report.skipped:
         report.outcome, report.longrepr = "failed", f"{item.name} was skipped, and so {so}"
     if not report.failed:

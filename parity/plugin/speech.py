@@ -40,7 +40,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """What was skipped was not listened to, and nothing may pass so; no system that speaks is such a skip as well."""
+    """Fail a skipped test, because nothing was heard; so does a run without a system that speaks."""
     report: pytest.TestReport = yield
     if item.get_closest_marker(MARK) is not None:
         why = skips.failed(report, item, call, so="nothing was listened to")

@@ -28,7 +28,7 @@ from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, plan
 from parity.plan.systems import systems
 from parity.plan.weights import Weights, choose, fitted
-from parity.record import run, unfinished
+from parity.record import claims, run
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.run import Runtime, runtime
 from parity.verdict import Check, Verdict
@@ -81,11 +81,11 @@ class Suite:
     def begin(self) -> None:
         """Announce this run, and clean up after runs that were killed."""
         with writing(self.project.state_folder):
-            self._claim = unfinished.claim(self.project.state_folder, self.run_id)
-            unfinished.sweep(self.project.state_folder)
+            self._claim = claims.claim(self.project.state_folder, self.run_id)
+            claims.sweep(self.project.state_folder)
 
     def end(self) -> None:
-        unfinished.let_go(self._claim)
+        claims.let_go(self._claim)
         with writing(self.project.state_folder):
             self.cache.trim()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from parity.declarations import Hub
 from parity.plan.weights import fetched
 from parity.speech import speechbrain_parts
-from parity.speech.seeded_numbers import balanced, uniform
+from parity.speech.numbers import balanced, uniform
 from parity.speech.sound import Samples, SpeechError, resampled
 
 RATE = 16_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.speech.seeded_numbers import uniform
+from parity.speech.numbers import uniform
 from parity.speech.sound import Samples, resampled
 
 RATE = 16_000

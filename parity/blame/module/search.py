@@ -14,8 +14,8 @@ from parity.blame import hazards, source
 from parity.blame.distance import relative_l2
 from parity.blame.likeness import likeness
 from parity.blame.module.calls import Call, Names, calls, leading, tensors, whole
+from parity.blame.module.layers import shared
 from parity.blame.module.pairs import Pair, pairs
-from parity.blame.module.shared import shared
 from parity.blame.wording import TELLS_LITTLE, looks, searched
 from parity.build.convert import call
 from parity.declarations import Arrays, Stage

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from parity.plan import weights
-from parity.speech import choose, ecapa, seeded_numbers, whisper
+from parity.speech import choose, ecapa, numbers, whisper
 from parity.speech.ecapa import Ecapa
 from parity.speech.recognizer import hear
 from parity.speech.sound import Samples, SpeechError, sound
@@ -170,11 +170,11 @@ def test_speechbrain_leaves_no_traps_for_what_walks_the_modules() -> None:
 
 
 def test_seeded_weights_are_the_same_everywhere_and_balanced() -> None:
-    values = seeded_numbers.balanced("a", 4, 3, 5)
-    assert values.tolist() == seeded_numbers.balanced("a", 4, 3, 5).tolist()
-    assert np.abs(values.astype(np.float64).reshape(4, -1).sum(axis=1)).max() < 15 * seeded_numbers.UNIT
-    assert seeded_numbers.integers("a", 3).tolist() == DRAWN
-    assert not np.array_equal(seeded_numbers.uniform("a", 8), seeded_numbers.uniform("b", 8))
+    values = numbers.balanced("a", 4, 3, 5)
+    assert values.tolist() == numbers.balanced("a", 4, 3, 5).tolist()
+    assert np.abs(values.astype(np.float64).reshape(4, -1).sum(axis=1)).max() < 15 * numbers.UNIT
+    assert numbers.integers("a", 3).tolist() == DRAWN
+    assert not np.array_equal(numbers.uniform("a", 8), numbers.uniform("b", 8))
 
 
 def test_an_embedding_does_not_depend_on_the_rate() -> None:
