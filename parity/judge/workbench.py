@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+import milrun
 from milrun import ModelError
 from parity import run
 from parity.base.cache import Cache
@@ -195,8 +196,6 @@ def _harness() -> dict[str, str]:
 
 @cache
 def _runtimes() -> dict[str, str]:
-    import milrun
-
     return {"milrun": tree(milrun), "adapters": tree(run)}
 
 

@@ -140,12 +140,12 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], exec
     sys.executable = executable
     multiprocessing.set_executable(executable)
     importlib.invalidate_caches()
-    option, what, *rest = arguments
+    first = next(at for at, argument in enumerate(arguments) if argument in ("-m", "-c"))
+    option, what, *rest = arguments[first:]  # before them are flags of the interpreter, such as -B
     sys.argv[:] = [what if option == "-m" else option, *rest]
     if option == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
-        assert option == "-c", f"the warm Python runs -m and -c, not {option}"
         exec(what, {"__name__": "__main__"})
 
 

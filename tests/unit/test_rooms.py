@@ -26,8 +26,7 @@ LAZY = {
     ("parity.base.paths", "parity.base.settings"): "a project without [tool.parity] imports nothing heavy",
     ("parity.plugin", "parity.plan.systems"): "a run that selects no checks imports nothing heavy",
     ("parity.plugin", "parity.plugin.items"): "a run that selects no checks imports nothing heavy",
-    ("parity.judge.workbench", "milrun"): "to be mended",
-    ("parity.run.coreml", "milrun"): "to be mended",
+    ("parity.run.coreml", "milrun"): "imports torch, and only the stand-in for Core ML needs it",
     ("references.sortformer.checkpoint", "references.sortformer.upstream"): "needs NeMo, which is an extra",
 }
 """Imports of our own inside a function, and why."""
@@ -81,7 +80,7 @@ def test_the_harness_is_no_deeper_than_nine_rooms() -> None:
 
 
 def test_a_tensor_passes_few_files() -> None:
-    assert len(TREE.on_the_way()) <= 90, sorted(TREE.on_the_way())
+    assert len(TREE.on_the_way()) <= 60, sorted(TREE.on_the_way())
 
 
 def test_the_top_of_the_harness_has_at_most_twenty_entries() -> None:
