@@ -71,8 +71,8 @@ def test_turns_that_overlap_or_touch_are_one() -> None:
         ([0, 1, 2], r"of the shape \(3,\)"),
         ([[0, 1, 0], [2, 2, 0]], r"turn 1, \[2.0, 2.0, 0.0\], ends no later than it begins"),
         ([[-1, 1, 0]], "begins before the recording"),
-        ([[0, 1, 0.5]], "of a speaker that is no number"),
-        ([[0, 1, -1]], "of a speaker that is no number"),
+        ([[0, 1, 0.5]], "of a speaker that is not a number"),
+        ([[0, 1, -1]], "of a speaker that is not a number"),
         ([[0, math.nan, 0]], "not finite"),
     ],
 )
