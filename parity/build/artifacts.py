@@ -42,6 +42,7 @@ class Built:
         self.system = system
         self.weights = weights
         self.cache = cache
+        self._keys: dict[tuple[str, str], str] = {}
 
     @cached_property
     def _common(self) -> dict[str, Any]:
@@ -68,7 +69,10 @@ class Built:
         return {**self._common, **declared, "module": code(stage.module)}
 
     def key(self, stage: Stage, variant: Variant) -> str:
-        return digest(self.parts(stage, variant))
+        name = stage.name, variant.name
+        if name not in self._keys:
+            self._keys[name] = digest(self.parts(stage, variant))
+        return self._keys[name]
 
     def ready(self, stage: Stage, variant: Variant) -> bool:
         return self.cache.find("artifact", self.key(stage, variant)) is not None

@@ -1,4 +1,7 @@
-"""From a stage's traceable module to a Core ML package: trace, convert, compress. Knows no stage and no system."""
+"""From a stage's traceable module to a Core ML package: trace, convert, compress. Knows no stage and no system.
+
+Importing coremltools takes seconds. So the functions that build import it, and a run that finds all built does not.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import coremltools as ct
 import numpy as np
 import torch
-from coremltools.optimize.coreml import (
-    OpLinearQuantizerConfig,
-    OpPalettizerConfig,
-    OptimizationConfig,
-    get_weights_metadata,
-    linear_quantize_weights,
-    palettize_weights,
-)
 from torch import nn
 
 from parity.declarations import Dim, Stage, Tensor, Variant
@@ -54,6 +48,8 @@ def call(module: nn.Module, stage: Stage, inputs: Mapping[str, np.ndarray]) -> d
 
 def convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, facts: Mapping[str, str]) -> None:
     """Write the uncompressed package of one variant, with `facts` in its user-defined metadata."""
+    import coremltools as ct
+
     held = stage.held(variant)
     traced_with = dict(zip(stage.inputs, examples(stage), strict=True))
     traceable = Holding(module, stage, held, traced_with) if held else module
@@ -115,20 +111,24 @@ def quantize(spared: Collection[str], source: Path, package: Path, facts: Mappin
 
     Weights whose names begin with one of `spared` keep their precision.
     """
+    import coremltools as ct
+    from coremltools.optimize import coreml
+
     model = ct.models.MLModel(str(source), skip_model_load=True)
     prefixes = tuple(_spelled(part) for part in spared)
-    kept = {name: None for name in get_weights_metadata(model, weight_threshold=0) if name.startswith(prefixes)}
+    kept = {name: None for name in coreml.get_weights_metadata(model, weight_threshold=0) if name.startswith(prefixes)}
     if missing := [part for part in spared if not any(name.startswith(_spelled(part)) for name in kept)]:
         raise ConversionError(
             f"{source.name}: no weight's name begins with {', '.join(missing)}; correct `spared` of the variant"
         )
-    config = OptimizationConfig(
-        op_type_configs=dict.fromkeys(WEIGHTED, OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)),
+    linear = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
+    config = coreml.OptimizationConfig(
+        op_type_configs=dict.fromkeys(WEIGHTED, linear),
         op_name_configs=kept,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = linear_quantize_weights(model, config)
+        model = coreml.linear_quantize_weights(model, config)
     save(model, package, facts)
 
 
@@ -136,16 +136,22 @@ def _spelled(module: str) -> str:
     return module.replace(".", "_")
 
 
-def palettizer(bits: int) -> OpPalettizerConfig:
-    return OpPalettizerConfig(mode="kmeans", nbits=bits)
+def palettizer(bits: int) -> Any:
+    """Return the configuration that clusters every weight to 2^bits values."""
+    from coremltools.optimize import coreml
+
+    return coreml.OpPalettizerConfig(mode="kmeans", nbits=bits)
 
 
 def palettize(bits: int, source: Path, package: Path, facts: Mapping[str, str]) -> None:
     """Write the package at `source` again with each weight clustered to 2^bits values."""
-    config = OptimizationConfig(global_config=palettizer(bits))
+    import coremltools as ct
+    from coremltools.optimize import coreml
+
+    config = coreml.OptimizationConfig(global_config=palettizer(bits))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = palettize_weights(ct.models.MLModel(str(source), skip_model_load=True), config)
+        model = coreml.palettize_weights(ct.models.MLModel(str(source), skip_model_load=True), config)
     save(model, package, facts)
 
 
@@ -171,8 +177,10 @@ def examples(stage: Stage) -> tuple[torch.Tensor, ...]:
     return tuple(examples)
 
 
-def _input_types(stage: Stage, variant: Variant, given: Collection[str]) -> list[ct.TensorType]:
-    ranges: dict[Dim, ct.RangeDim] = {}
+def _input_types(stage: Stage, variant: Variant, given: Collection[str]) -> list[Any]:
+    import coremltools as ct
+
+    ranges: dict[Dim, Any] = {}
 
     def size(declared: int | Dim) -> Any:
         if not isinstance(declared, Dim):

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import coremltools as ct
-
 from parity.build.convert import ConversionError, save
 from parity.declarations import Stage
 
@@ -20,6 +18,8 @@ def join(stage: Stage, packages: Mapping[str, Path], package: Path, facts: Mappi
     A part takes its inputs by name from the outputs of the parts before it. coremltools' `make_pipeline` is not used:
     it loads the model, checks no types, drops an output that a later part takes, and lists a shared output twice.
     """
+    import coremltools as ct
+
     whole = ct.proto.Model_pb2.Model()
     known: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as weights:
@@ -65,7 +65,9 @@ def _connect(stage: Stage, part: str, spec: Any, known: dict[str, Any]) -> None:
 
 
 def _dtype(array: Any) -> str:
-    return str(ct.proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)).lower()
+    from coremltools.proto import FeatureTypes_pb2
+
+    return str(FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)).lower()
 
 
 def _rename_weights(spec: Any, file: str) -> None:

@@ -55,6 +55,7 @@ class GoldenStore:
         self.folder = provenance.folder(self.root, reference, weights)
         self.transaction = Transaction(self.folder)
         self._loaded: dict[str, Golden] = {}
+        self._identities: dict[str, tuple[tuple[tuple[int, int], ...], str]] = {}
         self._provenance = once(lambda: provenance.current(reference, weights))
         self._model = once(lambda: reference.build(weights.checkpoint()))
 
@@ -97,7 +98,11 @@ class GoldenStore:
 
     def identity(self, case: Case) -> str:
         """Return a digest of the case's inputs and truth. A stale or damaged golden has none."""
-        return self._read(case)[0].identity()
+        files = [self.folder / lock.NAME, self.path(case.name)]
+        stamps = tuple((found.st_mtime_ns, found.st_size) for found in (path.stat() for path in files if path.exists()))
+        if self._identities.get(case.name, ((), ""))[0] != stamps or not stamps:
+            self._identities[case.name] = stamps, self._read(case)[0].identity()
+        return self._identities[case.name][1]
 
     def path(self, case: str) -> Path:
         """Return the file of a case."""

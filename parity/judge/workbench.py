@@ -129,10 +129,10 @@ class Workbench:
         if check.mode == "module":
             stage = self.system.stage(check.stage)
             parts["declared"] = _told({**stage.outputs, **stage.derived})
-            return {**parts, "module": code(stage.module), "weights": dict(self.weights.identity)}
+            return {**parts, "module": self._module(stage), "weights": dict(self.weights.identity)}
         if check.mode == "chained":
             chosen = chain_sets(self.system)[check.variant]
-            parts["glue"] = digest(code(self.system.chain, self.system.tables))
+            parts["glue"] = self._glue
             parts["weights"] = dict(self.weights.identity)
             parts["declared"] = {**_told(self.system.decisions), "sums": ", ".join(self.system.sums)}
         else:
@@ -141,6 +141,19 @@ class Workbench:
             chosen = {stage.name: stage.variant(check.variant)}
         keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in chosen.items()}
         return {**parts, "artifacts": keys, "runtime": self._engine}
+
+    @cached_property
+    def _glue(self) -> str:
+        return digest(code(self.system.chain, self.system.tables))
+
+    def _module(self, stage: Stage) -> dict[str, str]:
+        if stage.name not in self._modules:
+            self._modules[stage.name] = code(stage.module)
+        return self._modules[stage.name]
+
+    @cached_property
+    def _modules(self) -> dict[str, dict[str, str]]:
+        return {}
 
     @cached_property
     def _common(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from coremltools.converters.mil.frontend.torch.torchscript_utils import _expand_and_optimize_ir
 from torch import Tensor, nn
 
 from parity.blame.source import place
@@ -51,6 +50,8 @@ class TracedGraph:
             warnings.simplefilter("ignore")
             trace: Any = torch.jit.trace  # without types of its own
             self._traced = trace(module, tuple(examples), strict=False, check_trace=False)
+            from coremltools.converters.mil.frontend.torch.torchscript_utils import _expand_and_optimize_ir
+
             graph, self.parameters, _ = _expand_and_optimize_ir(self._traced)
         self._graph = graph
         self.inputs = [value.debugName() for value in graph.inputs()][1:]

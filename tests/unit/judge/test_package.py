@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import coremltools as ct
 import pytest
 import torch
 from coremltools.models.utils import load_spec
+from coremltools.optimize import coreml
 from torch import nn
 
 from parity.base.cache import Cache
@@ -121,11 +123,11 @@ def test_a_wrong_label_is_told(build: Build, package: Variant, label: Variant, s
 
 def test_one_layer_that_stays_as_it_was_is_told(build: Build, tmp_path: Path) -> None:
     """As where one layer is left out by its name, or falls through a pattern."""
-    config = convert.OptimizationConfig(
+    config = coreml.OptimizationConfig(
         global_config=convert.palettizer(6), op_name_configs={"out_weight_to_fp16": None}
     )
-    model = convert.ct.models.MLModel(str(build(PLAIN)), skip_model_load=True)
-    convert.palettize_weights(model, config).save(str(tmp_path / "m.mlpackage"))
+    model = ct.models.MLModel(str(build(PLAIN)), skip_model_load=True)
+    coreml.palettize_weights(model, config).save(str(tmp_path / "m.mlpackage"))
     said = failed(tmp_path / "m.mlpackage", PALETTES[6])["compression"]
     assert "1 of 2 weights not palettized, as the variant says, the first `out_weight_to_fp16` fp16[64, 64] of" in said
 
