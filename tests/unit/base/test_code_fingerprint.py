@@ -55,7 +55,7 @@ FOLLOWED: dict[str, Edit] = {
     "anything in a module that is passed around": ("whole", "helpers.py", "return 18", "return 180"),
     "an attribute given to a function": ("noted", "helpers.py", "0.125", "0.25"),
     "a relative import": ("noted", "package/deep.py", "21", "210"),
-    "what a module does to others": ("calls", "helpers.py", "OTHER = 99", "OTHER = 99\nmath.pi = 3"),
+    "what a module does to others": ("calls", "helpers.py", "OTHER = 99", "OTHER = 99\nmath.harmless = 3"),
 }
 
 IGNORED: dict[str, Edit] = {
