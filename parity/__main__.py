@@ -11,7 +11,6 @@ from pathlib import Path
 from parity.base import cache_use, noise
 from parity.base.paths import GATES, project
 from parity.base.progress import Progress
-from parity.build import prebuild
 from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError
@@ -21,7 +20,7 @@ from parity.judge.measurements import measurements
 from parity.plan import starter
 from parity.plan.checks import CHAIN
 from parity.plan.systems import system
-from parity.record import run
+from parity.record import run, workers
 from parity.record.run import RunRecord, SessionError
 from parity.record.suite import Options, Suite
 from parity.verdict import Verdict
@@ -106,9 +105,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise CalibrationError(
             f"{declared.name} has nothing to measure: its stages are {stages}, and --cases all runs its long cases too"
         )
-    if needs := suite.wanted(checks):
-        with Progress(len(needs), "building artifacts", every=10) as progress:
-            prebuild.build(needs, suite.options.weights, suite.cache, progress)
+    workers.prepare(suite, checks, measure=True)
     verdicts = []
     with Progress(len(checks), "measuring", every=10) as progress:
         for check in checks:

@@ -57,6 +57,11 @@ def project() -> Project:
     return found
 
 
+def use(project: Project) -> None:
+    """Make this the project in use, until this process ends."""
+    _used.append(project)
+
+
 @contextmanager
 def using(project: Project) -> Iterator[None]:
     """Make this the project in use, whatever the working directory is."""

@@ -88,12 +88,20 @@ class Workbench:
         return threads(1) if any(stage.stepped for stage in self.system.stages) else nullcontext()
 
     def _judged(self, check: Check, ran: list[Comparison]) -> Verdict:
-        parts = self.parts(check)
-        if costly := self._costly(check.stage, check.variant):
-            parts = {**parts, "asked": costly}
-        found = evidence.gathered(self.cache, parts, lambda folder: measure(self, check, folder, ran))
+        found = evidence.gathered(self.cache, self._rests_on(check), lambda folder: measure(self, check, folder, ran))
         findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
         return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
+
+    def measured(self, check: Check) -> bool:
+        """Return whether a check has evidence already, or can't have any."""
+        try:
+            return evidence.folder_of(self.cache, digest(self._rests_on(check))) is not None
+        except (ArtifactError, ValueError):
+            return True
+
+    def _rests_on(self, check: Check) -> dict[str, Any]:
+        costly = self._costly(check.stage, check.variant)
+        return {**self.parts(check), **({"asked": costly} if costly else {})}
 
     def asked(self, stage: str, variant: str) -> evidence.Asked:
         """Return a function that names the costly metrics in the gates of an output."""

@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 
 from parity import report
-from parity.base.progress import Progress
-from parity.build import prebuild
 from parity.plugin.items import CHECK, CheckItem
-from parity.plugin.names import FILES, PARITY
+from parity.plugin.names import FILES, MEASURED, PARITY
 from parity.plugin.suite import suite_of
-from parity.record import run
+from parity.record import run, workers
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.record.suite import Suite
 from parity.report.terminal import table
@@ -61,7 +59,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput[_SELECTED] = [check.id for check in checks]
     elif checks and _writes(config):
-        build_missing(config, checks)
+        # Who debugs, or stops at a failure, wants the first check now and not all of them soon.
+        soon = config.option.maxfail or config.option.usepdb or suite_of(config).runtimes[0].name != "milrun"
+        config.stash[MEASURED] = build_missing(config, checks, measure=not soon)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -110,15 +110,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"report: {written.page.relative_to(suite_of(config).root)}")
 
 
-def build_missing(config: pytest.Config, checks: list[Check]) -> None:
-    """Build the artifacts that these checks need and that are not in the cache yet."""
-    suite = suite_of(config)
-    needs = suite.wanted(checks)
-    if not needs:
-        return
+def build_missing(config: pytest.Config, checks: list[Check], measure: bool = False) -> frozenset[str]:
+    """Build the artifacts that these checks need, and measure the checks too if asked; see `workers.prepare`."""
     capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled(), Progress(len(needs), "building artifacts", every=10) as progress:
-        prebuild.build(needs, suite.options.weights, suite.cache, progress)
+    with capture.global_and_fixture_disabled():
+        return workers.prepare(suite_of(config), checks, measure)
 
 
 def _writes(config: pytest.Config) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from parity.blame.explain import explained
 from parity.judge import gates
 from parity.plan.checks import tables
 from parity.plan.systems import declared
-from parity.plugin.names import FILES, PARITY
+from parity.plugin.names import FILES, MEASURED, PARITY
 from parity.plugin.suite import suite_of
 from parity.record import run
 from parity.report.summary import properties
@@ -67,6 +68,8 @@ class CheckItem(_Item):
     def runtest(self) -> None:
         suite = suite_of(self.config)
         verdict = explained(suite.workbench(self.check), self.check)
+        if self.name in self.config.stash.get(MEASURED, ()):
+            verdict = replace(verdict, reused=False)
         self.user_properties += properties(verdict)
         run.add(suite.folder, verdict)
         if not verdict.passed:

@@ -14,3 +14,5 @@ MARKS = {
 }
 FILES = pytest.StashKey[dict[Path, str]]()
 """The files that declare systems, each with the name of its module."""
+MEASURED = pytest.StashKey[frozenset[str]]()
+"""The ids of the checks that this run measured before their tests."""

@@ -198,6 +198,10 @@ class Suite:
                 missing.append((order, (name, stage_name, variant_name)))
         return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]
 
+    def unmeasured(self, checks: Iterable[Check]) -> list[Check]:
+        """Return the checks that have no evidence yet. One whose evidence can't be told will say so when it runs."""
+        return [check for check in checks if not self.workbench(check).measured(check)]
+
     def record(
         self,
         selected: Sequence[str],

@@ -38,7 +38,6 @@ if "DIE_BEFORE" in os.environ:
 """Dies right before the first file or folder whose path is like that comes into place under its own name."""
 
 MOMENTS = {
-    "weights": r"/\.parity/weights/",
     "evidence": r"/\.parity/evidence/",
     "first verdict": r"/verdicts/.*\.json$",
     "a later verdict": r"/verdicts/tiny-chain-.*\.json$",

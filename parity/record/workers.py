@@ -1,0 +1,109 @@
+"""Processes that build artifacts and measure checks side by side, ahead of the checks that need them.
+
+All that they make goes into the cache, where the checks find it.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+from parity.base import paths
+from parity.base.paths import Project
+from parity.base.progress import Progress
+from parity.record.suite import Options, Suite
+from parity.verdict import Check
+
+Needs = tuple[str, str, str]
+FEWEST = 32
+"""The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
+_MOST = 4
+_FIRST = ("module", "chained", "carried", "forced")
+"""The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
+
+
+def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> frozenset[str]:
+    """Build the artifacts that checks need, and measure the checks as well where that pays.
+
+    What fails here is left to its check, which then reports why.
+
+    Args:
+        suite: The suite of the run.
+        checks: The checks.
+        measure: True to measure checks too, if many of them have no evidence yet.
+
+    Returns:
+        The ids of the checks that were measured.
+    """
+    needs = suite.wanted(checks)
+    todo = suite.unmeasured(checks) if measure and len(checks) >= FEWEST else []
+    todo = sorted(todo, key=lambda check: _FIRST.index(check.mode)) if len(todo) >= FEWEST else []
+    if not needs and not todo:
+        return frozenset()
+    count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST)
+    doing = "building and measuring" if todo else "building artifacts"
+    with (
+        Progress(len(needs) + len(todo), doing, every=10) as progress,
+        ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options)) as pool,
+    ):
+        names: dict[Future[bool], str] = {pool.submit(_build, need): " ".join(need) for need in needs}
+        names |= {pool.submit(_measure, check): check.id for check in todo}
+        measured = []
+        try:
+            for future in as_completed(names):
+                failed = " failed" if future.exception() else ""
+                progress.step(names[future] + failed)
+                if not failed and future.result():
+                    measured.append(names[future])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return frozenset(measured)
+
+
+_suites: list[Suite] = []
+
+
+def _begin(project: Project, options: Options) -> None:
+    """Set up a process of the pool."""
+    import torch
+
+    _end_with_the_parent()
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")  # of upstream packages; the check itself runs in the main process
+    paths.use(project)
+    _suites.append(Suite(options, "workers", project))
+
+
+def _end_with_the_parent() -> None:
+    """End a pool's process when its parent was killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _build(need: Needs) -> bool:
+    (suite,) = _suites
+    name, stage_name, variant = need
+    bench = suite.bench(name, suite.options.numerics[0])
+    stage = bench.system.stage(stage_name)
+    bench.artifacts.get(stage, stage.variant(variant))
+    return False
+
+
+def _measure(check: Check) -> bool:
+    (suite,) = _suites
+    verdict = suite.workbench(check).run(check)
+    return bool(verdict.evidence) and not verdict.reused
