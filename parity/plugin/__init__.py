@@ -87,6 +87,9 @@ def pytest_configure(config: pytest.Config) -> None:
     named = config.args_source is config.ArgsSource.ARGS
     if _selects(expression, PARITY):
         _select_checks(config, project, named, only=expression == PARITY)
+    if expression in MARKS:  # a run of ours alone: what upstream packages warn of is no business of the user's
+        for line in ("ignore", *(f"default:::{package}" for package in ("parity", "milrun"))):
+            config.addinivalue_line("filterwarnings", line)
     for mark in (BENCH, SPEECH):
         if _selects(expression, mark) and (expression or not named):
             config.pluginmanager.import_plugin(f"parity.plugin.{mark}")

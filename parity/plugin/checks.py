@@ -52,6 +52,16 @@ def pytest_collection(session: pytest.Session) -> None:
             importlib.import_module(module)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Say why there is nothing to judge, such as a folder without any artifact."""
+    if not session.testsfailed and not any(isinstance(item, CheckItem) for item in items):
+        try:
+            suite_of(session.config).plan()
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     checks = [item.check for item in session.items if isinstance(item, CheckItem)]
