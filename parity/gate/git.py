@@ -29,8 +29,12 @@ def base(root: Path, name: str) -> Revision:
     """Return the revision that the working tree's change is based on."""
     if shutil.which("git") is None:
         raise RevisionError("git is not installed, so there is nothing to compare with: install it")
-    if not (root / ".git").exists():
-        raise RevisionError(f"{root} is not a git repository, so there is nothing to compare with: clone it with git")
+    try:
+        _git(root, "rev-parse", "--show-prefix")
+    except RevisionError as error:
+        raise RevisionError(
+            f"{root} is not in a git repository, so there is nothing to compare with: clone it with git{_said(error)}"
+        ) from None
     mend = f"name one that `git rev-parse {name}` knows, or fetch it: git fetch origin {name}"
     try:
         commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
@@ -48,8 +52,8 @@ def head(root: Path) -> str:
 
 
 def changed_files(root: Path, commit: str) -> list[str]:
-    """Return the files that differ between a commit and the working tree, untracked ones included."""
-    listed = _git(root, "diff", "--name-only", "--no-renames", "-z", commit)
+    """Return the files below `root` that differ between a commit and the working tree, untracked ones included."""
+    listed = _git(root, "diff", "--name-only", "--no-renames", "--relative", "-z", commit)
     unknown = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     return sorted({*listed.split("\0"), *unknown.split("\0")} - {""})
 
@@ -62,7 +66,7 @@ def files(root: Path, commit: str, under: str) -> list[str]:
 
 def text(root: Path, commit: str, path: str) -> str:
     """Return the content of a file of a commit."""
-    return _git(root, "show", f"{commit}:{path}")
+    return _git(root, "show", f"{commit}:./{path}")
 
 
 def _git(root: Path, *arguments: str) -> str:

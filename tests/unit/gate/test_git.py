@@ -41,6 +41,19 @@ def test_files_are_read_as_the_commit_has_them(repository: Project) -> None:
     assert git.text(repository.folder, head, "golden/tiny/gates.toml") == "new ≤ 1"
 
 
+def test_a_project_may_be_a_folder_of_a_larger_repository(repository: Project) -> None:
+    folder = repository.folder / "models/tiny"
+    repository.write("models/tiny/golden/tiny/gates.toml", "≤ 1")
+    head = repository.commit()
+    repository.write("models/tiny/golden/tiny/gates.toml", "≤ 2")
+    repository.write("models/tiny/port.py", "")
+    repository.write("elsewhere.py", "")
+    assert git.base(folder, "HEAD").commit == head
+    assert git.changed_files(folder, head) == ["golden/tiny/gates.toml", "port.py"]
+    assert git.files(folder, head, "golden") == ["golden/tiny/gates.toml"]
+    assert git.text(folder, head, "golden/tiny/gates.toml") == "≤ 1"
+
+
 def test_a_hook_does_not_lead_astray(repository: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
@@ -55,7 +68,7 @@ def test_what_can_not_be_compared_with_says_why_and_what_to_do(
         git.base(repository.folder, "origin/main")
     with pytest.raises(RevisionError, match="no such revision"):
         git.base(repository.folder, "--exec=ls")
-    with pytest.raises(RevisionError, match="not a git repository"):
+    with pytest.raises(RevisionError, match="not in a git repository"):
         git.base(tmp_path, "main")
     repository.git("checkout", "--quiet", "--orphan", "elsewhere")
     repository.commit("unrelated")
