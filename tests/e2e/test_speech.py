@@ -79,6 +79,7 @@ def run(
     bench.cache = cache
     suite: Any = SimpleNamespace(
         root=tmp_path,
+        project=SimpleNamespace(golden_folder=tmp_path / "golden"),
         cache=cache,
         goldens=lambda system: None,
         options=SimpleNamespace(weights=source),
@@ -278,15 +279,30 @@ def test_a_system_states_its_own_margin_and_why(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"[seedet.ships]\nvoice = {{ {MARGIN} }}", "seedet: nothing is called so; there are hub, path, seeded"),
-        (f"[seeded.shipping]\nvoice = {{ {MARGIN} }}", "seeded.shipping: nothing is called so"),
-        (f"[seeded.ships]\nvoise = {{ {MARGIN} }}", "seeded.ships.voise: nothing is called so; there are voice, words"),
-        ("[seeded.ships]\nvoice = 0.1", "seeded.ships.voice is 0.1 where a table"),
-        ("[seeded.ships]\nvoice = { margin = 0.1 }", "has margin; a margin has margin, derived_from, reason"),
-        (f"[seeded.ships]\nvoice = {{ {MARGIN.replace('0.9', '1.0')} }}", "the margin 1.0: it is a number from 0"),
-        (f"[seeded.ships]\nvoice = {{ {MARGIN.replace('0.9', 'nan')} }}", "the margin nan"),
-        (f"[seeded.ships]\nvoice = {{ {MARGIN.replace('a stated price', ' ')} }}", "says what it was derived from"),
-        ("[seeded", "can't be read"),
+        (f"[seedet.ships]\nvoice = {{ {MARGIN} }}", r"\[seedet\] unknown name 'seedet'; did you mean 'seeded'"),
+        (
+            f"[seeded.shipping]\nvoice = {{ {MARGIN} }}",
+            r"shipping\] unknown name 'shipping'; did you mean 'ships'",
+        ),
+        (
+            f"[seeded.ships]\nvoise = {{ {MARGIN} }}",
+            r"voise\] unknown name 'voise'; did you mean 'voice'",
+        ),
+        ("[seeded.ships]\nvoice = 0.1", r"\[seeded.ships.voice\] is 0.1 where a table is expected"),
+        ("[seeded.ships]\nvoice = { margin = 0.1 }", "has no derived_from"),
+        (
+            f"[seeded.ships]\nvoice = {{ {MARGIN.replace('0.9', '1.0')} }}",
+            r"voice.margin\] is 1.0 where",
+        ),
+        (
+            f"[seeded.ships]\nvoice = {{ {MARGIN.replace('0.9', 'nan')} }}",
+            r"margin\] is nan where a finite",
+        ),
+        (
+            f"[seeded.ships]\nvoice = {{ {MARGIN.replace('a stated price', ' ')} }}",
+            r"reason\] is ' ' where some text",
+        ),
+        ("[seeded", "Expected ']' at the end of a table declaration"),
     ],
 )
 def test_a_margin_that_says_nothing_is_refused(text: str, said: str, tmp_path: Path) -> None:

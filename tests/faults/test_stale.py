@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,8 @@ def test_a_golden_of_other_weights_is_stale(moved: Project, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("hidden, y = model(x)", "hidden, y = model(x * 1.0)", "references.tiny.record"),
-        ("torch.tanh(self.front(x))", "torch.sigmoid(self.front(x))", "references.tiny.Upstream"),
+        ("hidden, y = model(x)", "hidden, y = model(x * 1.0)", "code.record changed"),
+        ("torch.tanh(self.front(x))", "torch.sigmoid(self.front(x))", "code.Upstream changed"),
         ("np.sin(", "np.cos(", "input x of the case changed"),
     ],
 )
@@ -115,9 +116,10 @@ def test_a_package_that_was_tampered_with_in_the_cache_is_made_anew(name: str, p
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
+    # Evidence of the sound packages would spare the run a look at them.
+    shutil.rmtree(project.folder / ".parity/evidence")
     run = checked(project)
     assert run.green
-    assert "building artifacts: 4 of 4" in run.said
-    assert "a damaged cache entry is not used" in run.said
+    assert "a damaged cache entry is made again" in run.said
     for path in project.folder.glob(f".parity/damaged/*/{PACKAGE}/{name}"):
         assert path.read_bytes()
