@@ -20,6 +20,7 @@ from parity.judge.measurements import measurements
 from parity.plan import starter
 from parity.plan.checks import CHAIN
 from parity.plan.systems import system
+from parity.plan.weights import OPTION
 from parity.record import run, workers
 from parity.record.run import RunRecord, SessionError
 from parity.record.suite import Options, Suite
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("system")
     bounds.add_argument("--runtime", choices=("auto", "coreml", "milrun"), default="auto", help="default: auto")
     bounds.add_argument("--numerics", default="declared", metavar="NAME[,NAME]", help="default: declared")
-    bounds.add_argument("--weights", default="seeded", help="seeded (the default), hub, or the path of a checkpoint")
+    bounds.add_argument("--weights", **OPTION)
     bounds.add_argument("--cases", choices=("short", "all"), default="short", help="default: short")
     bounds.add_argument("--stages", nargs="+", default=[], metavar="STAGE", help="only these; chain is one of them")
     bounds.add_argument("--reason", default="", help="why bounds may loosen: goes into the gates")

@@ -301,6 +301,26 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """Trained weights that pinned packages carry. They are the default truth where the packages are installed.
+
+    Attributes:
+        packages: Version of each distribution, as the lock pins it.
+        write: Writes the checkpoint to a path, in upstream's own format.
+        dress: Replaces inputs of a case by those from the packages, such as a voice.
+        extra: Extra of the lock that installs the packages, if the base lock does not.
+
+    Example:
+        `Trained({"hum-weights": "1.0.2"}, write, extra="trained")`
+    """
+
+    packages: Mapping[str, str]
+    write: Callable[[Path], None]
+    dress: Callable[[Case], Case] = lambda case: case
+    extra: str = ""
+
+
+@dataclass(frozen=True)
 class Seam:
     """Inputs and outputs that crossed one stage boundary of the reference. A golden is a list of seams.
 
@@ -362,8 +382,8 @@ class Reference:
         sample_rate: Samples per second of its audio.
         cases: Inputs for which goldens are recorded.
         packages: Distributions whose versions decide what is computed.
-        checkpoint: The published checkpoint.
-        seed: Writes the seeded checkpoint to a path, in upstream's own format.
+        checkpoint: The published checkpoint, if the hub has one.
+        seed: Writes the seeded checkpoint to a path, in upstream's own format. None if there are only trained weights.
         build: Makes the upstream model from a checkpoint.
         record: Runs a case, and yields each seam in the order of the data.
         published: Other published files that belong to the published checkpoint, such as voices.
@@ -372,6 +392,7 @@ class Reference:
         extra: Extra of the lock that installs `packages`, if the base lock does not. Git then keeps the goldens whole,
             and `build` must work without the extra.
         layers: Returns the torch module whose calls a recording makes, from what `build` returned.
+        trained: Trained weights from packages, if there are any.
 
     Example:
         `Reference("hum", 8_000, CASES, ("torch",), HUB, seed=seed, build=build, record=record)`
@@ -381,8 +402,8 @@ class Reference:
     sample_rate: int
     cases: tuple[Case, ...]
     packages: tuple[str, ...]
-    checkpoint: Hub
-    seed: Callable[[Path], None]
+    checkpoint: Hub | None
+    seed: Callable[[Path], None] | None
     build: Callable[[Path], Any]
     record: Callable[[Any, Case], Iterator[Seam]]
     published: Mapping[str, Hub] = field(default_factory=dict)
@@ -390,6 +411,7 @@ class Reference:
     heavy: bool = False
     extra: str = ""
     layers: Callable[[Any], torch.nn.Module] = lambda built: built
+    trained: Trained | None = None
 
     def case(self, name: str) -> Case:
         """Return the case of a name, or raise a ValueError that lists the known ones."""

@@ -29,7 +29,7 @@ _FILES = (GATES, BUDGETS, RETIRED, lock.NAME)
 class Bounds:
     """The bounds of a revision.
 
-    gates, budgets: by system; those of other weights than the seeded ones by "system/weights".
+    gates, budgets: by system; those of other weights than the default ones by "system/weights".
     cases: the recorded cases, by reference.
     reasons: the reason of each retirement, by its full name.
     """

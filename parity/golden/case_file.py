@@ -22,6 +22,7 @@ from parity.golden.errors import DamagedGolden
 from parity.golden.recording import arrays
 from parity.golden.sketch import sha256, sketch
 from parity.golden.tensors import CaseEntry, Entry, File
+from parity.plan.weights import foreign
 
 SUFFIX, PACKED = ".safetensors", ".safetensors.xz"
 MAX_BYTES = 25_000_000
@@ -100,11 +101,11 @@ def size(root: Path) -> int:
 def tracked(root: Path) -> Iterator[Path]:
     """Yield the files below golden/ that are meant for git.
 
-    Truth of other weights than the seeded ones is not: whoever has those can record it, and there would be too much.
+    Truth of published weights is not: whoever has those can record it, and there would be too much.
     """
     for path in sorted(root.glob("*/**/*")):
         parts = path.relative_to(root).parts
-        other = any(part.startswith("weights-") for part in parts) and path.suffix != ".toml"
+        other = any(map(foreign, parts)) and path.suffix != ".toml"
         local = STAGING in parts or "__pycache__" in parts or other
         if not local and path.is_file():
             yield path

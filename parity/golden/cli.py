@@ -18,7 +18,7 @@ from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify
 from parity.golden.store import GoldenStore
 from parity.plan import systems
-from parity.plan.weights import Weights, WeightsError, dressed
+from parity.plan.weights import OPTION, Weights, WeightsError, dressed
 from parity.plan.weights import choose as chosen
 
 _TOLD = (GoldenError, WeightsError, ValueError, OSError)
@@ -49,7 +49,7 @@ def main(
         kept = Cache.of(project()) if cache is None else cache
         stores = []
         for name in _named(options.systems, known):
-            # A reference that was published several times has one truth with seeded weights only.
+            # A reference that was published several times has one truth, except with published weights.
             published = systems.checkpoints(name) if options.weights == "hub" and references is None else []
             for reference in [replace(known[name], checkpoint=hub) for hub in published] or [known[name]]:
                 weights = choose(reference, options.weights, kept)
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = verbs.add_parser(name, help=help)
         verb.add_argument("systems", nargs="*", metavar="SYSTEM", help="all by default")
-        verb.add_argument("--weights", default="seeded", help="seeded (the default), hub, or the path of a checkpoint")
+        verb.add_argument("--weights", **OPTION)
         if name != "status":
             verb.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="only these")
         if name == "refresh":

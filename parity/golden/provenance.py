@@ -49,6 +49,6 @@ def summary(parts: Sequence[str]) -> str:
 
 
 def folder(root: Path, reference: Reference, weights: Weights) -> Path:
-    """Return the folder of these weights' truth: the system's own for seeded ones."""
+    """Return the folder of these weights' truth: the system's own for the default ones."""
     system = root / file_name("system", reference.name)
     return system / file_name("the folder of weights", weights.folder) if weights.folder else system

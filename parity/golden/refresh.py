@@ -226,8 +226,8 @@ def _assert_writable(store: GoldenStore, new: Lock, recorded: set[str]) -> None:
     for name, entry in new.cases.items():
         if name not in recorded:
             case_file.read(store.path(name), entry)
-    if store.weights.folder:
-        return  # not meant for git
+    if not store.weights.in_git:
+        return
     replaced = {store.folder / lock.NAME, *map(store.path, new.cases)}
     others = sum(path.stat().st_size for path in case_file.tracked(store.root) if path not in replaced)
     total = others + len(lock.write(new)) + sum(entry.file.bytes for entry in new.cases.values())

@@ -13,6 +13,7 @@ from parity.golden.change_report import Report
 from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden, StaleGolden
 from parity.golden.refresh import Say, diff
 from parity.golden.store import GoldenStore
+from parity.plan.weights import PREFIX
 
 State = Literal["fresh", "stale", "missing", "damaged"]
 _STATES: dict[type[GoldenError], State] = {StaleGolden: "stale", MissingGolden: "missing", DamagedGolden: "damaged"}
@@ -43,13 +44,14 @@ class Status:
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     bytes: int = 0
+    in_git: bool = True
 
     @property
     def fresh(self) -> bool:
         return bool(self.cases) and all(case.state == "fresh" for case in self.cases) and not self.faults
 
     def __str__(self) -> str:
-        where = "in git" if self.weights == "seeded" else "on this machine"
+        where = "in git" if self.in_git else "on this machine"
         lines = [f"{self.system}, {self.weights} weights: {len(self.cases)} cases, {_size(self.bytes)} {where}"]
         lines += [str(case) for case in self.cases]
         lines += [f"  {line}" for line in (*self.faults, *self.notes)]
@@ -64,7 +66,8 @@ def status(store: GoldenStore) -> Status:
     )
     held = (path for path in _own(store.folder) if path.suffix != ".toml")
     size = sum(path.stat().st_size for path in held)
-    return Status(store.reference.name, str(store.weights), cases, tuple(strays(store)), notes, size)
+    weights = store.weights
+    return Status(store.reference.name, str(weights), cases, tuple(strays(store)), notes, size, weights.in_git)
 
 
 def verify(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> tuple[Report, list[str]]:
@@ -104,7 +107,7 @@ def strays(store: GoldenStore) -> list[str]:
 def _own(folder: Path) -> Iterator[Path]:
     """Return the files in a folder of goldens, without staged files and the folders of other weights."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        other = path.is_dir() and not path.is_symlink() and path.name.startswith("weights-")
+        other = path.is_dir() and not path.is_symlink() and path.name.startswith(PREFIX)
         if path.name != case_file.STAGING and not other:
             yield path
 

@@ -75,13 +75,14 @@ class GoldenStore:
 
     @property
     def mend(self) -> str:
-        option = {"seeded": "", "path": " --weights PATH"}.get(self.weights.source, f" --weights {self.weights.source}")
+        source = "PATH" if self.weights.path else self.weights.source
+        option = f" --weights {source}" if self.weights.folder else ""
         first = f"make extra-{self.reference.extra}, then " if self.absent else ""
         return f'{first}python -m golden refresh {self.reference.name}{option} --reason "…"'
 
     @property
     def whole(self) -> bool:
-        """True if git keeps every tensor whole, as for seeded weights that only an extra can record again."""
+        """True if git keeps every tensor whole, as for default weights whose truth only an extra can record again."""
         return bool(self.reference.extra) and not self.weights.folder
 
     @property

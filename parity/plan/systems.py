@@ -64,7 +64,7 @@ def system(name: str) -> System:
 def references() -> dict[str, Reference]:
     """Return every distinct reference by its name.
 
-    Two systems may share a name only if their references differ in nothing but the published checkpoint: with seeded
+    Two systems may share a name only if their references differ in nothing but the published checkpoint: with other
     weights they have one truth.
     """
     found: dict[str, Reference] = {}
@@ -79,7 +79,7 @@ def references() -> dict[str, Reference]:
 def checkpoints(reference: str) -> list[Hub]:
     """Return the distinct published checkpoints of a reference."""
     found = (system.reference.checkpoint for system in systems().values() if system.reference.name == reference)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(hub for hub in found if hub))
 
 
 def _named(project: Project, entry: str) -> Iterator[tuple[str, Path]]:

@@ -1,18 +1,28 @@
-"""Weights of a model: seeded, published at a pinned revision, or a checkpoint that the user names."""
+"""Weights of a model: trained ones from packages, seeded, published at a pinned revision, or a file of the user."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
-from parity.declarations import Hub, Reference, System
+from parity.declarations import Hub, Reference, System, Trained
 
+AUTO = "auto"
+OPTION: Mapping[str, Any] = {
+    "default": AUTO,
+    "help": "trained, seeded, hub, or the path of a checkpoint; auto (the default) takes trained ones where they are "
+    "installed, or else seeded ones",
+}
+"""The option `--weights` of commands."""
 _FILE = "checkpoint.pth"
+PREFIX, _SEEDED = "weights-", "weights-seeded"
 
 
 class WeightsError(Exception):
@@ -21,11 +31,19 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class Weights:
-    """`source` is seeded, hub or path; `identity` is what a golden and an artifact remember of them."""
+    """Weights of one system.
+
+    source: trained, seeded, hub or path.
+    identity: Facts that goldens and artifacts remember of them.
+    find: Makes or fetches the checkpoint.
+    folder: Folder of their truth and bounds within the system's folder; empty for the default weights.
+    path: The file that the user named.
+    """
 
     source: str
     identity: Mapping[str, str]
     find: Callable[[], Path]
+    folder: str = ""
     path: Path | None = None
 
     def checkpoint(self) -> Path:
@@ -33,59 +51,94 @@ class Weights:
         return self.find()
 
     @property
-    def folder(self) -> str:
-        """Folder of these weights' truth and bounds within the system's folder; empty for seeded ones.
-
-        For published weights it names the checkpoint, but not its revision: a newer one makes the old truth stale.
-        """
-        if self.source == "seeded":
-            return ""
-        if self.source == "path":
-            return f"weights-path-{digest(self.identity)[:12]}"
-        # Often a repository is called as the file in it.
-        names = (self.identity.get("repository", "").rpartition("/")[2], Path(self.identity.get("file", "")).stem)
-        words = dict.fromkeys("-".join(re.findall("[a-z0-9_]+", name.lower())) for name in names)
-        return "-".join(["weights", self.source, *filter(None, words)])
+    def in_git(self) -> bool:
+        """True if git keeps their truth: that of trained and of seeded weights, which every machine can have."""
+        return self.source in ("trained", "seeded")
 
     def __str__(self) -> str:
         return " ".join([self.source, *filter(None, map(self.identity.get, ("repository", "file")))])
 
 
 def choose(reference: Reference, option: str, cache: Cache) -> Weights:
-    """Return the weights of one system for `--weights seeded|hub|PATH`."""
+    """Return the weights of one system for `--weights auto|trained|seeded|hub|PATH`.
+
+    `auto` takes the trained weights where their packages are installed, or else the seeded ones.
+    """
+    if option == AUTO:
+        option = "trained" if reference.trained and not (reference.seed and lacking(reference.trained)) else "seeded"
+    if option == "trained":
+        return _trained(reference, cache)
     if option == "seeded":
         return _seeded(reference, cache)
     if option == "hub":
         return _published(reference)
     path = Path(option)
     if not path.is_file():
-        raise WeightsError(f"--weights {option}: no such file. Name a checkpoint, or say seeded or hub")
-    return Weights("path", {"source": "path", "sha256": _sha256(path)}, lambda: path, path)
+        raise WeightsError(f"--weights {option}: no such file. Name a checkpoint, or say trained, seeded or hub")
+    identity = {"source": "path", "sha256": _sha256(path)}
+    return Weights("path", identity, lambda: path, f"{PREFIX}path-{digest(identity)[:12]}", path)
+
+
+def lacking(trained: Trained) -> list[str]:
+    """Return the packages of trained weights that are not installed.
+
+    Raises:
+        WeightsError: A package has another version than the pinned one, and so may have other weights.
+    """
+    missing = []
+    for name, pinned in trained.packages.items():
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(f"{name} {pinned}")
+            continue
+        if installed != pinned:
+            raise WeightsError(f"{name} {installed} is installed; the trained weights are those of {name} {pinned}")
+    return missing
+
+
+def foreign(folder: str) -> bool:
+    """Return whether a folder within a system's folder holds truth that git does not keep."""
+    return folder.startswith(PREFIX) and folder != _SEEDED
+
+
+def _trained(reference: Reference, cache: Cache) -> Weights:
+    trained = reference.trained
+    if trained is None:
+        raise WeightsError(f"{reference.name} has no trained weights in packages; say seeded or hub, or name a file")
+    if missing := lacking(trained):
+        mend = f"make extra-{trained.extra}" if trained.extra else "make .venv/.ready"
+        raise WeightsError(f"trained weights of {reference.name} need {', '.join(missing)}. Install them: {mend}")
+    packages = ", ".join(f"{name} {version}" for name, version in trained.packages.items())
+    parts: dict[str, Any] = {"write": code(trained.write), "packages": packages}
+    identity = {"source": "trained", "packages": packages, "recipe": digest(parts["write"])}
+    return Weights("trained", identity, _made(cache, trained.write, parts))
 
 
 def _seeded(reference: Reference, cache: Cache) -> Weights:
-    parts = {"seed": code(reference.seed), "packages": libraries(*reference.packages, "numpy")}
-    key = digest(parts)
-
-    def make(folder: Path) -> None:
-        reference.seed(folder / _FILE)
-
+    if reference.seed is None:
+        raise WeightsError(f"{reference.name} has no seeded weights; say trained")
+    parts: dict[str, Any] = {"seed": code(reference.seed), "packages": libraries(*reference.packages, "numpy")}
     # The values depend on names and shapes alone, so library versions are no part of what the weights are.
-    return Weights(
-        "seeded",
-        {"source": "seeded", "recipe": digest(parts["seed"])},
-        lambda: cache.get("weights", key, make, parts) / _FILE,
-    )
+    identity = {"source": "seeded", "recipe": digest(parts["seed"])}
+    return Weights("seeded", identity, _made(cache, reference.seed, parts), _SEEDED if reference.trained else "")
+
+
+def _made(cache: Cache, write: Callable[[Path], None], parts: Mapping[str, Any]) -> Callable[[], Path]:
+    key = digest(parts)
+    return lambda: cache.get("weights", key, lambda folder: write(folder / _FILE), parts) / _FILE
 
 
 def fitted(system: System, weights: Weights) -> System:
     """Return the system under these weights, in the sizes of their checkpoint."""
-    sized = system.sized(weights.checkpoint()) if system.sized and weights.source != "seeded" else system
+    sized = system.sized(weights.checkpoint()) if system.sized and not weights.in_git else system
     return replace(sized, reference=dressed(system.reference, weights))
 
 
 def dressed(reference: Reference, weights: Weights) -> Reference:
-    """Return the reference under these weights; published weights go with published voices."""
+    """Return the reference under these weights; trained and published weights go with voices of theirs."""
+    if weights.source == "trained" and reference.trained:
+        return replace(reference, cases=tuple(map(reference.trained.dress, reference.cases)))
     if weights.source != "hub" or not reference.published:
         return reference
     files = {name: fetched(hub) for name, hub in reference.published.items()}
@@ -94,9 +147,14 @@ def dressed(reference: Reference, weights: Weights) -> Reference:
 
 def _published(reference: Reference) -> Weights:
     hub = reference.checkpoint
+    if hub is None:
+        raise WeightsError(f"{reference.name} declares no published checkpoint; name a file")
     names = {"repository": hub.repository, "file": hub.filename}
     identity = {"source": "hub", **names, "revision": hub.revision, "sha256": hub.sha256}
-    return Weights("hub", identity, lambda: fetched(hub))
+    # Often a repository is called as the file in it. A newer revision makes the old truth stale, so it is left out.
+    parts = (hub.repository.rpartition("/")[2], Path(hub.filename).stem)
+    words = dict.fromkeys("-".join(re.findall("[a-z0-9_]+", name.lower())) for name in parts)
+    return Weights("hub", identity, lambda: fetched(hub), "-".join([f"{PREFIX}hub", *filter(None, words)]))
 
 
 def fetched(hub: Hub) -> Path:

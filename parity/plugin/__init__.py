@@ -27,7 +27,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "NAME[,NAME]",
         "help": "how milrun computes: fp32, declared (the default) or ane; several, with commas between",
     },
-    "weights": {"default": "seeded", "help": "seeded (the default), hub, or the path of a checkpoint"},
+    "weights": {
+        "default": "auto",
+        "help": "trained, seeded, hub, or the path of a checkpoint; auto (the default) takes trained ones where they "
+        "are installed, or else seeded ones",
+    },
     "artifacts": {"default": "", "metavar": "DIR", "help": "check the packages in DIR instead of converting"},
     "cases": {"choices": ("short", "all"), "default": "short", "help": "the cases to run"},
     "compute-units": {

@@ -27,7 +27,7 @@ from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, plan
 from parity.plan.systems import systems
-from parity.plan.weights import Weights, choose, fitted
+from parity.plan.weights import AUTO, Weights, choose, fitted, lacking
 from parity.record import claims, run
 from parity.record.run import Errored, RunRecord, Skipped
 from parity.run import Runtime, runtime
@@ -40,7 +40,7 @@ class Options:
 
     runtime: Literal["auto", "coreml", "milrun"] = "auto"
     numerics: tuple[str, ...] = ("declared",)
-    weights: str = "seeded"
+    weights: str = AUTO
     artifacts: str = ""
     cases: str = "short"
     compute_units: ComputeUnits | None = None
@@ -176,7 +176,7 @@ class Suite:
         return self._weights[system.name]
 
     def bounds(self, system: System, name: str) -> Path:
-        """Return the path of the bounds for the chosen weights: their own, or else those of the seeded ones."""
+        """Return the path of the bounds for the chosen weights: their own, or else those of the default ones."""
         room = self.project.golden_folder / system.name
         own = room / self.weights(system).folder / name
         return own if own.exists() else room / name
@@ -223,7 +223,7 @@ class Suite:
             command=("pytest", *sys.argv[1:]),
             runtime=self.runtimes[0].name,
             numerics=tuple(known.numerics for known in self.runtimes),
-            weights=self.options.weights,
+            weights=self._sources(),
             cases=tuple(dict.fromkeys(case.name for system in self.systems().values() for case in self.cases(system))),
             partial=partial,
             machine=machine(),
@@ -231,7 +231,7 @@ class Suite:
             verdicts=verdicts,
             errors=tuple(errors),
             skipped=tuple(skipped),
-            not_run_here=(*self._not_run(verdicts), *lacking),
+            not_run_here=(*self._not_run(verdicts), *self._untrained(), *lacking),
             notes=(*notes, *(() if partial else self._slack(verdicts))),
         )
 
@@ -266,6 +266,21 @@ class Suite:
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)
+
+    def _untrained(self) -> list[str]:
+        """Return a line for each system that runs on seeded weights because the packages of its trained ones lack."""
+        return [
+            f"{name}, trained weights: {', '.join(lacking(trained))} not installed; seeded weights stand in"
+            for name, system in self.systems().items()
+            if (trained := system.reference.trained)
+            and self.options.weights == AUTO
+            and self.weights(system).source == "seeded"
+        ]
+
+    def _sources(self) -> str:
+        """Return the weights of this run: the file, or the sources of those of its systems."""
+        sources = {self.weights(system).source: None for system in self.systems().values()}
+        return self.options.weights if "path" in sources else ", ".join(sources)
 
 
 def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:

@@ -19,7 +19,7 @@ from parity.speech.sound import SpeechError
 
 NAME = "speech.toml"
 Named = Literal["words", "voice"]
-WEIGHTS = ("seeded", "hub", "path")
+WEIGHTS = ("trained", "seeded", "hub", "path")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def weights(
         torch.save({**content, "gain": torch.full((1,), gain)}, path)
         return path
 
-    return Weights(source, {"source": source, "revision": revision}, find)
+    room = "" if source == "seeded" else f"weights-{source}"
+    return Weights(source, {"source": source, "revision": revision}, find, room)
 
 
 @dataclass(frozen=True)

