@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from parity.base.distance import distance
+from parity.base.arithmetic import distance
 
 
 def relative_l2(reference: Any, candidate: Any) -> float:

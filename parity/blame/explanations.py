@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from parity.compare.metrics.arithmetic import norm, rms
+from parity.base.arithmetic import norm, rms
 from parity.compare.metrics.registry import Array
 from parity.compare.metrics.spectra import stft
 from parity.compare.metrics.waveform import best_lag, loudest_rows

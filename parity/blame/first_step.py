@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parity.compare.metrics.arithmetic import rms
+from parity.base.arithmetic import rms
 from parity.declarations import Arrays, Seam, Stage
 from parity.run import stepping
 from parity.verdict import Blame

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.base.arithmetic import norm
 from parity.blame.explanations import EXPLANATIONS, FEWEST_VALUES, region
-from parity.compare.metrics.arithmetic import norm
 from parity.compare.metrics.registry import Array
 
 SMALL = 0.3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.base.distance import distance
+from parity.base.arithmetic import distance
 from parity.declarations import Golden
 from parity.golden.recording import Place, arrays, digests, tensors
 from parity.golden.sketch import sketch

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from parity.base.distance import distance
+from parity.base.arithmetic import distance
 from parity.declarations import Arrays, Case, Golden
 from parity.golden.errors import UnusableRecording
 from parity.golden.recording import digests, tensors

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from parity.base import fingerprint
-from parity.base.distance import distance
+from parity.base.arithmetic import distance
 from parity.declarations import Golden
 from parity.golden import names
 from parity.golden.recording import Place, arrays, digests, places

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from parity.compare.metrics.arithmetic import pearson
-from parity.compare.metrics.kinds import AUDIO
-from parity.compare.metrics.registry import Array, metric
+from parity.base.arithmetic import pearson
+from parity.compare.metrics.registry import AUDIO, Array, metric
 
 VOICED_HZ = 10.0
 """Above it a frame is voiced: the threshold of the harmonic source in HiFi-GAN's neural source filter and its heirs."""

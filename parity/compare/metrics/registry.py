@@ -31,9 +31,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.declarations import Kind
+from parity.declarations import AUDIBLE, Kind
 
 Array = NDArray[np.float64]
+AUDIO = AUDIBLE
+SHAPE: tuple[Kind, ...] = ("features", "pitch", *AUDIO)
+"""Kinds of which all values count alike: a curve, a waveform, an activation."""
+SCALE: tuple[Kind, ...] = (*SHAPE, "cache", "speakers")
+ABSOLUTE: tuple[Kind, ...] = ("durations", "cache", "margin", "speakers")
+"""Kinds of which one single value decides."""
+ACTIVITY: tuple[Kind, ...] = ("speakers", "diarization")
+DIARIZATION: tuple[Kind, ...] = ("diarization",)
+"""Kinds of tensors that many metrics share."""
 Better = Literal["higher", "lower", "near"]
 Fault = Literal["gain", "offset", "shift", "sign", "order", "phase", "half", "zeros", "spike"]
 """gain: 1.05 times. offset: a constant added. shift: one step later. sign: flipped. order: steps shuffled.

@@ -11,8 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.compare.metrics.kinds import ACTIVITY, DIARIZATION
-from parity.compare.metrics.registry import Array, metric
+from parity.compare.metrics.registry import ACTIVITY, DIARIZATION, Array, metric
 from parity.diarization import der as pyannote
 from parity.diarization.der import Errors
 from parity.diarization.turns import turns as turns_of

@@ -6,10 +6,8 @@ import math
 
 import numpy as np
 
-from parity.base.distance import distance
-from parity.compare.metrics.arithmetic import norm, rms
-from parity.compare.metrics.kinds import ABSOLUTE, SCALE, SHAPE
-from parity.compare.metrics.registry import Array, metric
+from parity.base.arithmetic import distance, norm, rms
+from parity.compare.metrics.registry import ABSOLUTE, SCALE, SHAPE, Array, metric
 
 ENVELOPE_WINDOWS = 64
 

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import scipy.fft
 
-from parity.compare.metrics.arithmetic import rms
-from parity.compare.metrics.kinds import AUDIO
-from parity.compare.metrics.registry import FAULTS, Array, metric
+from parity.base.arithmetic import rms
+from parity.compare.metrics.registry import AUDIO, FAULTS, Array, metric
 from parity.compare.metrics.spectra import stft
 
 FARTHEST = 4096

@@ -1,4 +1,4 @@
-"""Gates on the contents of a package, whatever it computes, each in a file of its own."""
+"""Gates on the contents of a package, whatever it computes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.declarations import Stage, Variant
-from parity.judge.package import alias, composition, compression, compute_units, manifest
+from parity.judge.package import composition, compression, manifest
 from parity.judge.package.contents import read
 from parity.verdict import Finding
 
@@ -29,9 +29,9 @@ def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Arti
         parts: The artifacts that a pipeline has to be made of, in their order.
     """
     contents = read(package)
-    yield alias.gate(contents)
+    yield manifest.alias(contents)
     yield manifest.gate(contents, stage, variant)
     yield compression.gate(contents, variant, [part.variant for part in parts])
-    yield compute_units.gate(contents, stage.units(variant))
+    yield compression.on_units(contents, stage.units(variant))
     if stage.parts or contents.pipeline:
         yield composition.gate(contents, parts)

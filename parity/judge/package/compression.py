@@ -1,4 +1,4 @@
-"""The compression of weights: each has to be compressed as the variant says.
+"""The compression of weights: each has to be compressed as the variant says, and in a way that its compute units bear.
 
 A label proves nothing, and a compression that failed silently ships what it should have made smaller.
 """
@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from milrun.blob import count
 from milrun.program import Operation, TensorType
 from parity.build.convert import WEIGHTED, palettizer
-from parity.declarations import Variant
+from parity.declarations import ComputeUnits, Variant
 from parity.judge.package.contents import Contents, Program, judged
 from parity.verdict import Finding
 
 PALETTE = "constexpr_lut_to_dense"
 INTEGERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 MEND = "build it again, and see what coremltools warned of; or declare the variant as it is"
+GPU: tuple[ComputeUnits, ...] = ("ALL", "CPU_AND_GPU")
+UNITS_MEND = 'palettize instead, or give the variant compute_units="CPU_AND_NE"'
 _FEWEST = 10
 """Elements: coremltools does not take a smaller constant for a weight."""
 
@@ -31,6 +33,19 @@ def gate(contents: Contents, variant: Variant, parts: Sequence[Variant] = ()) ->
         if parts and getattr(variant, kept) and all(getattr(own, kept) != getattr(variant, kept) for own in parts):
             faults.append(f"the pipeline is to {kept}, and no part of it is")
     return judged("weights", "compression", faults, MEND, f"{'; '.join(held)}, as it says")
+
+
+def on_units(contents: Contents, units: ComputeUnits) -> Finding:
+    """Refuse integer weights on the GPU: MPSGraph ends with "MLIR pass manager failed". Palettes do no harm there."""
+    found = [(program, op) for program in contents.programs for op in program.operations if op.type in INTEGERS]
+    faults = []
+    if found and units in GPU:
+        program, op = found[0]
+        faults.append(
+            f"{program.place}`{op.outputs[0][0]}` ({op.type}), one of {len(found)} weights of integers, is to run on "
+            f"{units}: the GPU's MPSGraph fails on these"
+        )
+    return judged("weights", "hazard", faults, UNITS_MEND, f"nothing is known to fail on {units}")
 
 
 def _faults(program: Program, variant: Variant) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The interface of a package: it takes, gives and holds what the stage declares, and nothing more."""
+"""The interface of a package: what it takes, gives and holds is what the stage declares, and no input is an output."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from milrun.features import ArrayFeature, Feature, read_features
-from milrun.program import TensorType, Type
+from milrun.program import Function, StateType, TensorType, Type
 from parity.declarations import Dim, Stage, Tensor, Variant
 from parity.judge.package.contents import Contents, judged
 from parity.verdict import Finding
 
 MEND = "is it the package of another stage or variant? Build it again, or declare what it takes and gives"
+ALIAS_MEND = "leave the output out, for the host has the value; x + 0 and x * 1 are folded away and help nothing"
 STATE = "float16"
 """Core ML's states hold nothing else."""
 
@@ -102,3 +103,30 @@ def _says_a_shape(feature: ArrayFeature) -> bool:
 
 def _ranged(feature: ArrayFeature) -> ArrayFeature:
     return replace(feature, ranges=feature.ranges or tuple((size, size) for size in feature.shape))
+
+
+def alias(contents: Contents) -> Finding:
+    """Refuse inputs of a graph that are handed out as outputs: such an alias crashes BNNS."""
+    faults = [
+        f"{program.place}function `{function.name}`: {fault}"
+        for program in contents.programs
+        for function in program.functions
+        for fault in _aliases(function)
+    ]
+    if contents.pipeline:
+        given = {feature.name for feature in contents.description.output}
+        taken = [feature.name for feature in contents.description.input]
+        faults += [f"the pipeline's input `{name}` is an output of it as well" for name in taken if name in given]
+    return judged("interface", "alias", faults, ALIAS_MEND, "no input is an output")
+
+
+def _aliases(function: Function) -> Iterator[str]:
+    origin = {name: name for name, type in function.inputs if not isinstance(type, StateType)}
+    for op in function.body.operations:
+        source = op.inputs["x"][0] if op.type == "identity" else None
+        if isinstance(source, str) and source in origin:
+            origin[op.outputs[0][0]] = origin[source]
+    for name in function.body.outputs:
+        if name in origin:
+            through = "" if origin[name] == name else ", through an identity"
+            yield f"output `{name}` is the input `{origin[name]}` itself{through}"

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.base.distance import distance
+from parity.base.arithmetic import distance
 from parity.golden.sketch import SAMPLES, Statistics, sha256, sketch
 from parity.golden.tensors import Entry, foreign
 

@@ -1,4 +1,4 @@
-"""The distance of two arrays: the relative L2 that goldens, metrics and blame share, and the largest difference."""
+"""Arithmetic that goldens, metrics and blame share: norms, the correlation, and the distance of two arrays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy as np
 
 _CHUNK = 1 << 15
 """Values at once: float64 copies of a large array would be slow and take its memory several times over."""
+
+NO_SPREAD = 1e-12
+"""A standard deviation under this share of the largest value is rounding: the values are constant."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ def distance(expected: np.ndarray, actual: np.ndarray) -> Distance:
     Non-finite values have to be the same in both arrays, or the distance is infinite. The relative L2 to an array of
     zeros is infinite, unless the other is zeros too.
     """
-    difference, norm, largest = 0.0, 0.0, 0.0
+    difference, whole, largest = 0.0, 0.0, 0.0
     for x, y in _chunks(expected, actual):
         apart = y - x
         more, size = float(apart @ apart), float(x @ x)
@@ -41,12 +44,30 @@ def distance(expected: np.ndarray, actual: np.ndarray) -> Distance:
                 return Distance(math.inf, math.inf)
             apart, x = apart[finite], x[finite]
             more, size = float(apart @ apart), float(x @ x)
-        difference, norm = difference + more, norm + size
+        difference, whole = difference + more, whole + size
         if more:
             largest = max(largest, float(apart.max()), -float(apart.min()))
     if not difference:
         return Distance(0.0, 0.0)
-    return Distance(math.sqrt(difference / norm) if norm else math.inf, largest)
+    return Distance(math.sqrt(difference / whole) if whole else math.inf, largest)
+
+
+def norm(values: np.ndarray) -> float:
+    flat = values.reshape(-1)
+    return math.sqrt(float(flat @ flat))
+
+
+def rms(values: np.ndarray) -> float:
+    return norm(values) / math.sqrt(values.size)
+
+
+def pearson(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """Return the correlation of two arrays; NaN where one of them is constant."""
+    r, c = (values.reshape(-1) - values.mean() for values in (reference, candidate))
+    for deviation, values in ((r, reference), (c, candidate)):
+        if rms(deviation) <= NO_SPREAD * float(np.abs(values).max()):
+            return math.nan
+    return float(r @ c) / (norm(r) * norm(c))
 
 
 def _chunks(expected: np.ndarray, actual: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
