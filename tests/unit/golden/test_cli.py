@@ -22,7 +22,7 @@ def golden(tmp_path: Path) -> Golden:
 
     def run(*arguments: str, gain: float = 1.0, references: Any = None) -> int:
         def choose(reference: object, asked: str, cache: object) -> Weights:
-            return weights(tmp_path / "weights", gain, asked)
+            return weights(tmp_path / "weights", gain, "seeded" if asked == "auto" else asked)
 
         known = {"tiny": REFERENCE} if references is None else references
         return main(list(arguments), known, choose, world.goldens, Cache(tmp_path / "cache"))
