@@ -51,9 +51,9 @@ speech: $(VENV)/.ready  ## words and voice of what the systems say
 	$(PY) -m pytest -m speech tests/speech
 
 lock: $(VENV)/.ready  ## write down what is installed
-	$(PY) -m pip freeze --exclude-editable | sed "s/+cpu$$//" | grep -vxFf requirements-sortformer.lock > requirements.lock
+	$(PY) -m pip freeze --exclude-editable | sed "s/+cpu$$//" | grep -vxF "$$(cat requirements-*.lock)" > requirements.lock
 
-extra-%: $(VENV)/.ready  ## what only recording some truth again wants: extra-sortformer is NeMo
+extra-%: $(VENV)/.ready  ## what not everyone needs: extra-sortformer is NeMo, extra-published packages of others
 	$(PY) -m pip install --quiet --no-deps --requirement requirements-$*.lock
 
 wheels: $(VENV)/.ready  ## what a release publishes, in dist/

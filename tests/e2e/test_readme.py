@@ -33,6 +33,7 @@ NOT_IN_CI = {
     "python -m references.sortformer.train": "takes a night; tests/systems/sortformer/test_training.py trains a little",
     "python -m references.sortformer.evaluate": "takes the trained voices of an hour",
     "python -m references.sortformer.widening": "tests/systems/sortformer/test_published.py calls it",
+    "python -m tests.published.make_fixtures": "environments of three old coremltools; its packages are committed",
     "python -m tests.bench.long_meeting": "takes an hour of audio",
 }
 """Commands that documents name and CI does not run, and why."""
