@@ -1,14 +1,17 @@
-"""Files that are read and written whole."""
+"""Files that are read and written whole, and names that may become those of files."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
@@ -64,3 +67,25 @@ def read_plain(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise ValueError(f"has {path.stat().st_size} bytes where at most {most} are expected")
     return data
+
+
+def file_name(kind: str, name: object) -> str:
+    """Return the name of a system or a case. Lower case only, because some file systems take Hello for hello."""
+    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+        raise ValueError(f"{kind} {name!r} can't name a file: take up to 64 of a-z, 0-9, _ and -")
+    return name
+
+
+def key(kind: str, name: object) -> str:
+    """Return the name of a stage or a tensor."""
+    if not isinstance(name, str) or not _KEY.fullmatch(name):
+        raise ValueError(f"{kind} {name!r} is not a usable name: take up to 128 of A-Z, a-z, 0-9, _, . and -")
+    return name
+
+
+def distinct(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{kind} {name!r} is declared twice")
+        seen.add(name)

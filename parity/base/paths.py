@@ -97,6 +97,6 @@ def read(root: Path) -> Project | None:
         raise ProjectError(f"{path} is not TOML: {error}") from None
     if section is None:
         return None
-    from parity.base.settings import checked
+    from parity.base.toml import settings
 
-    return Project(root, **checked(section, str(path), ProjectError))
+    return Project(root, **settings(section, str(path), ProjectError))

@@ -24,6 +24,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -208,3 +209,27 @@ def comments(text: str) -> tuple[str, tuple[int, ...]]:
         head += 1
     below = tuple(index for index, line in enumerate(lines[head:], head + 1) if "#" in STRING.sub("", line))
     return "".join(lines[:head]), below
+
+
+def settings(section: dict[str, Any], source: str, fault: type[ValueError]) -> dict[str, Any]:
+    """Return the settings of `[tool.parity]`, or raise the fault that names the file, the key and the mend."""
+    place = Place(source, fault, ("tool", "parity"))
+    found: _Section = checked(_Section, section, place) if section else _Section()
+    chosen = found.model_dump(exclude_none=True)
+    return {**chosen, "systems": tuple(found.systems)} if found.systems is not None else chosen
+
+
+def _within(folder: str) -> str:
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise ValueError(f"is {folder!r}, which lies outside of the project")
+    return Path(folder).as_posix()
+
+
+_Folder = Annotated[Text, AfterValidator(_within)]
+
+
+class _Section(Table):
+    systems: list[Text] | None = None
+    golden: _Folder | None = None
+    state: _Folder | None = None
+    cache_gb: Annotated[float, Field(gt=0)] | None = None

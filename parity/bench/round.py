@@ -17,7 +17,7 @@ from parity.declarations import AUDIBLE, Arrays, Case, Dim, Golden, Stage, Syste
 from parity.judge.workbench import Workbench
 from parity.run import Session
 from parity.run.chain import Chain
-from parity.run.stage import Crosser
+from parity.run.runtime import Crosser
 
 EAGER = "eager"
 Timed = tuple[float, dict[str, np.ndarray]]

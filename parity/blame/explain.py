@@ -19,7 +19,7 @@ from parity.declarations import HOST, Case, Reference, Seam, Stage, Variant
 from parity.judge import package
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets
-from parity.run.stage import Crosser, cast, closing
+from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Blame, Check, Finding, Verdict
 
 CARRIED, CHAINED = "carried", "chained"

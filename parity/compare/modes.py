@@ -15,7 +15,7 @@ from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System,
 from parity.plan.checks import users
 from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.chain import Chain, Free, Rehearsal
-from parity.run.stage import Crosser, cast, closing
+from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Finding
 
 FEW = 3

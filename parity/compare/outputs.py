@@ -11,7 +11,7 @@ from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tenso
 from parity.plan.checks import MODULE
 from parity.run import stepping
 from parity.run.chain import Chain
-from parity.run.stage import cast
+from parity.run.runtime import cast
 from parity.verdict import Finding
 
 PLAIN = Variant(MODULE, "float32")

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from parity.base import files
 from parity.base.files import read_plain
-from parity.golden import names
 from parity.golden.errors import DamagedGolden
 from parity.golden.provenance import Provenance
 from parity.golden.tensors import CaseEntry, Strict
@@ -34,11 +34,11 @@ class Lock(Strict):
     """The lock of one reference under one set of weights."""
 
     version: Literal[1] = Field(alias="schema")
-    system: Annotated[str, AfterValidator(partial(names.file_name, "system"))]
+    system: Annotated[str, AfterValidator(partial(files.file_name, "system"))]
     packages: Texts
     weights: Texts
     code: Texts
-    cases: dict[Annotated[str, AfterValidator(partial(names.file_name, "case"))], CaseEntry]
+    cases: dict[Annotated[str, AfterValidator(partial(files.file_name, "case"))], CaseEntry]
     history: tuple[Refreshed, ...]
 
     @property

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from parity.base import fingerprint
+from parity.base.files import file_name
 from parity.declarations import Reference
-from parity.golden.names import file_name
 from parity.plan.weights import Weights
 
 _SHOWN = 5

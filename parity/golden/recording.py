@@ -12,9 +12,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from parity.base.files import key
 from parity.declarations import Arrays, Case, Golden, Reference, Seam
 from parity.golden.errors import DamagedGolden, UnusableRecording
-from parity.golden.names import key
 from parity.golden.sketch import DTYPES, sha256
 
 _FILE = "recording.safetensors"

@@ -14,12 +14,12 @@ import numpy as np
 
 from parity.base import fingerprint, lockfile
 from parity.base.cache import Cache
+from parity.base.files import distinct, file_name
 from parity.base.paths import project
 from parity.base.torch_threads import threads
 from parity.declarations import Case, Golden, Reference, Seam
 from parity.golden import case_file, lock, provenance, recording, rounding
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
-from parity.golden.names import distinct, file_name
 from parity.golden.provenance import Provenance
 from parity.golden.recording import digests, tensors
 from parity.golden.tensors import CaseEntry, foreign, hashes

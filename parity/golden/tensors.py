@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-from parity.base import fingerprint
+from parity.base import files, fingerprint
 from parity.base.arithmetic import distance
 from parity.declarations import Golden
-from parity.golden import names
 from parity.golden.recording import Place, arrays, digests, places
 from parity.golden.sketch import RELATIVE_L2, ROOM, WIDEST, DType, Statistics, Tolerance, exact, sha256, sketch
 
@@ -31,7 +30,7 @@ def _plain(value: float) -> float | int:
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, PlainSerializer(_plain)]
-Key = Annotated[str, AfterValidator(partial(names.key, "the"))]
+Key = Annotated[str, AfterValidator(partial(files.key, "the"))]
 
 
 class Strict(BaseModel):

@@ -31,7 +31,7 @@ from parity.judge.gates import Gates, judge
 from parity.plan.checks import chain_sets
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session
-from parity.run.stage import Crosser, closing
+from parity.run.runtime import Crosser, closing
 from parity.verdict import Check, Finding, Verdict
 
 

@@ -21,7 +21,7 @@ from parity.diarization import der, rttm, turns
 from parity.plan.checks import SHIPS, chain_sets
 from parity.record.suite import Options, Suite
 from parity.run.chain import Free
-from parity.run.stage import Crosser, cast
+from parity.run.runtime import Crosser, cast
 from parity.verdict import Check
 
 PIECE = 16_000

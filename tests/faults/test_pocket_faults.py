@@ -23,7 +23,7 @@ from parity.declarations import Case, Golden, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
 from parity.run import Session, stepping
-from parity.run.stage import Crosser, closing
+from parity.run.runtime import Crosser, closing
 from parity.verdict import Check, Mode, Verdict
 from tests.faults.parrot import parrot
 from tests.faults.planting import assert_caught, judged

@@ -22,8 +22,8 @@ PUBLIC = ("parity.declarations", "parity.steps", "parity.diarization")
 """All that a system imports of the harness."""
 
 LAZY = {
-    ("parity.run.choose", "parity.run.milrun"): "imports torch, which the child processes of Core ML do without",
-    ("parity.base.paths", "parity.base.settings"): "a project without [tool.parity] imports nothing heavy",
+    ("parity.run", "parity.run.milrun"): "imports torch, which the child processes of Core ML do without",
+    ("parity.base.paths", "parity.base.toml"): "a project without [tool.parity] imports nothing heavy",
     ("parity.plugin", "parity.plan.systems"): "a run that selects no checks imports nothing heavy",
     ("parity.plugin", "parity.plugin.items"): "a run that selects no checks imports nothing heavy",
     ("parity.run.coreml", "milrun"): "imports torch, and only the stand-in for Core ML needs it",
