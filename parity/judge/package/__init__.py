@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 INTERFACE = "interface"
-GATES = ("alias", "manifest", "compression", "hazard", "parts")
+GATES = ("alias", "unread", "manifest", "compression", "hazard", "parts")
 
 
 def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Artifact] = ()) -> Iterator[Finding]:
@@ -30,6 +30,7 @@ def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Arti
     """
     contents = read(package)
     yield manifest.alias(contents)
+    yield manifest.unread(contents)
     yield manifest.gate(contents, stage, variant)
     yield compression.gate(contents, variant, [part.variant for part in parts])
     yield compression.on_units(contents, stage.units(variant))

@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from milrun.features import ArrayFeature, Feature, read_features
-from milrun.program import Function, StateType, TensorType, Type
+from milrun.program import Block, Function, StateType, TensorType, Type
 from parity.declarations import Dim, Stage, Tensor, Variant
 from parity.judge.package.contents import Contents, judged
 from parity.verdict import Finding
 
 MEND = "is it the package of another stage or variant? Build it again, or declare what it takes and gives"
 ALIAS_MEND = "leave the output out, for the host has the value; x + 0 and x * 1 are folded away and help nothing"
+UNREAD_MEND = "let the graph use the input, or declare a stage without it; a converter keeps inputs that it folded away"
+WRITES = "write_state"
 STATE = "float16"
 """Core ML's states hold nothing else."""
 
@@ -130,3 +132,33 @@ def _aliases(function: Function) -> Iterator[str]:
         if name in origin:
             through = "" if origin[name] == name else ", through an identity"
             yield f"output `{name}` is the input `{origin[name]}` itself{through}"
+
+
+def unread(contents: Contents) -> Finding:
+    """Refuse inputs and states of a graph from which nothing leads to an output: whatever they hold has no effect."""
+    faults = [
+        f"{program.place}function `{function.name}`: no output depends on the {kind} `{name}`"
+        for program in contents.programs
+        for function in program.functions
+        for kind, name in _unread(function)
+    ]
+    return judged("interface", "unread", faults, UNREAD_MEND, "every input is read")
+
+
+def _unread(function: Function) -> Iterator[tuple[str, str]]:
+    alive = _alive(function.body, set())
+    for name, type in function.inputs:
+        if name not in alive:
+            yield "state" if isinstance(type, StateType) else "input", name
+
+
+def _alive(block: Block, around: set[str]) -> set[str]:
+    """Return the names that the outputs of a block, or the states that it writes, are made of."""
+    alive = around | set(block.outputs)
+    for op in reversed(block.operations):
+        if op.type == WRITES or any(name in alive for name, _ in op.outputs):
+            taken = {"data": op.inputs["data"]} if op.type == WRITES else op.inputs
+            alive.update(name for given in taken.values() for name in given if isinstance(name, str))
+            for inner in op.blocks:
+                alive = _alive(inner, alive)
+    return alive

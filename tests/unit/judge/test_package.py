@@ -31,6 +31,7 @@ INT8 = Variant("int8", "float16", quantize=True, compute_units="CPU_AND_NE")
 SPARING = replace(INT8, name="int8-sparing", spared=("out",))
 VARIANTS = (PLAIN, SINGLE, *PALETTES.values(), INT8, SPARING)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
+GATES = {"alias", "unread", "manifest", "compression", "hazard"}
 
 
 class Wide(nn.Module):
@@ -94,7 +95,7 @@ def block(spec: Any) -> Any:
 @pytest.mark.parametrize("target", ["iOS17", "iOS18"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_what_is_built_is_what_its_label_says(build: Build, variant: Variant, target: str) -> None:
-    assert set(judged(build(variant, stage(target=target)), variant)) == {"alias", "manifest", "compression", "hazard"}
+    assert set(judged(build(variant, stage(target=target)), variant)) == GATES
     assert failed(build(variant, stage(target=target)), variant) == {}
 
 
@@ -140,6 +141,30 @@ def test_an_input_that_is_handed_out_is_told(build: Build) -> None:
         "function `main`: output `z` is the input `x` itself, through an identity. Mend: leave the output out"
         in said["alias"]
     )
+
+
+@pytest.mark.parametrize("how", ["folded", "dead"])
+def test_an_input_that_no_output_depends_on_is_told(build: Build, tmp_path: Path, how: str) -> None:
+    """As with a mask whose addition somebody commented out; the op that is left makes something nobody takes."""
+
+    def disconnect(spec: Any) -> None:
+        operations = block(spec).operations
+        reads = [
+            op for op in operations if any(one.name == "x" for key in op.inputs for one in op.inputs[key].arguments)
+        ]
+        other = operations[-1].outputs[0].name
+        if how == "dead":
+            again = type(operations[0])()
+            again.CopyFrom(reads[0])
+            again.outputs[0].name = "nobodys"
+            operations.append(again)
+        for key in reads[0].inputs:
+            for one in reads[0].inputs[key].arguments:
+                one.name = other if one.name == "x" else one.name
+
+    found = failed(edited(build(PLAIN), tmp_path, disconnect), PLAIN)
+    assert set(found) == {"unread"}
+    assert "function `main`: no output depends on the input `x`. Mend: let the graph use the input" in found["unread"]
 
 
 def test_an_input_that_is_handed_out_under_its_own_name_is_told(build: Build, tmp_path: Path) -> None:
