@@ -16,6 +16,8 @@ FARTHEST = 4.0
 FARTHEST_SHARE = 0.25
 """The same for a share, as a difference."""
 DEVICE, ANYWHERE = frozenset({"coreml", "executorch"}), frozenset({"milrun"})
+_DIGIT = 0.01
+"""The share of a bound that its rounding to three digits may add."""
 SPEEDS = ("stage_ms", "stage_ratio")
 
 
@@ -156,15 +158,18 @@ def suggest(kind: str, measured: float, derived_from: str) -> str:
     known = KINDS[kind]
     if not known.possible(measured):
         raise BudgetError(f"{kind} measured {measured}: no budget can be taken from that")
-    lower = known.better == "lower"
-    worse = measured * 1.3 if lower else measured / 1.3
-    if known.is_share:
-        worse = measured + 0.05 if lower else max(0.0, measured - 0.05)
-    sides = [("max" if lower else "min", worse)]
-    if known.two_sided:
-        sides.append(("min", measured / 2) if lower else ("max", measured * 2))
+    (worse, good), lower = _limits(known, measured), known.better == "lower"
+    sides = [("max" if lower else "min", worse), *([("min" if lower else "max", good)] if known.two_sided else [])]
     bounds = ", ".join(f"{side} = {float(f'{bound:.3g}')}" for side, bound in sorted(sides, reverse=True))
     return f"{{ {bounds}, measured = {float(f'{measured:.4g}')}, derived_from = {toml.quoted(derived_from)} }}"
+
+
+def _limits(kind: Kind, measured: float) -> tuple[float, float]:
+    """Return the limits that a measurement suggests: on the side that is worse, and on the one that is too good."""
+    lower = kind.better == "lower"
+    if kind.is_share:
+        return (measured + 0.05 if lower else max(0.0, measured - 0.05)), math.nan
+    return (measured * 1.3, measured / 2) if lower else (measured / 1.3, measured * 2)
 
 
 def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None) -> list[str]:
@@ -186,7 +191,22 @@ def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None)
             problems.append(f"{size} is missing: build the artifact and set it")
         if profile and not any(_bounds_speed(budget, profile, one) for budget in budgets.budgets):
             problems.append(f"profile {profile.name} bounds no speed of {one.name}: run the bench there and set it")
-    return problems
+    return [*problems, *filter(None, map(_unexplained, budgets.budgets))]
+
+
+def _unexplained(budget: Budget) -> str:
+    """Return what is wrong with a budget that is looser than its measurement suggests, and says no reason."""
+    kind = KINDS[budget.kind]
+    worse, good = _limits(kind, budget.measured)
+    sides = [(budget.bound.limit, worse, kind.better == "lower")]
+    sides += [(budget.suspicious.limit, good, kind.better == "higher")] if budget.suspicious else []
+    if budget.reason or not any(
+        limit > most + _DIGIT * most if up else limit < most - _DIGIT * most for limit, most, up in sides
+    ):
+        return ""
+    suggested = suggest(budget.kind, budget.measured, budget.derived_from).partition(", measured")[0].lstrip("{ ")
+    said = f"{budget.text} is looser than {suggested}, which {budget.measured:g} suggests"
+    return f"{budget.name}: {said}, and has no reason: write one beside it"
 
 
 def _artifact(budget: Budget) -> tuple[str | None, str | None]:

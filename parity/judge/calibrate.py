@@ -1,27 +1,24 @@
-"""Bounds from measured spread: the worst that was measured, three times as far from the ideal, rounded outward.
+"""Bounds from measured spread; `derivation` says how one follows from the worst that was measured.
 
-The distance from the ideal is what is multiplied: 1 − cosine, |rms ratio − 1|, the relative L2 itself. The product is
-rounded to two digits away from the ideal, and never nearer than the floor of its metric. A decision whose every
-measurement is exactly the ideal keeps the ideal as its bound. A bound of which the worst takes no more than half stays
-where it is, if it isn't looser than that; any other that would loosen does so only for a reason that is given.
+A decision whose every measurement is exactly the ideal keeps the ideal as its bound. A bound of which the worst takes
+no more than half stays where it is, if it isn't looser than that; any other that would loosen does so only for a reason
+that is given.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 
 from parity.base import files, toml
 from parity.compare import metrics
 from parity.compare.metrics import Metric
 from parity.judge import gates, headroom
+from parity.judge.derivation import bound_from, origin, worst_of
 from parity.judge.gates import Gate, GateError, Gates, gate
 
-HEADROOM = 3
 ENOUGH = 2
 """How many times the worst a bound leaves that is tight enough by hand and no reason to loosen it."""
 FEWEST = 2
@@ -120,22 +117,6 @@ def slack(current: Gates, measured: Iterable[Measured], ratio: float = RATIO) ->
     return [line for line in lines if line]
 
 
-def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
-    """Return the bound that the values suggest; None if even a bound at the metric's limit would not hold them."""
-    ideal = Decimal(repr(metric.ideal))
-    worst = max(_distance(metric, value) for value in values)
-    room = _outward(max(HEADROOM * worst, Decimal(repr(metric.floor))))
-    if float(room) >= metric.limit:
-        return None
-    if metric.better == "near":
-        return float(room)
-    return float(ideal - room if metric.better == "higher" else ideal + room)
-
-
-def worst_of(metric: Metric, values: Sequence[float]) -> float:
-    return max(values, key=metric.distance)
-
-
 def group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
     """Return the measurements of each gate, in the order of first appearance."""
     found: dict[str, list[Measured]] = {}
@@ -200,23 +181,7 @@ def _suggest(measured: list[Measured]) -> Gate | None:
 
 
 def _origin(metric: Metric, measured: list[Measured]) -> str:
-    values = [record.value for record in measured]
-    worst, median = headroom.number(worst_of(metric, values)), headroom.number(statistics.median(values))
     taken = {(record.case, record.numerics) for record in measured}
     cases, numerics = {case for case, _ in taken}, sorted({numerics for _, numerics in taken})
     count = f"{len(taken)} measurement{'s' * (len(taken) > 1)}: {len(cases)} case{'s' * (len(cases) > 1)}"
-    return f"worst {worst}, median {median} over {count} × {', '.join(numerics)}"
-
-
-def _distance(metric: Metric, value: float) -> Decimal:
-    """Return the metric's distance without the noise that binary fractions add to 1 − 0.999995."""
-    beyond = Decimal(repr(float(value))) - Decimal(repr(metric.ideal))
-    if metric.better == "near":
-        return abs(beyond)
-    return max(Decimal(0), beyond if metric.better == "lower" else -beyond)
-
-
-def _outward(room: Decimal) -> Decimal:
-    if not room:
-        return room
-    return room.quantize(Decimal(1).scaleb(room.adjusted() - 1), rounding=ROUND_CEILING)
+    return origin(metric, [record.value for record in measured], f"{count} × {', '.join(numerics)}")

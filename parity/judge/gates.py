@@ -22,6 +22,7 @@ from parity.base import toml
 from parity.base.toml import Filled, Place, Text
 from parity.compare import metrics
 from parity.compare.metrics import Metric
+from parity.judge import derivation
 from parity.verdict import Bound, Finding, Form
 
 Table = tuple[str, str, str]
@@ -172,7 +173,7 @@ def judge(gates: tuple[Gate, ...], values: Mapping[str, float]) -> tuple[Finding
 
 
 def complete(gates: Gates, expected: Iterable[Table]) -> list[str]:
-    """Return what is wrong: outputs without gates, gates without an output, and gates that miss a kind of fault."""
+    """Return what is wrong: outputs without gates, gates without an output, without an origin or blind to a fault."""
     wanted = list(dict.fromkeys(expected))
     if not wanted:
         return ["no output is expected at all: a system declares its stages and their outputs"]
@@ -187,7 +188,16 @@ def complete(gates: Gates, expected: Iterable[Table]) -> list[str]:
         if table not in wanted:
             name = ".".join(table)
             problems.append(f"{name} is gated but declared nowhere{toml.nearest(name, known)}")
-    return problems
+    return [*problems, *filter(None, map(_unexplained, gates.gates))]
+
+
+def _unexplained(gate: Gate) -> str:
+    """Return what is wrong with a bound that was set by hand without a reason."""
+    metric = metrics.find(gate.metric)
+    if gate.reason or derivation.derives(metric, gate.derived_from, gate.bound.limit):
+        return ""
+    origin = f"does not follow from its derived_from, {gate.derived_from!r}"
+    return f"{gate.name}: {gate.bound} {origin}, and has no reason: write one beside it, or calibrate it anew"
 
 
 def _blind(table: Table, gates: tuple[Gate, ...]) -> str:

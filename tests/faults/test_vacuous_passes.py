@@ -91,6 +91,15 @@ def test_02_a_tolerance_that_hardly_anything_breaks_is_refused(project: Project)
     assert "can hardly fail" in run.said
 
 
+def test_02_a_bound_that_was_set_by_hand_without_a_reason_is_refused(project: Project) -> None:
+    project.change_gate("front.fp16.hidden", "cosine", "min = 0.999999,", "min = 0.9999,")
+    run = checked(project)
+    assert not run.green
+    assert "front.fp16.hidden.cosine: ≥ 0.9999 does not follow from its derived_from" in run.said
+    project.change_gate("front.fp16.hidden", "cosine", " }", ', reason = "a wider kernel" }')
+    assert checked(project).green
+
+
 def test_03_every_output_is_compared_and_not_only_the_first(mutated: Run) -> None:
     assert {output for output, _ in mutated.broken(forced("pair"))} == {"second"}
 

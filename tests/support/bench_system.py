@@ -39,17 +39,17 @@ about = "Any machine"
 system = "Linux"
 runtime = "milrun"
 source = "made up"
-chain_ratio = { min = 0.6, max = 1.5, measured = 1.2, derived_from = "m" }
-stage_ratio.encoder = { min = 0.6, max = 1.5, measured = 1.0, derived_from = "m" }
-stage_ratio.decoder = { min = 0.6, max = 1.8, measured = 1.25, derived_from = "m" }
-load_s.encoder = { max = 1.0, measured = 0.5, derived_from = "m" }
-load_s.decoder = { max = 1.0, measured = 0.5, derived_from = "m" }
+chain_ratio = { min = 0.6, max = 1.5, measured = 1.2, derived_from = "m", reason = "made up" }
+stage_ratio.encoder = { min = 0.6, max = 1.5, measured = 1.0, derived_from = "m", reason = "made up" }
+stage_ratio.decoder = { min = 0.6, max = 1.8, measured = 1.25, derived_from = "m", reason = "made up" }
+load_s.encoder = { max = 1.0, measured = 0.5, derived_from = "m", reason = "made up" }
+load_s.decoder = { max = 1.0, measured = 0.5, derived_from = "m", reason = "made up" }
 [bundle]
-size_mb = { min = 1.0, max = 4.0, measured = 3.0, derived_from = "m" }
+size_mb = { min = 1.0, max = 4.0, measured = 3.0, derived_from = "m", reason = "made up" }
 [artifact.encoder.fp32]
-size_mb = { min = 1.0, max = 4.0, measured = 1.5, derived_from = "m" }
+size_mb = { min = 1.0, max = 4.0, measured = 1.5, derived_from = "m", reason = "made up" }
 [artifact.decoder.fp32]
-size_mb = { min = 1.0, max = 4.0, measured = 1.5, derived_from = "m" }
+size_mb = { min = 1.0, max = 4.0, measured = 1.5, derived_from = "m", reason = "made up" }
 """
 
 

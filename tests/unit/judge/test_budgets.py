@@ -164,6 +164,26 @@ def test_complete_budgets_leave_nothing_to_say() -> None:
     assert complete(budgets, [], None) != []
 
 
+@pytest.mark.parametrize("bounds", ["min = 50.0, max = 140.0", "min = 40.0, max = 130.0"])
+def test_a_budget_looser_than_its_measurement_suggests_needs_a_reason(bounds: str) -> None:
+    def said(entry: str) -> list[str]:
+        text = f"[artifact.vocoder.fp16]\nsize_mb = {{ {bounds}, measured = 100.0, {entry} }}"
+        return complete(parse(text, "budgets.toml"), [stage("vocoder", "fp16")], None)
+
+    (line,) = said('derived_from = "m"')
+    assert line.startswith("artifact.vocoder.fp16.size_mb: ")
+    assert "min = 50.0, max = 130.0, which 100 suggests, and has no reason" in line
+    assert said('derived_from = "m", reason = "an old disk"') == []
+
+
+BUDGET_FILES = sorted(Path(__file__).parents[3].glob("golden/**/budgets.toml"))
+
+
+@pytest.mark.parametrize("path", BUDGET_FILES, ids=lambda path: path.parent.name)
+def test_each_budget_of_this_repository_follows_from_its_measurement_or_has_a_reason(path: Path) -> None:
+    assert [line for line in complete(load(path), [stage("none", "fp32")], None) if "no reason" in line] == []
+
+
 def test_a_missing_budget_is_named() -> None:
     budgets = parse(f"{LINUX}stage_ratio.vocoder_2 = {RATIO}", "budgets.toml")
     said = complete(budgets, [stage("vocoder", "fp16"), stage("vocoder_2", "fp16")], profile(budgets, "linux"))

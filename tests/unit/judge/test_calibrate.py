@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from parity.compare import metrics
 from parity.gate.loosening import loosened
-from parity.judge.calibrate import CalibrationError, Measured, bound_from, calibrate, propose, slack, write
+from parity.judge.calibrate import CalibrationError, Measured, calibrate, propose, slack, write
+from parity.judge.derivation import bound_from, derives
 from parity.judge.gates import GateError, Gates, gate, load, parse
 
 CASES = ("hello", "flight", "millbrook")
@@ -72,6 +73,7 @@ def test_a_suggested_bound_holds_everything_it_was_taken_from(metric: str, dista
     for made in proposed:
         assert made.room < declared.limit
         assert all(made.check(value).passed for value in values)
+        assert derives(declared, made.derived_from, made.bound.limit), made
 
 
 def test_a_new_gate_says_what_it_was_derived_from() -> None:
