@@ -49,10 +49,14 @@ class Cache:
         """Return the cache of a project, with the limit that its configuration sets."""
         return Cache(project.state_folder, project.cache_gb * 1e9)
 
+    def has(self, kind: str, key: str) -> bool:
+        """Return whether an entry is there, with all of its files in their sizes. Contents are compared at use."""
+        return self._fault(self._folder(kind, key), contents=False) == ""
+
     def find(self, kind: str, key: str) -> Path | None:
-        """Return the folder of a complete entry, or None. Its files are there in their sizes; `get` compares more."""
+        """Return the folder of a complete entry with the contents that its manifest names, or None."""
         folder = self._folder(kind, key)
-        fault = self._fault(folder, contents=False)
+        fault = self._fault(folder)
         if fault:
             warnings.warn(f"a damaged cache entry is not used: {fault}. Delete {folder}", stacklevel=2)
         return folder if fault == "" else None

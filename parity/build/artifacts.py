@@ -75,7 +75,7 @@ class Built:
         return self._keys[name]
 
     def ready(self, stage: Stage, variant: Variant) -> bool:
-        return self.cache.find("artifact", self.key(stage, variant)) is not None
+        return self.cache.has("artifact", self.key(stage, variant))
 
     def get(self, stage: Stage, variant: Variant) -> Artifact:
         parts = self.parts(stage, variant)

@@ -10,7 +10,7 @@ from typing import Any
 
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
-from parity.compare import contract, kept, metrics
+from parity.compare import contract, media, metrics
 from parity.compare.outputs import Comparison
 from parity.verdict import Finding
 
@@ -111,7 +111,7 @@ def write(
         "seconds": seconds,
     }
     (folder / _MEASURED).write_text(json.dumps(measured, indent=1))
-    kept.write(folder, (group for group in compared if isinstance(group, Comparison)), sample_rate)
+    media.write(folder, (group for group in compared if isinstance(group, Comparison)), sample_rate)
     return Evidence("", tuple(findings), values, seconds)
 
 

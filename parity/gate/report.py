@@ -18,7 +18,7 @@ from parity.gate.gate import Outcome, junit
 from parity.record import run
 from parity.record.run import Errored, RunRecord
 from parity.report import html, markdown
-from parity.report.kept import Evidence
+from parity.report.evidence import Evidence
 from parity.report.markdown import LONGEST, escape
 
 SCHEMA = 1

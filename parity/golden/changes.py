@@ -20,7 +20,8 @@ class Movement:
     """One tensor that is no longer bit for bit what it was.
 
     `rounding`: it is still the same truth, as another machine computes it. `samples` is 0 where all values were
-    compared, else the number of those that the sketch has.
+    compared, else the number of those that the sketch has. `nonfinite`: the recorded values that are NaN or infinite;
+    distances leave them out where the new ones are the same.
     """
 
     place: Place
@@ -29,11 +30,13 @@ class Movement:
     max_abs: float = math.inf
     samples: int = 0
     rounding: bool = False
+    nonfinite: int = 0
 
     def __str__(self) -> str:
         if self.fault:
             return f"{self.place}: {self.fault}"
         note = f", on {self.samples:,} samples" if self.samples else ""
+        note += f", without {self.nonfinite:,} that are not finite" if self.nonfinite else ""
         note += ", rounding" if self.rounding else ""
         return f"{self.place}: relative L2 {self.relative_l2:.3g}, max abs {self.max_abs:.3g}{note}"
 
@@ -70,8 +73,8 @@ def _movement(place: Place, was: Entry, kept: np.ndarray | None, whole: np.ndarr
     rounding = kept is not None and not foreign(was, kept, now)
     if whole is not None:
         apart = distance(whole, now)
-        return Movement(place, "", apart.relative_l2, apart.max_abs, 0, rounding)
+        return Movement(place, "", apart.relative_l2, apart.max_abs, 0, rounding, was.nonfinite)
     if kept is None:
         return Movement(place, "differs; of its recorded values, only the hash is left")
     apart = distance(kept, sketch(now))
-    return Movement(place, "", apart.relative_l2, apart.max_abs, kept.size, rounding)
+    return Movement(place, "", apart.relative_l2, apart.max_abs, kept.size, rounding, was.nonfinite)

@@ -147,7 +147,7 @@ class GoldenStore:
     def at_hand(self, entry: CaseEntry) -> bool:
         """Return whether all tensors of a case can be read here without running the reference."""
         whole = all(tensor.in_git for _, tensor in entry.places())
-        return whole or self.cache.find(KIND, self._key(entry)) is not None
+        return whole or self.cache.has(KIND, self._key(entry))
 
     def _key(self, entry: CaseEntry) -> str:
         return fingerprint.digest({"system": self.reference.name, "truth": entry.identity()})

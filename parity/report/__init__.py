@@ -11,7 +11,7 @@ from parity.bench import record as bench_record
 from parity.record import run
 from parity.record.run import RunRecord
 from parity.report import html, markdown
-from parity.report.kept import Evidence
+from parity.report.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.compare.kept import Pair, Samples
+from parity.compare.media import Pair, Samples
 
 EXCERPT = 12.0
 

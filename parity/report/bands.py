@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from parity.compare.kept import SPEAKERS, Meeting
+from parity.compare.media import SPEAKERS, Meeting
 from parity.diarization import stretches
 from parity.diarization.stretches import Stretches
 from parity.diarization.turns import Turns

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parity.compare.kept import Pair, Samples
+from parity.compare.media import Pair, Samples
 from parity.compare.metrics.spectra import mel, mel_frequencies, stft
 from parity.report.audio import decibels, difference, finite_part
 

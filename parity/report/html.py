@@ -15,9 +15,9 @@ from parity.bench.record import BenchRecord
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report.bench import as_section
+from parity.report.evidence import Evidence
 from parity.report.failures import failures
 from parity.report.findings import anchor, findings
-from parity.report.kept import Evidence
 from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
 from parity.report.pieces import listing, mark, meter, section, tally

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from parity.compare.kept import KeptError, Pair, Samples, read_audio
+from parity.compare.media import MediaError, Pair, Samples, read_audio
 from parity.record.run import RunRecord
 from parity.report import audio, figures
-from parity.report.kept import Evidence, kept
+from parity.report.evidence import Evidence, in_order
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
 from parity.report.summary import place, where
@@ -60,7 +60,7 @@ def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
 
 def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pair | str]]:
     """Yield each audio output, those of failed checks first, or why its evidence cannot be shown."""
-    for verdict, folder in kept(record, evidence):
+    for verdict, folder in in_order(record, evidence):
         if folder is None:
             if not verdict.passed:
                 yield verdict, "its evidence is no longer kept"
@@ -68,7 +68,7 @@ def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pai
         try:
             for pair in read_audio(folder):
                 yield verdict, pair
-        except KeptError as error:
+        except MediaError as error:
             yield verdict, str(error)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from parity.compare.kept import KeptError, Meeting, read_meeting, with_turns
+from parity.compare.media import MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
 from parity.report import bands
 from parity.report.bands import Band
-from parity.report.kept import Evidence, kept
+from parity.report.evidence import Evidence, in_order
 from parity.report.markup import Markup, join, tag
 from parity.report.pieces import listing, mark, section
 from parity.report.summary import place, where
@@ -64,7 +64,7 @@ def speaking(record: RunRecord, evidence: Evidence) -> Markup:
 
 def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, list[str], Meeting | str]]:
     """Yield the turns of each check, equal outputs together, or why they cannot be shown."""
-    for verdict, folder in kept(record, evidence):
+    for verdict, folder in in_order(record, evidence):
         if folder is None:
             gone = [one.output for one in verdict.findings if one.gate == "der"]
             if gone and not verdict.passed:
@@ -74,7 +74,7 @@ def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, 
         for output in with_turns(folder):
             try:
                 found = read_meeting(folder, output)
-            except KeptError as error:
+            except MediaError as error:
                 yield verdict, [output], str(error)
                 continue
             alike.setdefault(found.content, ([], found))[0].append(output)

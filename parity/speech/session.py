@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.base.cache import Cache
 from parity.compare.evidence import folder_of
-from parity.compare.kept import read_audio
+from parity.compare.media import read_audio
 from parity.declarations import AUDIBLE, Case, System
 from parity.golden.store import GoldenStore
 from parity.plan.checks import chain_sets

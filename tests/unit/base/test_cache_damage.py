@@ -84,10 +84,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_a_damaged_entry_is_made_again(cache: Cache, entry: Path, damage: str) -> None:
     do, fault = DAMAGES[damage]
     do(entry)
-    if damage != "a changed byte":  # only `get` compares contents
-        with pytest.warns(UserWarning, match=f"damaged cache entry is not used: .*{fault}.*Delete {entry}"):
-            assert cache.find("artifact", KEY) is None
     cache_module._hashed.clear()  # as a new process
+    assert cache.has("artifact", KEY) is (damage == "a changed byte")  # contents are compared at use
+    with pytest.warns(UserWarning, match=f"damaged cache entry is not used: .*{fault}.*Delete {entry}"):
+        assert cache.find("artifact", KEY) is None
     with pytest.warns(UserWarning, match=f"damaged cache entry is made again: .*{fault}"):
         assert cache.get("artifact", KEY, fill) == entry
     assert is_sound(entry)

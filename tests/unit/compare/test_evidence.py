@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.base.cache import Cache
-from parity.compare import kept
+from parity.compare import media
 from parity.compare.evidence import Evidence, gathered, measure, write
 from parity.compare.outputs import Comparison
 from parity.declarations import Tensor, Variant
@@ -63,12 +63,12 @@ def test_evidence_is_made_once_and_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_audio_and_turns_are_kept_and_read_by_one_file(tmp_path: Path) -> None:
-    kept.write(tmp_path, [spoken(1.5), heard()], RATE)
-    (pair,) = kept.read_audio(tmp_path)
+    media.write(tmp_path, [spoken(1.5), heard()], RATE)
+    (pair,) = media.read_audio(tmp_path)
     assert (pair.output, pair.rate) == ("tail.audio", RATE)
     assert np.array_equal(pair.candidate, np.float32(1.5) * pair.reference)
-    assert kept.with_turns(tmp_path) == ["host.speaking"]
-    meeting = kept.read_meeting(tmp_path, "host.speaking")
+    assert media.with_turns(tmp_path) == ["host.speaking"]
+    meeting = media.read_meeting(tmp_path, "host.speaking")
     assert meeting.agreed
     assert meeting.truth is not None
     assert meeting.truth.tolist() == TRUTH.tolist()

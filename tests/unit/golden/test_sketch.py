@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from parity.base.arithmetic import distance
+from parity.declarations import Golden, Seam
+from parity.golden.changes import movements
 from parity.golden.sketch import SAMPLES, Statistics, sha256, sketch
-from parity.golden.tensors import Entry, foreign
+from parity.golden.tensors import CaseEntry, Entry, foreign
 
 RNG = np.random.default_rng(0)
 SIGNAL = RNG.standard_normal((4, 256, 200)).astype(np.float32)
@@ -50,6 +52,16 @@ def test_statistics_are_of_the_finite_values_and_count_the_others() -> None:
     assert Statistics.of(array) == Statistics(-4.0, 3.0, -0.333333333, 2.88675135, 1, 2)
     assert Statistics.of(np.full(3, np.nan, np.float32)).nonfinite == 3
     assert Statistics.of(np.array([True, False])) == Statistics(0, 1, 0.5, 0.707106781, 1)
+
+
+def test_a_row_of_what_moved_counts_the_values_that_are_not_finite() -> None:
+    def golden(last: float) -> Golden:
+        inputs = {"cache": np.array([np.nan, np.inf, 1.0, last], np.float32)}
+        return Golden("tiny", "hello", (Seam("step", inputs, {"y": np.arange(2, dtype=np.float32)}),))
+
+    before, after = golden(2.0), golden(3.0)
+    (moved,) = movements(CaseEntry.of(before, {}, {}), {}, before, after)
+    assert "max abs 1, without 2 that are not finite" in str(moved)
 
 
 def test_distance_of_equal_nans_is_nothing_and_of_a_new_one_infinite() -> None:

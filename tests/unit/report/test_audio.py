@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from parity.compare.kept import AUDIO, KeptError, Pair, read_audio
+from parity.compare.media import AUDIO, MediaError, Pair, read_audio
 from parity.report import audio, figures
 from tests.support import report_samples as samples
 
@@ -103,7 +103,7 @@ def test_evidence_without_audio_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", ["", "0", "-24000", "24000.5", "1e4", "999999999999", "²"])
 def test_a_sample_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
-    with pytest.raises(KeptError, match="sample_rate"):
+    with pytest.raises(MediaError, match="sample_rate"):
         read_audio(samples.audio(tmp_path, samples.speech(), rate=rate))
 
 
@@ -122,7 +122,7 @@ def test_a_sample_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> Non
 )
 def test_tensors_that_are_no_signal_are_refused(tmp_path: Path, tensors: dict[str, np.ndarray], fault: str) -> None:
     save_file(tensors, tmp_path / AUDIO, {"sample_rate": "24000"})
-    with pytest.raises(KeptError, match=fault):
+    with pytest.raises(MediaError, match=fault):
         read_audio(tmp_path)
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from parity.compare.kept import LARGEST_TURNS, KeptError, Meeting, read_meeting, with_turns
+from parity.compare.media import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.diarization.turns import Turns, mask, merged, turns
 from parity.report import bands
@@ -97,17 +97,17 @@ def test_who_says_nothing_at_all_is_silent_and_not_damaged(tmp_path: Path) -> No
 def test_a_file_that_is_no_meeting_is_refused_by_name(tmp_path: Path, content: bytes, fault: str) -> None:
     samples.meeting(tmp_path, reference=samples.talk(), candidate=samples.talk())
     (tmp_path / "speaking.candidate.rttm").write_bytes(content)
-    with pytest.raises(KeptError, match=fault) as error:
+    with pytest.raises(MediaError, match=fault) as error:
         read_meeting(tmp_path, "speaking")
     assert str(tmp_path / "speaking.candidate.rttm") in str(error.value)
 
 
 def test_a_file_that_is_missing_or_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     samples.meeting(tmp_path, reference=samples.talk())
-    with pytest.raises(KeptError, match=r"speaking\.candidate\.rttm is missing"):
+    with pytest.raises(MediaError, match=r"speaking\.candidate\.rttm is missing"):
         read_meeting(tmp_path, "speaking")
     (tmp_path / "speaking.candidate.rttm").mkdir()
-    with pytest.raises(KeptError, match=r"speaking\.candidate\.rttm is missing or not a file"):
+    with pytest.raises(MediaError, match=r"speaking\.candidate\.rttm is missing or not a file"):
         read_meeting(tmp_path, "speaking")
 
 

@@ -30,7 +30,7 @@ REFERENCE, CANDIDATE, TRUTH = "reference", "candidate", "truth"
 Samples = NDArray[np.float32]
 
 
-class KeptError(ValueError):
+class MediaError(ValueError):
     """Kept audio or turns that can't be trusted; the message names the file, the fault and the mend."""
 
 
@@ -94,16 +94,16 @@ def read_audio(folder: Path) -> list[Pair]:
     if not path.exists():
         return []
     if path.stat().st_size > LARGEST_AUDIO:
-        raise KeptError(f"{path} has {path.stat().st_size} bytes; more than {LARGEST_AUDIO} is not audio of a check")
+        raise MediaError(f"{path} has {path.stat().st_size} bytes; more than {LARGEST_AUDIO} is not audio of a check")
     try:
         with safe_open(path, framework="numpy") as file:
             rate = _rate(file.metadata() or {}, path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise KeptError(f"{path} is damaged: {error}; delete it and run the check again") from error
+        raise MediaError(f"{path} is damaged: {error}; delete it and run the check again") from error
     outputs = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
     if not outputs:
-        raise KeptError(f"{path} holds no tensor; delete it and run the check again")
+        raise MediaError(f"{path} holds no tensor; delete it and run the check again")
     return [
         Pair(output, rate, *(_signal(tensors, f"{output}.{role}", path) for role in (REFERENCE, CANDIDATE)))
         for output in outputs
@@ -126,30 +126,30 @@ def read_meeting(folder: Path, output: str) -> Meeting:
 def _rate(metadata: dict[str, str], path: Path) -> int:
     said = metadata.get("sample_rate", "")
     if not said.isascii() or not said.isdigit() or len(said) > 6 or int(said) not in RATES:
-        raise KeptError(f"{path}: sample_rate is {said!r} where {RATES[0]} to {RATES[-1]} is expected")
+        raise MediaError(f"{path}: sample_rate is {said!r} where {RATES[0]} to {RATES[-1]} is expected")
     return int(said)
 
 
 def _signal(tensors: dict[str, NDArray[np.generic]], name: str, path: Path) -> Samples:
     if name not in tensors:
-        raise KeptError(f"{path} lacks the tensor {name!r}; it has {', '.join(tensors)}")
+        raise MediaError(f"{path} lacks the tensor {name!r}; it has {', '.join(tensors)}")
     tensor = tensors[name]
     if tensor.dtype != np.float32 or tensor.ndim != 1 or not tensor.size:
-        raise KeptError(f"{path}: {name!r} is {tensor.dtype} of shape {tensor.shape}, not a float32 signal")
+        raise MediaError(f"{path}: {name!r} is {tensor.dtype} of shape {tensor.shape}, not a float32 signal")
     return tensor.astype(np.float32)
 
 
 def _turns(path: Path, role: str) -> Turns:
     if not path.is_file():
-        raise KeptError(f"{path} is missing or not a file; delete the evidence and run the check again")
+        raise MediaError(f"{path} is missing or not a file; delete the evidence and run the check again")
     try:
         size = path.stat().st_size
         if size > LARGEST_TURNS:
-            raise KeptError(f"{path} has {size} bytes; more than {LARGEST_TURNS} are not turns of a check")
+            raise MediaError(f"{path} has {size} bytes; more than {LARGEST_TURNS} are not turns of a check")
         found = rttm.read(path, role, SPEAKERS)[role] if size else np.zeros((0, 3))
     except (RttmError, OSError) as error:
         fault = str(error) if str(path) in str(error) else f"{path}: {error!r}"
-        raise KeptError(f"{fault}; delete it and run the check again") from error
+        raise MediaError(f"{fault}; delete it and run the check again") from error
     if len(found) and not found[:, 1].max() <= LONGEST:
-        raise KeptError(f"{path}: a turn ends at {found[:, 1].max():g} s; what a check hears lasts less than a day")
+        raise MediaError(f"{path}: a turn ends at {found[:, 1].max():g} s; what a check hears lasts less than a day")
     return found

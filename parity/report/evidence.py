@@ -13,7 +13,7 @@ Evidence = Callable[[str], Path | None]
 """Gives the folder of an evidence key, or None where it is gone."""
 
 
-def kept(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Path | None]]:
+def in_order(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Path | None]]:
     """Yield each check and the folder of its evidence, failed checks first; shared evidence comes once."""
     seen: set[str] = set()
     for verdict in worst_first(record.verdicts):
