@@ -19,6 +19,7 @@ from parity.record import run
 from parity.record.run import Errored, RunRecord
 from parity.report import html, markdown
 from parity.report.evidence import Evidence
+from parity.report.junit import add
 from parity.report.markdown import LONGEST, escape
 
 SCHEMA = 1
@@ -51,6 +52,7 @@ def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Wri
     write_atomically(written.page, page.encode())
     write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(written.markdown, render(outcome).encode())
+    add(written.junit, "gate", [problem.line() for problem in outcome.problems])
     return written
 
 

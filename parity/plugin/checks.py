@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,31 +11,53 @@ from typing import Any
 import pytest
 
 from parity import report
-from parity.plugin.items import CHECK, CheckItem
+from parity.plugin import selection
+from parity.plugin.items import CHECK, GATES, CheckItem, GatesItem
 from parity.plugin.names import FILES, MEASURED, PARITY
 from parity.plugin.suite import suite_of
 from parity.record import run, workers
-from parity.record.run import Errored, RunRecord, Skipped
+from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.record.suite import Suite
+from parity.report import junit
 from parity.report.terminal import table
 from parity.verdict import Check
 
 OUTCOMES = pytest.StashKey["Outcomes"]()
 WRITTEN = pytest.StashKey[tuple[RunRecord, report.Written]]()
-_SELECTED = "parity_selected"
+_TOLD = "parity_selected"
 
 
 @dataclass
 class Outcomes:
-    """Checks as the controlling process hears of them: those selected, and those that ended without a verdict."""
+    """Checks as the controlling process hears of them.
+
+    selected: the ids of those selected.
+    others: the names of the other items selected: the gates of systems.
+    collected: the names of all items, before anything is left out.
+    asked: the names of those that the command line's own options leave out.
+    ended: those that ended without a verdict.
+    """
 
     selected: dict[str, None] = field(default_factory=dict)
+    others: dict[str, None] = field(default_factory=dict)
+    collected: dict[str, None] = field(default_factory=dict)
+    asked: dict[str, None] = field(default_factory=dict)
     ended: dict[str, pytest.TestReport] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[str]:
+        return [id for id, report in self.ended.items() if report.failed]
+
+    def told(self) -> dict[str, list[str]]:
+        """Return what a worker tells of its collection."""
+        return {name: list(getattr(self, name)) for name in ("selected", "others", "collected", "asked")}
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[OUTCOMES] = Outcomes()
     session.config.pluginmanager.register(Listener(session.config.stash[OUTCOMES]))
+    if session.config.option.collectonly and (removed := selection.elsewhere(session.config, "collectonly")):
+        raise pytest.UsageError(f"{removed} leaves out every check: give it on the command line")
     if _writes(session.config):
         suite_of(session.config).begin()
 
@@ -42,6 +65,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["parity_run"] = suite_of(node.config).run_id
+    node.workerinput[selection.ARGUMENTS] = selection.arguments(node.config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -52,22 +76,31 @@ def pytest_collection(session: pytest.Session) -> None:
             importlib.import_module(module)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """Say why there is nothing to judge, such as a folder without any artifact."""
-    if not session.testsfailed and not any(isinstance(item, CheckItem) for item in items):
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> Iterator[None]:
+    """Note which checks the command line leaves out. Say why there are none, such as a folder without any artifact."""
+    collected = [item for item in items if isinstance(item, CheckItem | GatesItem)]
+    if not session.testsfailed and not any(isinstance(item, CheckItem) for item in collected):
         try:
             suite_of(session.config).plan()
         except ValueError as error:
             raise pytest.UsageError(str(error)) from error
+    result = yield
+    outcomes, kept = session.config.stash[OUTCOMES], set(items)
+    left_out = [item for item in collected if item not in kept]
+    outcomes.collected.update({item.name: None for item in collected})
+    outcomes.asked.update(dict.fromkeys(selection.asked(session.config, left_out)))
+    return result
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
+    outcomes = config.stash[OUTCOMES]
     checks = [item.check for item in session.items if isinstance(item, CheckItem)]
-    config.stash[OUTCOMES].selected.update({check.id: None for check in checks})
+    outcomes.selected.update({check.id: None for check in checks})
+    outcomes.others.update({item.name: None for item in session.items if isinstance(item, GatesItem)})
     if hasattr(config, "workeroutput"):
-        config.workeroutput[_SELECTED] = [check.id for check in checks]
+        config.workeroutput[_TOLD] = outcomes.told()
     elif checks and _writes(config):
         # Who debugs, or stops at a failure, wants the first check now and not all of them soon.
         soon = config.option.maxfail or config.option.usepdb or suite_of(config).runtimes[0].name != "milrun"
@@ -77,8 +110,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Learn from a worker which checks were selected."""
-    selected = getattr(node, "workeroutput", {}).get(_SELECTED, ())
-    node.config.stash[OUTCOMES].selected.update(dict.fromkeys(selected))
+    for name, known in getattr(node, "workeroutput", {}).get(_TOLD, {}).items():
+        getattr(node.config.stash[OUTCOMES], name).update(dict.fromkeys(known))
 
 
 class Listener:
@@ -93,22 +126,51 @@ class Listener:
             self.outcomes.ended[str(dict(report.user_properties).get(CHECK, report.nodeid))] = report
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Write the record, and add what no test tells to the JUnit XML that pytest has written by then."""
+    config = session.config
+    if _writes(config):
+        _finish(session)
+    result = yield
+    path = getattr(config.option, "xmlpath", None)
+    if path and WRITTEN in config.stash:
+        record, failed = config.stash[WRITTEN][0], config.stash[OUTCOMES].failed
+        untold = [said for said in record.problems() if not any(said.startswith(f"{id}: ") for id in failed)]
+        junit.add(config.invocation_params.dir / path, PARITY, untold)
+    return result
+
+
+def _finish(session: pytest.Session) -> None:
     """Write the record. A run whose record does not pass fails, also where pytest skips or expects failures."""
     config = session.config
-    if not _writes(config):
-        return
     suite, outcomes = suite_of(config), config.stash[OUTCOMES]
-    if outcomes.selected:
-        record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes))
+    left_out = [] if session.testsfailed and not outcomes.selected else _left_out(config, suite, outcomes)
+    if outcomes.selected or any(one.by for one in left_out):
+        record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes), left_out=left_out)
         config.stash[WRITTEN] = (
             record,
             report.write(record, suite.folder, suite.evidence, run.history(suite.project.state_folder)),
         )
-        if not record.passed and session.exitstatus == pytest.ExitCode.OK:
+        if not record.passed and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     suite.end()
+
+
+def _left_out(config: pytest.Config, suite: Suite, outcomes: Outcomes) -> list[LeftOut]:
+    """Return what a complete run would have selected as well, and what removed it."""
+    checks = suite.plan()
+    planned = {check.id: (check.system, check.stage) for check in checks}
+    planned |= {f"{system}-{GATES}": (system, GATES) for system in dict.fromkeys(check.system for check in checks)}
+    known = outcomes.selected | outcomes.others
+    left_out = {id: place for id, place in planned.items() if id not in known}
+    if not left_out:
+        return []
+    hidden = "a hook, a plugin or a setting such as collect_ignore"
+    by = selection.elsewhere(config) or hidden
+    uncollected = left_out.keys() - outcomes.collected.keys() if selection.files_asked(config) else set()
+    asked = uncollected | outcomes.asked.keys()
+    return [LeftOut(id, *place, "" if id in asked else by) for id, place in left_out.items()]
 
 
 @pytest.hookimpl(trylast=True)

@@ -23,6 +23,8 @@ from parity.verdict import Check
 
 CHECK = "check"
 """The property of a test report that names its check."""
+GATES = "gates"
+"""The end of the name of the item that tests a system's gates."""
 
 
 class NotPassedError(Exception):
@@ -37,7 +39,7 @@ class SystemFile(pytest.File):
         try:
             for system in declared(self.config.stash[FILES][self.path]):
                 if checks := suite.checks(system):
-                    yield GatesItem.from_parent(self, name=f"{system.name}-gates", system=system)
+                    yield GatesItem.from_parent(self, name=f"{system.name}-{GATES}", system=system)
                 for check in checks:
                     yield CheckItem.from_parent(self, name=check.id, check=check)
         except (TypeError, ValueError) as error:

@@ -38,6 +38,20 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A check that the run did not select, or the item of a system's gates.
+
+    system, stage: what it is of; "gates" for a system's gates.
+    by: what removed it, where that was not the run's own command line.
+    """
+
+    id: str
+    system: str
+    stage: str
+    by: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """Everything that one run found out, and the checks that it had to judge."""
@@ -60,6 +74,7 @@ class RunRecord:
     skipped: tuple[Skipped, ...] = ()
     not_run_here: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -85,10 +100,27 @@ class RunRecord:
         """Return each reason why this run is not a pass; none only if something was judged and all of it held."""
         found = [] if self.verdicts else ["nothing was judged: the run has no verdict at all"]
         found += [f"{check.id}: expected, but {reason}" for check, reason in self.missing.items()]
+        removed = [one for one in self.left_out if one.by]
+        for by in dict.fromkeys(one.by for one in removed):
+            names = parts([one for one in removed if one.by == by])
+            found.append(f"the selection: {by} left out {names}. Only the command line itself may leave checks out")
         found += [f"{error.id}: the check raised: {error.message}" for error in self.errors]
         counts = Counter(verdict.id for verdict in self.verdicts)
         found += [f"{id}: {count} verdicts where one is expected" for id, count in counts.items() if count > 1]
         return found + [f"{verdict.id}: {first_fault(verdict)}" for verdict in self.failed]
+
+
+def parts(left_out: Iterable[LeftOut]) -> str:
+    """Return the number of checks, then systems and stages with theirs."""
+    systems: dict[str, Counter[str]] = {}
+    for one in left_out:
+        systems.setdefault(one.system, Counter())[one.stage] += 1
+    said = (
+        f"{system} {stages.total()} ({', '.join(f'{stage} {count}' for stage, count in stages.items())})"
+        for system, stages in systems.items()
+    )
+    total = sum(stages.total() for stages in systems.values())
+    return f"{total} check{'' if total == 1 else 's'}: {', '.join(said)}"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from parity.plan.checks import chain_sets, plan
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, choose, fitted, lacking
 from parity.record import claims, run
-from parity.record.run import Errored, RunRecord, Skipped
+from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.run import Runtime, runtime
 from parity.verdict import Check, Verdict
 
@@ -208,12 +208,13 @@ class Suite:
         errors: Sequence[Errored] = (),
         skipped: Sequence[Skipped] = (),
         notes: Sequence[str] = (),
+        left_out: Sequence[LeftOut] = (),
     ) -> RunRecord:
         """Return the record of this run, once all of its verdicts are in."""
         verdicts = tuple(run.collect(self.folder))
         planned = {check.id: check for check in self.plan()}
         lacking = self._lacking()
-        partial = bool(lacking) or set(selected) != set(planned)
+        partial = bool(lacking or left_out)
         return RunRecord(
             id=self.run_id,
             started=self.started,
@@ -233,6 +234,7 @@ class Suite:
             skipped=tuple(skipped),
             not_run_here=(*self._not_run(verdicts), *self._untrained(), *lacking),
             notes=(*notes, *(() if partial else self._slack(verdicts))),
+            left_out=tuple(left_out),
         )
 
     def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:

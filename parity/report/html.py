@@ -22,7 +22,7 @@ from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
 from parity.report.pieces import listing, mark, meter, section, tally
 from parity.report.speaking import speaking
-from parity.report.summary import Group, nearest, proven, stages, strays
+from parity.report.summary import Group, left_out, nearest, proven, stages, strays
 from parity.report.trends import trends
 
 HERE = Path(__file__).parent
@@ -66,7 +66,7 @@ def _partial(record: RunRecord) -> Markup:
     return tag(
         "div",
         "◐ A partial run: this is not the full verdict.",
-        tag("span", "Some checks were selected away, and nothing is known about what they would have said."),
+        tag("span", f"Left out, and nothing is known about it: {left_out(record) or 'see below'}."),
         class_="banner",
         role="status",
     )

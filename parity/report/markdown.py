@@ -11,7 +11,16 @@ from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report.bench import as_lines
 from parity.report.pieces import percent
-from parity.report.summary import Group, headline, nearest, stages, strays, where, without_verdict, worst_first
+from parity.report.summary import (
+    Group,
+    headline,
+    nearest,
+    stages,
+    strays,
+    where,
+    without_verdict,
+    worst_first,
+)
 from parity.report.terminal import explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
@@ -24,7 +33,7 @@ def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
     symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
     lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
     if record.partial:
-        lines += ["> **A partial run.** Some checks were selected away: this is not the full verdict.", ""]
+        lines += ["> **A partial run**, not the full verdict. Left out: {escape(left_out(record) or 'see below')}.", ""]
     lines += [*_stages(record), ""]
     ends = [
         *as_lines(bench, record.id, escape),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from parity.judge.headroom import comparison, share
-from parity.record.run import Errored, RunRecord
+from parity.record.run import Errored, RunRecord, parts
 from parity.verdict import Check, Finding, Verdict
 
 
@@ -108,6 +108,12 @@ def _kind(runtime: str, numerics: str, machine: str) -> str:
     if runtime == "coreml":
         return f"graph pass (coremltools' interface on {machine}, no Core ML behind it)"
     return f"pass on {runtime} ({numerics})"
+
+
+def left_out(record: RunRecord) -> str:
+    """Return the checks that the command line left out, by number and name; empty for none."""
+    asked = [one for one in record.left_out if not one.by]
+    return parts(asked) if asked else ""
 
 
 def headline(record: RunRecord) -> str:

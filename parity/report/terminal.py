@@ -14,6 +14,7 @@ from parity.report.summary import (
     badness,
     gate_name,
     headline,
+    left_out,
     proven,
     stages,
     strays,
@@ -40,6 +41,7 @@ def table(record: RunRecord) -> str:
         lines += [explain(verdict), ""]
     lines += [f"no verdict: {plain(id)}: {plain(why)}" for id, why in without_verdict(record).items()]
     lines += [f"not run here: {'; '.join(map(plain, record.not_run_here))}"] if record.not_run_here else []
+    lines += [f"left out by the command line: {plain(asked)}"] if (asked := left_out(record)) else []
     lines += list(_counts(record))
     lines += [f"note: {plain(note)}" for note in record.notes]
     return "\n".join([*lines, plain(headline(record))])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.support.project import CONVERTED, GATES, REFERENCE, SETTINGS, SYSTEM, Project
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.project import CONVERTED, GATES, HOOKS, REFERENCE, SETTINGS, SYSTEM, Project
 from tests.support.runs import checked, gathered
 
 OWN = "def test_mine():\n    pass\n"
@@ -68,6 +72,63 @@ def test_packages_that_are_there_are_judged_and_the_others_listed(project: Proje
     found = project.run("pytest", "-m", "parity", "--artifacts", "nothing")
     assert found.code == 4
     assert "nothing has no artifact of any system: name a package <stage>-<variant>.mlpackage" in found.said
+
+
+BACK = "tiny 7 (back 6, gates 1)"
+HOOK = "def pytest_collection_modifyitems(items):\n    items[:] = [item for item in items if 'back' not in item.name]\n"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_what_the_command_line_leaves_out_is_counted_and_named(workers: tuple[str, ...], project: Project) -> None:
+    run = checked(project, "-k", "front or chain", *workers)
+    assert run.green, run.said
+    assert run.record is not None
+    assert run.record.partial
+    assert f"left out by the command line: 7 checks: {BACK}" in run.said
+
+
+def in_the_settings(project: Project) -> None:
+    project.edit(SETTINGS, 'addopts = "', "addopts = \"-k 'not back' ")
+
+
+def in_a_hook(project: Project) -> None:
+    project.write(HOOKS, HOOK)
+
+
+@pytest.mark.parametrize(
+    ("damage", "environment", "named"),
+    [
+        (in_the_settings, "", "-k 'not back' in addopts of pyproject.toml left out"),
+        (None, "-k 'not back'", "-k 'not back' in PYTEST_ADDOPTS left out"),
+        (None, f"--deselect {CONVERTED}::tiny-back", "tiny-back in PYTEST_ADDOPTS left out"),
+        (None, f"--ignore {CONVERTED} -k front", f"--ignore {CONVERTED} in PYTEST_ADDOPTS left out"),
+        (in_a_hook, "", "a hook, a plugin or a setting such as collect_ignore left out"),
+    ],
+)
+def test_what_removes_checks_beside_the_command_line_fails_the_run(
+    damage: Callable[[Project], None] | None, environment: str, named: str, project: Project
+) -> None:
+    if damage:
+        damage(project)
+    run = checked(project, PYTEST_ADDOPTS=environment)
+    assert not run.green
+    assert named in run.problems
+    assert "tiny" in run.problems
+    assert "back 6" in run.problems
+
+
+def test_a_command_line_that_says_which_checks_to_run_has_the_last_word(project: Project) -> None:
+    in_the_settings(project)
+    run = checked(project, "-k", "front", PYTEST_ADDOPTS="-k back")
+    assert run.green, run.said
+    assert "left out by the command line: " in run.said
+
+
+def test_collecting_alone_is_no_pass_unless_the_command_line_asks_for_it(project: Project) -> None:
+    found = project.run("pytest", "-m", "parity", PYTEST_ADDOPTS="--collect-only")
+    assert found.code == 4
+    assert "--collect-only in PYTEST_ADDOPTS leaves out every check" in found.said
+    assert project.run("pytest", "-m", "parity", "--collect-only").code == 0
 
 
 def test_an_output_without_a_gate_is_one_line_with_the_command(project: Project) -> None:
