@@ -1,4 +1,4 @@
-"""How a bound follows from measurements, and whether a bound in a file is the one that follows.
+"""Derivation of a bound from measurements, and whether a bound in a file is the one that follows from its own.
 
 The distance of the worst value from the ideal is tripled (1 − cosine, |rms ratio − 1|, the relative L2 itself) and
 rounded to two digits away from the ideal, never nearer than the metric's floor.

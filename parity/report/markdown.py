@@ -33,7 +33,8 @@ def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
     symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
     lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
     if record.partial:
-        lines += ["> **A partial run**, not the full verdict. Left out: {escape(left_out(record) or 'see below')}.", ""]
+        left = escape(left_out(record) or "see below")
+        lines += [f"> **A partial run**: this is not the full verdict. Left out: {left}.", ""]
     lines += [*_stages(record), ""]
     ends = [
         *as_lines(bench, record.id, escape),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from parity.report import markdown
+from parity.record.run import LeftOut
+from parity.report import html, markdown
 from parity.report.summary import properties
+from parity.report.terminal import table
 from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
 
@@ -69,3 +71,22 @@ def test_a_test_report_has_the_facts_of_a_check_and_its_worst_gate() -> None:
         *("kokoro", "tail", "fp32", "hello", "forced")
     ]
     assert facts["worst_gate"] == "audio rms ratio 1.5 not within 0.005 of 1 (fp32, hello, forced)"
+
+
+def test_a_partial_run_counts_and_names_what_it_left_out() -> None:
+    left = (
+        *(LeftOut(f"albert-{number}", "kokoro", "albert") for number in range(2)),
+        LeftOut("tiny-gates", "tiny", "gates"),
+    )
+    record = replace(samples.clean(), partial=True, left_out=left)
+    assert record.passed
+    for said in (markdown.render(record), table(record), html.render(record, lambda key: None)):
+        assert "3 checks: kokoro 2 (albert 2), tiny 1 (gates 1)" in said
+
+
+def test_a_run_from_which_something_else_removed_checks_is_no_pass() -> None:
+    removed = LeftOut("albert-0", "kokoro", "albert", "-k 'not albert' in PYTEST_ADDOPTS")
+    (problem,) = replace(samples.clean(), left_out=(removed,)).problems()
+    assert problem.startswith(
+        "the selection: -k 'not albert' in PYTEST_ADDOPTS left out 1 check: kokoro 1 (albert 1). "
+    )
