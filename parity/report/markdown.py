@@ -14,6 +14,7 @@ from parity.report.pieces import percent
 from parity.report.summary import (
     Group,
     headline,
+    left_out,
     nearest,
     stages,
     strays,
