@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import sys
 import weakref
@@ -62,6 +63,8 @@ class BlobFile:
             with path.open("rb") as file:
                 # Copy-on-write: torch wants writable memory, and no write may ever reach the file.
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                # On Windows nothing tells how many blocks there are.
+                self._blocks = getattr(os.fstat(file.fileno()), "st_blocks", None)
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: the weight file can't be mapped: {error}") from error
         if len(self._data) < _HEADER.size:
@@ -92,6 +95,10 @@ class BlobFile:
         if size != needed or wrong_padding:
             raise ModelError(f"{where} has {size} bytes, a {dtype} tensor of shape {shape} takes {needed}")
         return decode(memoryview(self._data)[start : start + size], dtype, shape)
+
+    def bytes_on_disk(self) -> int:
+        """Return how many bytes the file takes on disk, less than its size where it has holes."""
+        return len(self._data) if self._blocks is None else min(self._blocks * 512, len(self._data))
 
     def forget(self, address: int, size: int) -> None:
         """Let go of the pages that lie within these bytes, if they are of this file: it is read again if need be."""

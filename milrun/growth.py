@@ -1,7 +1,9 @@
 """Sizes of results, for the ops that can make much out of little.
 
 Each function takes the op's arguments as its kernel gets them and gives the number of elements, or a bound on it, in
-Python's unbounded integers. Ops that are missing here make nothing larger than all their operands together.
+Python's unbounded integers. What a kernel of torch takes for itself while it runs is counted for convolutions, matrix
+products and attention: ``tests/milrun/test_scratch_memory.py`` compares it with the memory that torch takes. Ops that
+are missing here make nothing larger than all their operands together.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from math import ceil, prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Size = Callable[..., int]
@@ -71,20 +74,42 @@ def _pad(x: Tensor, pad: list[int], **_: Any) -> int:
 
 
 @_size_of("conv", "conv_quantized")
-def _conv(x: Tensor, weight: Tensor, pad: list[int] | None = None, pad_type: str = "valid", **others: Any) -> int:
-    reach = _reach(weight, others) if pad_type.startswith("same") else []
-    padded = _padded(x, pad or []) if not reach else prod(n + r for n, r in zip(x.shape[2:], reach, strict=False))
-    batch = 1 if not reach else _count(x.shape[:2])
-    channels = max(1, -(-weight.shape[0] // max(x.shape[1], 1))) if x.dim() > 1 else 1
-    return padded * batch * channels
+def _conv(x: Tensor, weight: Tensor, pad_type: str = "valid", pad: list[int] | None = None, **others: Any) -> int:
+    reach, sizes = _reach(weight, others), list(x.shape[2:])
+    strides = others.get("strides") or [1] * len(sizes)
+    if pad_type.startswith("same"):
+        padded = [size + extent for size, extent in zip(sizes, reach, strict=False)]
+        result = [-(-size // max(stride, 1)) for size, stride in zip(sizes, strides, strict=False)]
+    else:
+        amounts = [max(amount, 0) for amount in (pad or [0] * (2 * len(sizes)) if pad_type == "custom" else [])]
+        padded = [n + a + b for n, a, b in zip(sizes, amounts[::2], amounts[1::2], strict=False)] or sizes
+        result = [(n - r) // max(s, 1) + 1 for n, r, s in zip(padded, reach, strides, strict=False)]
+    copy = _count(x.shape[:2]) * _count(padded) if padded != sizes else 0
+    y = [*x.shape[:1], weight.shape[0], *result]
+    # torch has a column of the kernel's window for each result where it lacks oneDNN.
+    columns = 0 if torch.backends.mkldnn.is_available() else _count(y[:1]) * _count(weight.shape[1:]) * _count(result)  # type: ignore[no-untyped-call]
+    return copy + _count(y) + _blocked(x.shape[:2], padded) + _blocked(y[:2], result) + weight.numel() + columns
 
 
 @_size_of("conv_transpose")
 def _conv_transpose(x: Tensor, weight: Tensor, output_shape: list[int] | None = None, **others: Any) -> int:
     strides = others.get("strides") or [1] * (x.dim() - 2)
-    spatial = [s * n + r for s, n, r in zip(strides, x.shape[2:], _reach(weight, others), strict=False)]
+    result = [s * n + r for s, n, r in zip(strides, x.shape[2:], _reach(weight, others), strict=False)]
     channels = weight.shape[1] * max(int(others.get("groups") or 1), 1) if weight.dim() > 1 else 1
-    return max(_count(x.shape[:1]) * channels * _count(spatial), _count(output_shape or []))
+    y = [*x.shape[:1], channels]
+    columns = _count(weight.shape[1:]) * _count(x.shape[2:])
+    made = max(_count(y) * _count(result), _count(output_shape or []))
+    return made + _blocked(x.shape[:2], x.shape[2:]) + _blocked(y, result) + weight.numel() + columns
+
+
+def _blocked(leading: Any, sizes: Any) -> int:
+    """Return the size of a copy in the form of oneDNN, which holds channels by the sixteen."""
+    batch, channels = (*leading, 1, 1)[:2]
+    return batch * (channels if channels < _FEW_CHANNELS else -(-channels // 16) * 16) * _count(sizes)
+
+
+_FEW_CHANNELS = 4
+"""Channels below which oneDNN takes a tensor as it lies."""
 
 
 def _reach(weight: Tensor, others: dict[str, Any]) -> list[int]:
@@ -160,8 +185,13 @@ def _gather_nd(x: Tensor, indices: Tensor, **_: Any) -> int:
 
 
 @_size_of("matmul")
-def _matmul(x: Tensor, y: Tensor, **_: Any) -> int:
-    return _broadcast(x.shape[:-2], y.shape[:-2]) * max(x.shape[-2:], default=1) * max(y.shape[-2:], default=1)
+def _matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False, **_: Any) -> int:
+    batch = _broadcast(x.shape[:-2], y.shape[:-2])
+    rows, columns = (1, *x.shape)[-1 if transpose_x else -2], (1, *y.shape)[-2 if transpose_y else -1]
+    result = batch * (rows if x.dim() > 1 else 1) * (columns if y.dim() > 1 else 1)
+    # An operand that is broadcast along the batch is copied out, unless the other is one matrix for all.
+    repeated = [z for z in (x, y) if _count(z.shape[:-2]) != batch] if min(x.dim(), y.dim()) > 2 else []
+    return result + batch * sum(_count(z.shape[-2:]) for z in repeated)
 
 
 @_size_of("linear")
@@ -174,10 +204,29 @@ def _einsum(values: list[Tensor], **_: Any) -> int:
     return prod(max(value.numel(), 1) for value in values)
 
 
-@_size_of("scaled_dot_product_attention", "fused_attention")
+@_size_of("scaled_dot_product_attention")
 def _attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> int:
+    return _attended(query, key, value, _count(key.shape[-2:-1]), whole=False)
+
+
+@_size_of("fused_attention")
+def _fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, transpose_y: bool = False, **_: Any
+) -> int:
+    keys = key.shape[-2:-1] if transpose_y else key.shape[-1:]
+    return _attended(query, key, value, _count(keys), whole=mask is not None)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, keys: int, whole: bool) -> int:
+    """Return the size of attention: ``whole`` where all scores may be held at once, before and after softmax."""
     batch = _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2])
-    return batch * _count(query.shape[-2:-1]) * (_count(key.shape[-2:-1]) + _count(value.shape[-1:]))
+    rows = batch * _count(query.shape[-2:-1])
+    scores, result = rows * keys, rows * _count(value.shape[-1:])
+    same = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1:] == value.shape[-1:]
+    if whole or not same or query.dim() not in (3, 4):
+        # A quarter more for the mask of empty rows, which is bool; and the operands are scaled in copies.
+        return 2 * scores + -(-scores // 4) + result + query.numel() + key.numel()
+    return scores + result
 
 
 @_size_of("select")

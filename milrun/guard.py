@@ -19,7 +19,7 @@ from milrun.program import MAX_RANK
 FLOOR = 4 << 30
 """Bytes that every package may use, however small it is."""
 PER_PACKAGE_BYTE = 16
-"""Bytes that each byte of a package adds to that."""
+"""Bytes that each byte of the program, and of the weights that it refers to, adds to that."""
 PER_INPUT_BYTE = 1024
 """Bytes that each byte of a caller's inputs adds to that."""
 LARGE = 1 << 18

@@ -85,7 +85,7 @@ class Model:
         self.states: dict[str, Feature] = read_features(description.state, place)
         self._types: dict[str, Type] = dict(function.inputs)
         self._storage = {n: numerics.storage(t.dtype) for n, t in function.inputs if isinstance(t, TensorType)}
-        self._package_bytes = package.size()
+        self._package_bytes = function.stored_bytes
         guard = Guard(budget(self._package_bytes))
         check_interface(place, function, self.inputs, self.outputs, self.states, guard.limit)
         self._plan = compile_function(function, numerics, guard=guard)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from milrun import dtypes
-from milrun.blob import count, decode
+from milrun.blob import BlobFile, count, decode
 from milrun.dtypes import DType
 from milrun.errors import ModelError
 from milrun.package import Package
@@ -132,6 +132,8 @@ class Function:
     opset: str
     inputs: list[tuple[str, Type]]
     body: Block
+    stored_bytes: int = 0
+    """Bytes on disk of what it is made of: the program itself, and the weights that it refers to."""
 
 
 def read_functions(message: Any, package: Package) -> dict[str, Function]:
@@ -143,6 +145,8 @@ def read_functions(message: Any, package: Package) -> dict[str, Function]:
 class _Reader:
     def __init__(self, package: Package) -> None:
         self.package = package
+        self.weights: dict[BlobFile, dict[int, int]] = {}
+        """The bytes of each weight that the function refers to, by file and offset."""
 
     def function(self, name: str, message: Any) -> Function:
         place = f"{self.package.path}: function {name!r}"
@@ -152,8 +156,11 @@ class _Reader:
         if message.opset not in message.block_specializations:
             raise ModelError(f"{place}: there is no block for its opset {message.opset!r}")
         inputs = [(i.name, self.type(i.type, place)) for i in message.inputs]
+        self.weights.clear()
         body = self.block(message.block_specializations[message.opset], place)
-        return Function(name, opset, inputs, body)
+        # A sparse file has fewer bytes on disk than its size says.
+        weights = sum(min(sum(records.values()), blob.bytes_on_disk()) for blob, records in self.weights.items())
+        return Function(name, opset, inputs, body, message.ByteSize() + weights)
 
     def block(self, message: Any, place: str, depth: int = 0) -> Block:
         if depth > MAX_DEPTH:
@@ -233,6 +240,7 @@ class _Reader:
             dtype, shape = _constant_type(type, place)
             blob = self.package.blob(message.blobFileValue.fileName)
             offset = message.blobFileValue.offset
+            self.weights.setdefault(blob, {})[offset] = (count(shape) * dtype.bits + 7) // 8
             decoded = 0 if dtype.storage.itemsize * 8 == dtype.bits else count(shape) * dtype.storage.itemsize
             return Value(type, "file", lambda: blob.tensor(offset, dtype, shape), decoded)
         if kind != "immediateValue":

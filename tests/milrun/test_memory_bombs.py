@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813
 
 import milrun
 from milrun import guard
-from tests.milrun.editing import block_of, edit, forget_sizes
+from tests.milrun.editing import block_of, edit, forget_sizes, weight_file
 from tests.milrun.packages import program, save
 
 MARK = 17
@@ -103,3 +104,59 @@ def test_a_few_bytes_do_not_ask_for_gigabytes(tmp_path: Path, kind: str) -> None
         milrun.ModelError, match=rf"\({kind.strip()}\).*(it would take|windows along|are allowed|allowed are)"
     ):
         milrun.load(path).predict({"x": np.ones((2, 3), np.float32)})
+
+
+def _greedy(tmp_path: Path) -> Path:
+    """Return a package with weights of its own that asks for half a gigabyte."""
+
+    def body(x: Any) -> Any:
+        x = mb.linear(x=x, weight=np.ones((64, 3), np.float32))
+        return mb.add(x=mb.reduce_sum(x=mb.fill(shape=[1 << 27], value=1.0)), y=mb.reduce_sum(x=x))
+
+    return save(tmp_path / "m.mlpackage", program(body, [(2, 3)]), passes=False)
+
+
+def _assert_refused(path: Path) -> None:
+    with pytest.raises(milrun.ModelError, match=r"\((fill|const)\).*justif"):
+        milrun.load(path).predict({"x": np.ones((2, 3), np.float32)})
+
+
+def test_a_file_that_no_program_refers_to_justifies_nothing(tmp_path: Path) -> None:
+    path = _greedy(tmp_path)
+    with weight_file(path).with_name("more.bin").open("wb") as file:
+        file.truncate(1 << 40)  # a terabyte of nothing, 40 kB on disk
+    _assert_refused(path)
+
+
+def test_holes_in_a_weight_file_justify_nothing(tmp_path: Path) -> None:
+    path = _greedy(tmp_path)
+    with weight_file(path).open("r+b") as file:
+        start = file.seek(0, 2)
+        size = 1 << 32
+        file.write(struct.pack("<IIQQQ32x", 0xDEADBEEF, 2, size, start + 64, 0))
+        file.truncate(start + 64 + size)
+
+    def change(spec: Any) -> None:
+        operations = block_of(spec).operations
+        source = next(operation for operation in operations if operation.attributes["val"].HasField("blobFileValue"))
+        copy = type(source)()
+        copy.CopyFrom(source)
+        copy.outputs[0].name = "hole"
+        copy.attributes["name"].immediateValue.tensor.strings.values[0] = "hole"
+        copy.attributes["val"].blobFileValue.offset = start
+        for held in (copy.attributes["val"].type, copy.outputs[0].type):
+            for dimension, value in zip(held.tensorType.dimensions, (1 << 30, 1), strict=True):
+                dimension.constant.size = value
+        operations.insert(0, copy)
+
+    edit(path, change)
+    _assert_refused(path)
+
+
+def test_weights_that_the_program_refers_to_justify_memory(tmp_path: Path) -> None:
+    def body(x: Any) -> Any:
+        x = mb.linear(x=x, weight=np.random.default_rng(0).random((1 << 20, 6), np.float32))
+        return mb.add(x=mb.reduce_sum(x=mb.fill(shape=[1 << 27], value=1.0)), y=mb.reduce_sum(x=x))
+
+    path = save(tmp_path / "m.mlpackage", program(body, [(2, 6)]), passes=False)
+    milrun.load(path).predict({"x": np.ones((2, 6), np.float32)})

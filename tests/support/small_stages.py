@@ -129,6 +129,19 @@ class Reciprocal(Stateless):
         return 1 / small
 
 
+class Snake(nn.Module):
+    """The activation of codecs and vocoders: the reciprocal is of a parameter, so the converter computes it."""
+
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.linspace(0.05, 2.0, CHANNELS).reshape(1, CHANNELS, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wave = torch.sin(self.alpha * x) ** 2
+        bent = (self.alpha + 1e-9).reciprocal() * wave
+        return x + bent
+
+
 class Phase(Stateless):
     def forward(self, x: Tensor) -> Tensor:
         phase = torch.cumsum(x, 2)

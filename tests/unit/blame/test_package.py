@@ -93,6 +93,12 @@ def test_the_epsilon_of_a_reciprocal_is_named_with_its_line(blamed: Blamed) -> N
     assert "H19" in found.detail
 
 
+def test_the_epsilon_of_a_reciprocal_that_the_converter_computed_is_named_too(blamed: Blamed) -> None:
+    found = blamed(small.Snake)
+    assert line("bent = (self.alpha + 1e-9).reciprocal() * wave").match(found.source)
+    assert "known hazard H19 (the reciprocal epsilon" in found.detail
+
+
 def test_a_gain_in_weights_is_named_with_the_parameter(blamed: Blamed) -> None:
     found = blamed(small.Small, small.TooLoud)
     assert (found.fault, found.op_type, found.looks_like) == ("graph", "conv", "gain 1.05×")
