@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("outputs")
     verb.add_argument("--function", help="one of several functions of the package")
     verb.add_argument("--seed", type=int, help="fixes the random ops")
+    verb.add_argument("--work", type=float, help="the most multiplications and elements; 1e12 takes a minute or two")
     _add_numerics(verb)
     verb.set_defaults(do=_run)
 
@@ -84,7 +85,8 @@ def _arrays(path: str | None) -> dict[str, Any] | None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    model = load(options.package, numerics=options.numerics, function=options.function, seed=options.seed)
+    work = None if options.work is None else int(options.work)
+    model = load(options.package, numerics=options.numerics, function=options.function, seed=options.seed, work=work)
     outputs = model.predict(_arrays(options.inputs) or {}, model.make_state())
     for name, value in outputs.items():
         if not isinstance(value, np.ndarray):

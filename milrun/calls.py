@@ -12,7 +12,6 @@ from torch import Tensor
 from milrun import kernels
 from milrun.arguments import converter, is_tensor_form, python_value, takes_several
 from milrun.errors import ModelError
-from milrun.growth import SIZES
 from milrun.kernels import Operand
 from milrun.plan import Env
 from milrun.program import ListType, Operation
@@ -83,15 +82,15 @@ class Call:
         run = kernels.bind(kernel, positions, operands, constants, writes, wants)
         return run, {slot for operand in operands for slot in operand.slots if slot}
 
-    def size(self) -> Callable[[Env], int] | None:
-        """Return the number of elements that the op is about to make, if that may be many."""
-        size = SIZES.get(self.operation.type)
-        if size is None:
+    def foreseen(self, table: dict[str, Callable[..., int]]) -> Callable[[Env], int] | None:
+        """Return what a table tells of the op before it runs: how much it makes, or how much work that is."""
+        tell = table.get(self.operation.type)
+        if tell is None:
             return None
         # Of what a kernel has swallowed only the shapes count, and holding the weights would keep them twice.
         shapes = {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in self.taken.items()}
         known, operands = shapes | self.constants, self.operands
-        return lambda env: size(**known, **{operand.name: operand.fetch(env) for operand in operands})
+        return lambda env: tell(**known, **{operand.name: operand.fetch(env) for operand in operands})
 
     def tensor_operand(self, parameter: Parameter, refs: list[Ref]) -> Operand:
         for ref in refs:

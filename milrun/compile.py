@@ -13,12 +13,14 @@ from milrun import kernels
 from milrun.calls import Call
 from milrun.errors import ModelError
 from milrun.fusion import INTERNAL, broadcast_selects, fuse_attention
+from milrun.growth import SIZES
 from milrun.guard import Guard, budget, depends_on_data
 from milrun.numerics import Numerics
 from milrun.plan import BlockPlan, Context, Env, Step, branch, loop, watched
 from milrun.program import Block, Function, Operation, StateType, Type, Value
 from milrun.registry import find
 from milrun.values import BlockValues, Compilation, Ref, Scope
+from milrun.work import WORK
 
 BUILT_IN = frozenset({"const", "cond", "while_loop", "read_state", "write_state"})
 """Op types that the compiler carries out itself: they need names, blocks or states, which no kernel sees."""
@@ -194,7 +196,7 @@ class _BlockBuilder:
         writes = self.values.define(operation)
         run, reads = call.bind(writes)
         self.emit(run, operation, reads, writes)
-        self.steps[-1].size = call.size()
+        self.steps[-1].size, self.steps[-1].work = call.foreseen(SIZES), call.foreseen(WORK)
         foldable = self.shared.fold and call.all_constant and operation.type not in _RANDOM
         if is_constexpr or foldable:
             self.fold_last(operation, reads, writes, before, always=is_constexpr)

@@ -74,21 +74,29 @@ def _pad(x: Tensor, pad: list[int], **_: Any) -> int:
 
 
 @_size_of("conv", "conv_quantized")
-def _conv(x: Tensor, weight: Tensor, pad_type: str = "valid", pad: list[int] | None = None, **others: Any) -> int:
+def _conv(x: Tensor, weight: Tensor, **others: Any) -> int:
+    padded, result = conv_sizes(x, weight, **others)
+    copy = _count(x.shape[:2]) * _count(padded) if padded != list(x.shape[2:]) else 0
+    y = [*x.shape[:1], weight.shape[0]]
+    scratch = _blocked(x.shape[:2], padded) + _blocked(y, result) + weight.numel()
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        # A column of the kernel's window for each result.
+        scratch += _count(y[:1]) * _count(weight.shape[1:]) * _count(result)
+    return copy + _count(y) * _count(result) + scratch
+
+
+def conv_sizes(
+    x: Tensor, weight: Tensor, pad_type: str = "valid", pad: list[int] | None = None, **others: Any
+) -> tuple[list[int], list[int]]:
+    """Return the spatial sizes of a convolution's input, once it is padded, and those of its result."""
     reach, sizes = _reach(weight, others), list(x.shape[2:])
-    strides = others.get("strides") or [1] * len(sizes)
+    strides = [max(stride, 1) for stride in others.get("strides") or [1] * len(sizes)]
     if pad_type.startswith("same"):
         padded = [size + extent for size, extent in zip(sizes, reach, strict=False)]
-        result = [-(-size // max(stride, 1)) for size, stride in zip(sizes, strides, strict=False)]
-    else:
-        amounts = [max(amount, 0) for amount in (pad or [0] * (2 * len(sizes)) if pad_type == "custom" else [])]
-        padded = [n + a + b for n, a, b in zip(sizes, amounts[::2], amounts[1::2], strict=False)] or sizes
-        result = [(n - r) // max(s, 1) + 1 for n, r, s in zip(padded, reach, strides, strict=False)]
-    copy = _count(x.shape[:2]) * _count(padded) if padded != sizes else 0
-    y = [*x.shape[:1], weight.shape[0], *result]
-    # torch has a column of the kernel's window for each result where it lacks oneDNN.
-    columns = 0 if torch.backends.mkldnn.is_available() else _count(y[:1]) * _count(weight.shape[1:]) * _count(result)  # type: ignore[no-untyped-call]
-    return copy + _count(y) + _blocked(x.shape[:2], padded) + _blocked(y[:2], result) + weight.numel() + columns
+        return padded, [-(-size // stride) for size, stride in zip(sizes, strides, strict=False)]
+    amounts = [max(amount, 0) for amount in pad or []] if pad_type == "custom" else [0] * (2 * len(sizes))
+    padded = [size + a + b for size, a, b in zip(sizes, amounts[::2], amounts[1::2], strict=False)] or sizes
+    return padded, [max((n - r) // s + 1, 0) for n, r, s in zip(padded, reach, strides, strict=False)]
 
 
 @_size_of("conv_transpose")
@@ -185,13 +193,18 @@ def _gather_nd(x: Tensor, indices: Tensor, **_: Any) -> int:
 
 
 @_size_of("matmul")
-def _matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False, **_: Any) -> int:
+def _matmul(x: Tensor, y: Tensor, **others: Any) -> int:
     batch = _broadcast(x.shape[:-2], y.shape[:-2])
-    rows, columns = (1, *x.shape)[-1 if transpose_x else -2], (1, *y.shape)[-2 if transpose_y else -1]
-    result = batch * (rows if x.dim() > 1 else 1) * (columns if y.dim() > 1 else 1)
     # An operand that is broadcast along the batch is copied out, unless the other is one matrix for all.
     repeated = [z for z in (x, y) if _count(z.shape[:-2]) != batch] if min(x.dim(), y.dim()) > 2 else []
-    return result + batch * sum(_count(z.shape[-2:]) for z in repeated)
+    return matmul_result(x, y, **others) + batch * sum(_count(z.shape[-2:]) for z in repeated)
+
+
+def matmul_result(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> int:
+    """Return the number of elements of a matrix product."""
+    rows, columns = (1, *x.shape)[-1 if transpose_x else -2], (1, *y.shape)[-2 if transpose_y else -1]
+    batch = _broadcast(x.shape[:-2], y.shape[:-2])
+    return batch * (rows if x.dim() > 1 else 1) * (columns if y.dim() > 1 else 1)
 
 
 @_size_of("linear")

@@ -1,9 +1,12 @@
-"""Bounds what a package can make milrun allocate.
+"""Bounds what a package can make milrun allocate and, where a caller asks for it, how long it computes.
 
 A few bytes can ask for any amount of memory: a fill, a tile, an outer product, a chain of concatenations. So in a
 watched run each op that can make much out of little says how much before it runs (``milrun.growth``), and large
 results count for as long as they live. Where sizes follow from the shapes of the inputs, a model need not be watched
 again on shapes that went well; where they depend on data, every run is watched.
+
+Work is counted in multiplications and elements (``milrun.work``), before an op runs. What the loops of a model do
+counts in every run.
 """
 
 from __future__ import annotations
@@ -34,9 +37,11 @@ def budget(package_bytes: int) -> int:
 class Guard:
     """The account of one load or one prediction. A trusted run is not watched."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, work_limit: int | None = None) -> None:
         self.limit = limit
         self.used = 0
+        self.work_limit = work_limit
+        self.work = 0
         self.trusted = False
         self._counted: set[int] = set()
 
@@ -50,6 +55,15 @@ class Guard:
             raise MemoryError(
                 f"it would take {size} bytes more than the {self.used} in use, "
                 f"and the package and its inputs justify {self.limit}"
+            )
+
+    def spend(self, work: int) -> None:
+        """Count work, and refuse it where it would be more than the caller allows."""
+        self.work += work
+        if self.work_limit is not None and self.work > self.work_limit:
+            raise TimeoutError(
+                f"the run would take {self.work:.2g} multiplications and elements of work, {self.work_limit:.2g} are "
+                "allowed: load the package with a larger limit of work if you trust it"
             )
 
     def charge(self, value: Any) -> None:

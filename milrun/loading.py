@@ -88,6 +88,7 @@ def load(
     function: str | None = None,
     rules: list[str] | None = None,
     seed: int | None = None,
+    work: int | None = None,
 ) -> Model | Pipeline:
     """Load a model package.
 
@@ -98,6 +99,8 @@ def load(
         function: Name of the function, if the package has several.
         rules: Names of the hazards that `ane` applies; all by default.
         seed: Seed for random ops that have none of their own.
+        work: The most that one prediction, or the load, may do, in multiplications and elements. A core does some
+            1e10 a second. Unlimited by default; set it for packages that you do not trust.
 
     Returns:
         A model, or a pipeline of models.
@@ -114,7 +117,7 @@ def load(
     how = choose(numerics, rules)
     package = Package(source)
     try:
-        return _open(package, package.spec(), how, function, seed)
+        return _open(package, package.spec(), how, function, seed, work)
     except ModelError:
         raise
     except Exception as error:
@@ -122,17 +125,19 @@ def load(
         raise ModelError(f"{package.path}: can't be loaded: {type(error).__name__}: {error}") from error
 
 
-def _open(package: Package, spec: Any, how: Numerics, function: str | None, seed: int | None) -> Model | Pipeline:
+def _open(
+    package: Package, spec: Any, how: Numerics, function: str | None, seed: int | None, work: int | None
+) -> Model | Pipeline:
     kind = spec.WhichOneof("Type")
     if kind == "mlProgram":
-        return open_function(package, spec, how, function, seed)
+        return open_function(package, spec, how, function, seed, work)
     if kind not in _PIPELINES:
         raise ModelError(f"{package.path}: a model of type {kind}; milrun runs ML programs and pipelines of them")
     parts: dict[str, Model] = {}
     for part in package.parts:
         if (kind := (held := part.spec()).WhichOneof("Type")) != "mlProgram":
             raise ModelError(f"{part.path}: a {kind} as a part of a pipeline; milrun runs pipelines of ML programs")
-        parts[part.path.name] = open_function(part, held, how, None, seed)
+        parts[part.path.name] = open_function(part, held, how, None, seed, work)
     if parts:
         return Pipeline(spec.description, parts, package)
     pipeline = getattr(spec, kind) if kind == "pipeline" else getattr(spec, kind).pipeline
@@ -144,7 +149,7 @@ def _open(package: Package, spec: Any, how: Numerics, function: str | None, seed
             )
         if name in parts:
             raise ModelError(f"{package.path}: two models of the pipeline are named {name!r}")
-        parts[name] = open_function(package, part, how, None, seed)
+        parts[name] = open_function(package, part, how, None, seed, work)
     return Pipeline(spec.description, parts, package)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,13 @@ class Model:
     """
 
     def __init__(
-        self, function: Function, description: Any, numerics: Numerics, package: Package, seed: int | None = None
+        self,
+        function: Function,
+        description: Any,
+        numerics: Numerics,
+        package: Package,
+        seed: int | None = None,
+        work: int | None = None,
     ) -> None:
         self.function = function
         self.numerics = numerics
@@ -85,8 +91,8 @@ class Model:
         self.states: dict[str, Feature] = read_features(description.state, place)
         self._types: dict[str, Type] = dict(function.inputs)
         self._storage = {n: numerics.storage(t.dtype) for n, t in function.inputs if isinstance(t, TensorType)}
-        self._package_bytes = function.stored_bytes
-        guard = Guard(budget(self._package_bytes))
+        self._guard = partial(Guard, budget(function.stored_bytes), work)
+        guard = self._guard()
         check_interface(place, function, self.inputs, self.outputs, self.states, guard.limit)
         self._plan = compile_function(function, numerics, guard=guard)
         self._known = set[Any]()
@@ -172,16 +178,16 @@ class Model:
 
     @cached_property
     def _traceable(self) -> Plan:
-        return compile_function(self.function, self.numerics, fold=False, guard=Guard(budget(self._package_bytes)))
+        return compile_function(self.function, self.numerics, fold=False, guard=self._guard())
 
     def _context(self, state: State | None) -> Context:
         if state is None:
             if self.states:
                 raise ValueError(f"the model has the states {', '.join(self.states)}: pass state=model.make_state()")
-            return Context({}, self._generator, Guard(budget(self._package_bytes)))
+            return Context({}, self._generator, self._guard())
         if state.tensors.keys() != self.states.keys():
             raise ValueError(f"the state holds {list(state.tensors)}, the model has {list(self.states)}")
-        return Context(state.tensors, self._generator, Guard(budget(self._package_bytes)))
+        return Context(state.tensors, self._generator, self._guard())
 
     def _start(self, plan: Plan, inputs: Mapping[str, Any], context: Context) -> tuple[Env, tuple[Any, ...]]:
         """Return an environment with the inputs in place, and their shapes."""
@@ -239,7 +245,9 @@ class Model:
         return names
 
 
-def open_function(package: Package, spec: Any, numerics: Numerics, name: str | None, seed: int | None) -> Model:
+def open_function(
+    package: Package, spec: Any, numerics: Numerics, name: str | None, seed: int | None, work: int | None
+) -> Model:
     """Return the model of one function of a specification."""
     functions = read_functions(spec.mlProgram, package)
     description: Any = spec.description
@@ -253,7 +261,7 @@ def open_function(package: Package, spec: Any, numerics: Numerics, name: str | N
     if name not in functions:
         raise ModelError(f"{package.path}: the program has no function {name!r}, only {', '.join(functions)}")
     refuse_unsupported(package.path, functions[name])
-    return Model(functions[name], description, numerics, package, seed)
+    return Model(functions[name], description, numerics, package, seed, work)
 
 
 def refuse_unsupported(path: Path, function: Function) -> None:

@@ -17,6 +17,7 @@ import torch
 from milrun.errors import ModelError
 from milrun.guard import Guard
 from milrun.program import Operation, TensorType, Type
+from milrun.work import LEAST
 
 Env = list[Any]
 MAX_ITERATIONS = 1_000_000
@@ -67,6 +68,8 @@ class Step:
     """The names of the program's values that this step computes, in the order of ``writes``."""
     size: Callable[[Env], int] | None = None
     """For an op that can make much out of little: how many elements it is about to make."""
+    work: Callable[[Env], int] | None = None
+    """For an op that does more than to make its elements: how many multiplications that takes."""
     dead: tuple[int, ...] = ()
 
 
@@ -136,9 +139,13 @@ def watched(step: Step, env: Env) -> None:
     guard: Guard = env[0].guard
     if step.size is not None:
         guard.check(step.size(env) * _BYTES)
+    guard.spend(step.work(env) if step.work is not None else 0)
     step.run(env)
+    made = 0
     for slot in step.writes:
         guard.charge(env[slot])
+        made += env[slot].numel() if isinstance(env[slot], torch.Tensor) else 0
+    guard.spend(max(made, LEAST))
     if step.names:
         for (name, declared), slot in zip(step.operation.outputs, step.writes, strict=True):
             if fault := misfit(declared, env[slot]):

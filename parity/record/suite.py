@@ -64,7 +64,8 @@ class Suite:
 
     @cached_property
     def runtimes(self) -> list[Runtime]:
-        return [runtime(self.options.runtime, numerics) for numerics in self.options.numerics]
+        own = not self.options.artifacts
+        return [runtime(self.options.runtime, numerics, trusted=own) for numerics in self.options.numerics]
 
     def cases(self, system: System) -> list[Case]:
         found = [case for case in system.reference.cases if case.short or self.options.cases == "all"]

@@ -14,27 +14,41 @@ from milrun.numerics import choose
 from parity.declarations import Arrays, ComputeUnits
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs
 
+WORK_OF_STRANGERS = 10**12
+"""The most that a package which the harness did not make may do in one run, in multiplications and elements.
+
+A core takes a minute or two for it.
+"""
+
 
 class Milrun:
+    """The runtime.
+
+    Args:
+        numerics: How to compute.
+        work: The most that one run of a package may do; see `milrun.load`.
+    """
+
     name = "milrun"
 
-    def __init__(self, numerics: str = "declared") -> None:
+    def __init__(self, numerics: str = "declared", work: int | None = None) -> None:
         choose(numerics, None)
         self.numerics = numerics
+        self.work = work
         self.proves = f"graph pass (milrun, {numerics})"
 
     def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> MilrunSession:
         """Compute units are of no consequence here, but wrong ones are refused wherever they are named."""
         check_target(package, compute_units)
-        return MilrunSession(package, self.numerics, function)
+        return MilrunSession(package, self.numerics, function, self.work)
 
 
 class MilrunSession:
-    def __init__(self, package: Path, numerics: str, function: str | None) -> None:
+    def __init__(self, package: Path, numerics: str, function: str | None, work: int | None = None) -> None:
         start = time.perf_counter()
         # The seed makes a random op of the package draw the same numbers every time.
         self._model: milrun.Model | milrun.Pipeline | None = milrun.load(
-            package, numerics=numerics, function=function, seed=0
+            package, numerics=numerics, function=function, seed=0, work=work
         )
         self.load_seconds = time.perf_counter() - start
         self.run_seconds = float("nan")

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milrun import ModelError
+from parity.base.paths import project
+from parity.record.suite import Options, Suite
 from parity.run import RuntimeFailure, Session, runtime
 from parity.run.child import Service
 from parity.run.coreml import CoreML, CoreMLSession, as_declared, unavailable
@@ -229,3 +232,13 @@ def test_an_old_macos_and_a_wheel_without_the_binding_are_told_apart(monkeypatch
     for version, complaint in (("11.7", "update macOS"), ("15.1", "without its binding")):
         monkeypatch.setattr("platform.mac_ver", lambda version=version: (version, ("", "", ""), ""))
         assert complaint in str(unavailable("darwin"))
+
+
+def test_the_work_of_packages_that_others_made_is_bounded(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parity.run.milrun.WORK_OF_STRANGERS", 20_000)
+    ours, theirs = (
+        Suite(Options(runtime="milrun", artifacts=folder), "run", project()).runtimes[0] for folder in ("", "theirs")
+    )
+    ours.load(packages / "conv.mlpackage").run({"x": X})
+    with pytest.raises(ModelError, match=r"the run would take .* of work"):
+        theirs.load(packages / "conv.mlpackage").run({"x": X})
