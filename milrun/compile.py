@@ -12,18 +12,22 @@ import milrun.ops  # noqa: F401 (registers the ops)
 from milrun import kernels
 from milrun.calls import Call
 from milrun.errors import ModelError
-from milrun.fusion import INTERNAL, broadcast_selects, fuse_attention
+from milrun.fusion import ATTENTION, broadcast_selects, fuse_attention
 from milrun.growth import SIZES
 from milrun.guard import Guard, budget, depends_on_data
 from milrun.numerics import Numerics
 from milrun.plan import BlockPlan, Context, Env, Step, branch, loop, watched
 from milrun.program import Block, Function, Operation, StateType, Type, Value
+from milrun.recurrence import GRU, fuse_recurrence
 from milrun.registry import find
 from milrun.values import BlockValues, Compilation, Ref, Scope
 from milrun.work import WORK
 
 BUILT_IN = frozenset({"const", "cond", "while_loop", "read_state", "write_state"})
 """Op types that the compiler carries out itself: they need names, blocks or states, which no kernel sees."""
+
+INTERNAL = frozenset({ATTENTION, GRU})
+"""Op types of our own, which no package may name."""
 
 _FOLD_LIMIT = 1 << 22
 _RANDOM = frozenset({"random_bernoulli", "random_categorical", "random_normal", "random_uniform"})
@@ -64,6 +68,7 @@ def compile_function(function: Function, numerics: Numerics, *, fold: bool = Tru
     if fold:
         function = broadcast_selects(function)
         function = fuse_attention(function) if numerics.name == "fp32" else function
+        function = function if numerics.rules else fuse_recurrence(function, fused=numerics.name == "fp32")
     shared = Compilation(function, numerics, fold, guard or Guard(budget(0)))
     scope: Scope = ChainMap({name: Ref(type, shared.new_slot()) for name, type in function.inputs})
     if len(scope) != len(function.inputs):
@@ -160,7 +165,10 @@ class _BlockBuilder:
         initial = tuple(self.values.stored(ref) for ref in self.values.refs(operation, "loop_vars"))
         if len(operation.blocks) != 2:
             raise ModelError(f"{operation.where} has {len(operation.blocks)} blocks instead of two")
+        outside, self.shared.data_sized = self.shared.data_sized, False
         test, body = (self.nested(block, tuple(block.inputs)) for block in operation.blocks)
+        settles = not self.shared.data_sized
+        self.shared.data_sized |= outside
         self.check_results(operation, len(initial), len(test.inputs), len(body.inputs), len(body.outputs))
         if len(test.outputs) != 1:
             raise ModelError(f"{operation.where} has a condition of {len(test.outputs)} values instead of one")
@@ -168,7 +176,7 @@ class _BlockBuilder:
         reads = set(initial) | test.reads() | body.reads()
         inner = {op.type for block in operation.blocks for op in block.walk()}
         is_pure = inner.isdisjoint(_RANDOM | {"read_state", "write_state"})
-        self.emit(loop(initial, test, body, writes, is_pure), operation, reads, writes)
+        self.emit(loop(initial, test, body, writes, is_pure, settles), operation, reads, writes)
 
     def nested(self, block: Block, inputs: tuple[tuple[str, Type], ...]) -> BlockPlan:
         scope = self.values.scope.new_child()

@@ -17,8 +17,7 @@ from milrun.program import Argument, Block, Function, Operation, TensorType, Typ
 from milrun.registry import op
 
 ATTENTION = "fused_attention"
-INTERNAL = frozenset({ATTENTION})
-"""Op types of our own, which no package may name."""
+"""An op type of our own, which no package may name."""
 _KERNEL_PAYS_FROM = 4
 """Queries from which torch's attention kernel is faster than its parts."""
 

@@ -276,6 +276,12 @@ def _recurrent(x: Tensor, weight_hh: Tensor, **_: Any) -> int:
     return 2 * _count(x.shape[:2]) * _count(weight_hh.shape[:1])
 
 
+@_size_of("spelled_out_gru")
+def _spelled_out(x: Tensor, states: Tensor, **_: Any) -> int:
+    # Input projections of all steps at once, and the states, as they are made and joined.
+    return 2 * _count(x.shape[:2]) * 3 * _count(states.shape[-1:]) + 2 * states.numel()
+
+
 @_size_of("list_gather")
 def _gathered(ls: list[Tensor], indices: list[int], **_: Any) -> int:
     return len(indices) * max((item.numel() for item in ls), default=0)

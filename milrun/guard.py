@@ -43,6 +43,8 @@ class Guard:
         self.work_limit = work_limit
         self.work = 0
         self.trusted = False
+        self.settled = True
+        """Whether all sizes of the run follow from the shapes of its inputs, as far as the run has shown."""
         self._counted: set[int] = set()
 
     def justify(self, inputs: Iterable[Tensor]) -> None:
@@ -95,7 +97,7 @@ class Guard:
 
 _DATA_SIZED = frozenset(
     "non_zero range_1d space_to_batch batch_to_space make_list list_write list_scatter list_read list_gather "
-    "reshape_like cond while_loop".split()
+    "reshape_like cond".split()
 )
 
 

@@ -122,7 +122,7 @@ class Model:
         env, shapes = self._start(self._plan, inputs, context)
         with torch.inference_mode():
             execute(self._plan.body, env)
-        if not self._plan.data_sized and len(self._known) < _MAX_KNOWN:
+        if not self._plan.data_sized and context.guard.settled and len(self._known) < _MAX_KNOWN:
             self._known.add(shapes)
         return self._finish(self._plan, env)
 

@@ -6,7 +6,6 @@ constants, every other slot is filled by one step and emptied after the last ste
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -211,30 +210,57 @@ def branch(pred: int, blocks: tuple[BlockPlan, BlockPlan], writes: tuple[int, ..
 
 
 def loop(
-    initial: tuple[int, ...], test: BlockPlan, body: BlockPlan, writes: tuple[int, ...], is_pure: bool
+    initial: tuple[int, ...], test: BlockPlan, body: BlockPlan, writes: tuple[int, ...], is_pure: bool, settles: bool
 ) -> Callable[[Env], None]:
-    """Return the kernel of ``while_loop``; ``is_pure`` says that an iteration depends on the loop's variables alone."""
+    """Return the kernel of ``while_loop``.
+
+    ``is_pure`` says that an iteration depends on the loop's variables alone, ``settles`` that the sizes in it follow
+    from their shapes. Then an iteration that left the shapes as they were stands for all: the others run unwatched.
+    """
+
+    most = 0
+    """The work of an iteration."""
 
     def run(env: Env) -> None:
+        nonlocal most
         context: Context = env[0]
+        guard = context.guard
         values = [env[slot] for slot in initial]
-        for iteration in itertools.count(1):
-            _fill(env, test.inputs, values)
-            execute(test, env)
-            if not env[test.outputs[0]].item():
-                break
-            context.iterations += 1
-            if context.iterations > MAX_ITERATIONS:
-                raise RuntimeError(f"the loop did not end, after {MAX_ITERATIONS} iterations in all")
-            _fill(env, body.inputs, values)
-            execute(body, env)
-            before, values = values, [env[slot] for slot in body.outputs]
-            # At powers of two only: a loop that is stuck is found soon, and one that is not pays next to nothing.
-            if is_pure and iteration & (iteration - 1) == 0 and _same(before, values):
-                raise RuntimeError("the loop can't end: an iteration leaves its variables as they are")
+        before_loop, iteration = guard.trusted, 0
+        try:
+            while True:
+                _fill(env, test.inputs, values)
+                execute(test, env)
+                if not env[test.outputs[0]].item():
+                    break
+                iteration += 1
+                context.iterations += 1
+                if context.iterations > MAX_ITERATIONS:
+                    raise RuntimeError(f"the loop did not end, after {MAX_ITERATIONS} iterations in all")
+                _fill(env, body.inputs, values)
+                work = guard.work
+                if guard.trusted:
+                    guard.spend(most)
+                execute(body, env)
+                before, values = values, [env[slot] for slot in body.outputs]
+                if not guard.trusted:
+                    most = max(most, guard.work - work)
+                    guard.settled &= settles and _shapes(before) == _shapes(values)
+                    guard.trusted = guard.settled and context.taps is None
+                # At powers of two only: a loop that is stuck is found soon, and one that is not pays next to nothing.
+                if is_pure and iteration & (iteration - 1) == 0 and _same(before, values):
+                    raise RuntimeError("the loop can't end: an iteration leaves its variables as they are")
+            guard.settled &= iteration > 0 or guard.trusted
+        finally:
+            guard.trusted = before_loop
         _fill(env, writes, values)
 
     return run
+
+
+def _shapes(values: list[Any]) -> Any:
+    """Return the shapes of a loop's variables; of lists nothing is known, and they equal nothing."""
+    return [value.shape if isinstance(value, torch.Tensor) else object() for value in values]
 
 
 def _same(before: list[Any], after: list[Any]) -> bool:

@@ -72,6 +72,11 @@ def _recurrent(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, **_: Any) -> int
     return 2 * prod(x.shape[:2]) * (weight_ih.numel() + weight_hh.numel())
 
 
+@_work_of("spelled_out_gru")
+def _spelled_out(x: Tensor, weights: list[Tensor], **_: Any) -> int:
+    return prod(x.shape[:2]) * sum(weight.numel() for weight in weights)
+
+
 @_work_of("max_pool", "avg_pool", "l2_pool")
 def _pool(x: Tensor, kernel_sizes: list[int], **others: Any) -> int:
     return SIZES["max_pool"](x, kernel_sizes, **others) * prod(max(size, 1) for size in kernel_sizes)

@@ -1,4 +1,4 @@
-"""Four small models with the cost profiles of speech models: convolutions, attention, recurrence, many small ops."""
+"""Small models with the cost profiles of speech models: convolutions, attention, recurrence, loops, many small ops."""
 
 from __future__ import annotations
 
@@ -148,6 +148,39 @@ class Step(nn.Module):
         return x, torch.cat(new_keys), torch.cat(new_values)
 
 
+class Gated(nn.Module):
+    """A GRU, which the converter writes as a loop of one step an iteration."""
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gru(x)[0]
+
+
+class FrontEnd(nn.Module):
+    """A log-mel spectrum of a short piece: an STFT, magnitudes, filters, normalization."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, size: int = 400, hop: int = 160, bands: int = 80) -> None:
+        super().__init__()
+        self.size, self.hop = size, hop
+        self.register_buffer("window", torch.hann_window(size))
+        self.register_buffer("filters", torch.rand(bands, size // 2 + 1))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        emphasized = torch.cat([audio[:, :1], audio[:, 1:] - 0.97 * audio[:, :-1]], 1)
+        spectrum = torch.stft(emphasized, self.size, self.hop, window=self.window, center=True, return_complex=True)
+        power = torch.real(spectrum) ** 2 + torch.imag(spectrum) ** 2
+        mel = torch.log(self.filters @ power + 1e-5)
+        mean = mel.mean(2, keepdim=True)
+        spread = torch.sqrt(((mel - mean) ** 2).mean(2, keepdim=True) + 1e-5)
+        return (mel - mean) / spread
+
+
 @dataclass(frozen=True)
 class Workload:
     """A module and the inputs that it is timed on."""
@@ -184,4 +217,6 @@ WORKLOADS = (
             "values": ((6, 4, 128, 64), torch.float32),
         },
     ),
+    Workload("gru", Gated, {"x": ((1, 200, 128), torch.float32)}),
+    Workload("front end", FrontEnd, {"audio": ((1, 4000), torch.float32)}),
 )

@@ -9,8 +9,7 @@ import torch
 from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
 from milrun import ops  # noqa: F401 (registers the ops)
-from milrun.compile import BUILT_IN
-from milrun.fusion import INTERNAL
+from milrun.compile import BUILT_IN, INTERNAL
 from milrun.registry import OPSETS, find, op, op_types, parameters_of
 
 _NEVER_WRITTEN = {"_const_symbolic"}

@@ -1,0 +1,301 @@
+"""Loops that spell out a GRU, as coremltools writes it for PyTorch's: one kernel in place of a loop of 30 ops.
+
+In numerics ``fp32`` torch's own GRU does it, whose sums have another order. In ``declared`` a kernel of ours rounds
+where the ops of the loop do. A loop is taken only if every op of it is accounted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from milrun import dtypes
+from milrun.program import Argument, Block, Function, Operation, TensorType, Value
+from milrun.registry import op
+
+GRU = "spelled_out_gru"
+"""An op type of our own, which no package may name."""
+
+_Z: Any = ("sigmoid", ("add", ("linear", "x", "iz"), ("linear", "h", "hz")))
+_R: Any = ("sigmoid", ("add", ("linear", "x", "ir"), ("linear", "h", "hr")))
+_N: Any = ("tanh", ("add", ("linear", "x", "in"), ("mul", _R, ("linear", "h", "hn"))))
+_NEXT: Any = ("add", ("mul", ("sub", "one", _Z), _N), ("mul", _Z, "h"))
+_GATES = ("ir", "iz", "in", "hr", "hz", "hn")
+_COMMUTE = ("add", "mul")
+_MAX_STEPS = (1 << 15) - 1
+"""The counter is cast to int16 on the way."""
+
+
+@op(GRU)
+def spelled_out_gru(
+    x: Tensor,
+    states: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    adds: bool = False,
+    half: bool = False,
+    fused: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return the loop's variables after its last step: its counter, and all states, the first of which is given.
+
+    With ``adds`` a state is added to what lies in its place, which are zeros as coremltools writes it.
+    """
+    steps = torch.tensor([x.shape[0]], dtype=torch.int32)
+    w_ih, w_hh = torch.cat(weights[:3]), torch.cat(weights[3:])
+    b_ih, b_hh = torch.cat(biases[:3]), torch.cat(biases[3:])
+    first, places = states[:1], states[1:].unbind(0) if adds and states[1:].any() else None
+    if fused and places is None:
+        out, _ = torch.gru(x, first, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
+        return steps, torch.cat([first, out])
+    size, held, recurrent = w_hh.shape[1], torch.float16 if half else torch.float32, w_hh.t().contiguous()
+    gates, candidates = (part.unbind(0) for part in torch.split(F.linear(x, w_ih, b_ih).to(held), [2 * size, size], 2))
+    h = first[0].to(held)
+    made = [h]
+    for index, (gate, candidate) in enumerate(zip(gates, candidates, strict=True)):
+        opened, hidden = torch.split(torch.addmm(b_hh, h.float(), recurrent).to(held), [2 * size, size], 1)
+        r, z = opened.add_(gate).sigmoid_().chunk(2, 1)
+        n = r.mul_(hidden).add_(candidate).tanh_()
+        h = n.mul_(1 - z).add_(z.mul_(h))
+        if places is not None:
+            h = places[index].to(held) + h
+        made.append(h)
+    return steps, torch.stack(made)
+
+
+def fuse_recurrence(function: Function, fused: bool) -> Function:
+    """Return the function with one op in place of each loop that spells out a GRU.
+
+    Parameters
+    ----------
+    function
+        The function to look through, its outermost block.
+    fused
+        Whether torch's own kernel may do it.
+    """
+    outer = _Names(function.body, {})
+    outer.types |= dict(function.inputs)
+    operations = [
+        (_gru(operation, outer, fused) or operation) if operation.type == "while_loop" else operation
+        for operation in function.body.operations
+    ]
+    return replace(function, body=replace(function.body, operations=operations))
+
+
+class _Names:
+    """What makes the values of a block, and those of the blocks around it."""
+
+    def __init__(self, block: Block, around: dict[str, Operation]) -> None:
+        own = {name: operation for operation in block.operations for name, _ in operation.outputs}
+        self.makers = around | own
+        self.own = own
+        self.types = {name: type for operation in block.operations for name, type in operation.outputs}
+
+    def maker(self, argument: Argument | None, *types: str) -> Operation | None:
+        """Return the op of one of these types that makes a value, casts on the way left out."""
+        operation = self.makers.get(argument) if isinstance(argument, str) else None
+        while operation is not None and operation.type == "cast" and "cast" not in types:
+            source = one(operation, "x")
+            operation = self.makers.get(source) if isinstance(source, str) else None
+        return operation if operation is not None and operation.type in types else None
+
+    def source(self, argument: Argument | None) -> Argument | None:
+        """Return a value as it was before it was cast."""
+        while isinstance(argument, str) and argument in self.makers and self.makers[argument].type == "cast":
+            argument = one(self.makers[argument], "x")
+        return argument
+
+    def constant(self, argument: Argument | None) -> Value | None:
+        if isinstance(argument, str) and argument in self.makers and self.makers[argument].type == "const":
+            argument = one(self.makers[argument], "val")
+        return argument if isinstance(argument, Value) else None
+
+    def number(self, argument: Argument | None) -> float | None:
+        """Return a constant of one element."""
+        constant = self.constant(argument)
+        datum = constant.load() if constant is not None and _count(constant) == 1 else None
+        return float(datum.item()) if isinstance(datum, Tensor) else None
+
+
+def one(operation: Operation, parameter: str) -> Argument | None:
+    """Return an argument that is a single value."""
+    group = operation.inputs.get(parameter, [])
+    return group[0] if len(group) == 1 else None
+
+
+def _count(constant: Value) -> int:
+    shape = constant.type.shape if isinstance(constant.type, TensorType) else None
+    total = 1
+    for size in shape if shape is not None else (0,):
+        total *= size or 0
+    return total
+
+
+@dataclass
+class _Loop:
+    """The body of a loop while a pattern is laid on it."""
+
+    names: _Names
+    counter: str
+    states: str
+    bound: dict[str, Any] = field(default_factory=dict)
+    met: set[int] = field(default_factory=set)
+    """The ops that are accounted for."""
+
+    def maker(self, argument: Argument | None, *types: str) -> Operation | None:
+        while isinstance(argument, str) and (found := self.names.makers.get(argument)) and found.type == "cast":
+            self.met.add(id(found))
+            argument = one(found, "x")
+        found = self.names.maker(argument, *types)
+        if found is not None:
+            self.met.add(id(found))
+        return found
+
+    def counts(self, argument: Argument | None) -> bool:
+        """Return whether a value is the counter, which is not negative."""
+        if self.names.source(argument) == self.counter:
+            self.maker(argument)
+            return True
+        choice = self.maker(argument, "select")
+        if choice is None or not self.counts(one(choice, "a")):
+            return False
+        test, other = self.maker(one(choice, "cond"), "greater_equal"), self.maker(one(choice, "b"), "add")
+        return (
+            test is not None
+            and other is not None
+            and self.counts(one(test, "x"))
+            and self.names.number(one(test, "y")) == 0
+            and self.counts(one(other, "x"))
+        )
+
+    def follows(self, argument: Argument | None) -> bool:
+        """Return whether a value is the counter plus one."""
+        found = self.maker(argument, "add")
+        return found is not None and self.counts(one(found, "x")) and self.names.number(one(found, "y")) == 1
+
+    def row(self, argument: Argument | None) -> Argument | None:
+        """Return the tensor of which a value is the row that the counter names."""
+        squeezed = self.maker(argument, "squeeze")
+        gathered = self.maker(one(squeezed, "x"), "gather") if squeezed is not None else None
+        if squeezed is None or gathered is None or not self.counts(one(gathered, "indices")):
+            return None
+        if self.names.number(one(squeezed, "axes")) != 0 or self.names.number(one(gathered, "axis")) != 0:
+            return None
+        if "batch_dims" in gathered.inputs and self.names.number(one(gathered, "batch_dims")) != 0:
+            return None
+        self.maker(one(gathered, "x"))
+        return self.names.source(one(gathered, "x"))
+
+    def fits(self, argument: Argument | None, pattern: Any) -> bool:
+        """Lay a pattern on a value, and bind the names in it."""
+        if pattern == "one":
+            return self.names.number(argument) == 1
+        if pattern == "h":
+            return self.row(argument) == self.states
+        if pattern == "x":
+            found = self.row(argument)
+            return isinstance(found, str) and self.bound.setdefault("x", found) == found and found != self.states
+        type, *parts = pattern
+        operation = self.maker(argument, type)
+        if operation is None:
+            return False
+        if type == "linear":
+            weights = one(operation, "weight"), one(operation, "bias")
+            return self.bound.setdefault(parts[1], weights) == weights and self.fits(one(operation, "x"), parts[0])
+        sides = [one(operation, name) for name in ("x", "y")[: len(parts)]]
+        for order in (sides, sides[::-1])[: 2 if type in _COMMUTE else 1]:
+            bound, met = dict(self.bound), set(self.met)
+            if all(self.fits(side, part) for side, part in zip(order, parts, strict=True)):
+                return True
+            self.bound, self.met = bound, met
+        return False
+
+
+def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
+    """Return the op that does what a loop does, if the loop is a GRU of known length."""
+    variables = loop.inputs.get("loop_vars", [])
+    if len(loop.blocks) != 2 or len(variables) != 2 or len(loop.blocks[1].inputs) != 2:
+        return None
+    test, body = loop.blocks
+    names = _Names(body, outer.makers)
+    found = _Loop(names, body.inputs[0][0], body.inputs[1][0])
+    steps = _steps(test, outer)
+    if steps is None or outer.number(variables[0]) != 0 or not found.follows(body.outputs[0]):
+        return None
+    written = found.maker(body.outputs[1], "scatter")
+    if written is None or not found.follows(one(written, "indices")):
+        return None
+    found.maker(one(written, "data"))
+    expanded = found.maker(one(written, "updates"), "expand_dims")
+    mode = names.constant(one(written, "mode")) if "mode" in written.inputs else None
+    sound = (
+        names.source(one(written, "data")) == found.states
+        and names.number(one(written, "axis")) == 0
+        and (mode is not None and mode.load() in ("add", "update"))
+        and expanded is not None
+        and names.number(one(expanded, "axes")) == 0
+        and found.fits(one(expanded, "x"), _NEXT)
+    )
+    halves = _halves(body)
+    if (
+        not sound
+        or mode is None
+        or halves is None
+        or any(id(operation) not in found.met for operation in _others(body))
+    ):
+        return None
+    shapes = [_shape(outer.types.get(str(name))) for name in (found.bound["x"], variables[1])]
+    if shapes[0] is None or shapes[1] is None or len(shapes[0]) != 3 or len(shapes[1]) != 3:
+        return None
+    if shapes[0][0] != steps or shapes[1][0] != steps + 1:
+        return None
+    weights = [names.constant(found.bound[gate][0]) for gate in _GATES]
+    biases = [names.constant(found.bound[gate][1]) for gate in _GATES]
+    if any(constant is None for constant in (*weights, *biases)):
+        return None
+    truth = TensorType(dtypes.BOOL, ())
+    flags = {"adds": mode.load() == "add", "half": halves, "fused": fused}
+    inputs: dict[str, list[Argument]] = {
+        "x": [found.bound["x"]],
+        "states": [variables[1]],
+        "weights": [constant for constant in weights if constant is not None],
+        "biases": [constant for constant in biases if constant is not None],
+        **{name: [Value(truth, "immediate", partial(torch.tensor, on))] for name, on in flags.items()},
+    }
+    return Operation(GRU, loop.name, inputs, loop.outputs, place=loop.place)
+
+
+def _steps(test: Block, outer: _Names) -> int | None:
+    """Return the number that the counter is compared with."""
+    names = _Names(test, outer.makers)
+    if len(test.outputs) != 1 or any(operation.type != "less" for operation in _others(test)):
+        return None
+    less = names.maker(test.outputs[0], "less")
+    bound = names.number(one(less, "y")) if less is not None and one(less, "x") == test.inputs[0][0] else None
+    return int(bound) if bound is not None and 0 < bound <= _MAX_STEPS else None
+
+
+def _others(block: Block) -> Iterator[Operation]:
+    return (operation for operation in block.operations if operation.type != "const")
+
+
+def _halves(body: Block) -> bool | None:
+    """Return whether all that a body computes is held in fp16; None where it is neither that nor all in fp32."""
+    held = {
+        type.dtype
+        for operation in _others(body)
+        if operation.type != "cast"
+        for _, type in operation.outputs
+        if isinstance(type, TensorType) and type.dtype.is_float
+    }
+    return held == {dtypes.FP16} if len(held) == 1 and held <= {dtypes.FP16, dtypes.FP32} else None
+
+
+def _shape(type: Any) -> tuple[int, ...] | None:
+    known = isinstance(type, TensorType) and type.shape is not None and None not in type.shape
+    return type.shape if known else None
