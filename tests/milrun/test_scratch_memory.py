@@ -25,6 +25,7 @@ KERNELS: dict[str, tuple[str, Shapes, dict[str, Any]]] = {
     "1-d": ("conv", {"x": (1, 256, 20000), "weight": (256, 256, 7)}, {"pad": [3, 3], "pad_type": "custom"}),
     "strided": ("conv", {"x": (128, 1, 1024, 1), "weight": (1024, 1, 512, 1)}, {"strides": [4, 1]}),
     "one channel": ("conv", {"x": (1, 1, 1_000_000), "weight": (32, 1, 512)}, {"strides": [4]}),
+    "frames": ("conv", {"x": (1, 1, 4_000_000), "weight": (201, 1, 400)}, {"strides": [160]}),
     "2-d": ("conv", {"x": (8, 32, 256, 256), "weight": (32, 32, 3, 3)}, {"pad_type": "same"}),
     "few channels": ("conv", {"x": (8, 5, 512, 512), "weight": (7, 5, 7, 7)}, {"pad_type": "same"}),
     "dilated": ("conv", {"x": (1, 4, 500_000), "weight": (4, 4, 63)}, {"dilations": [100]}),

@@ -150,6 +150,27 @@ def test_a_prepared_conv_is_the_conv_at_every_input_size(pad_type: str) -> None:
         np.testing.assert_array_equal(kernel(x=torch.from_numpy(x)).numpy(), want)
 
 
+@pytest.mark.parametrize("pad", [[0, 0], [128, 128], [64, 0], [0, 100]])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_a_conv_of_long_kernels_over_one_channel_sums_as_others_do(pad: list[int], biased: bool, batch: int) -> None:
+    """An STFT: it runs as a product of frames, unless it has few weights or frames overlap many times."""
+    x, bias = random(batch, 1, 1001), random(64) if biased else None
+    for size, stride in ((256, 64), (256, 7), (20, 5)):
+        weight = random(64, 1, size)
+        arguments = {"strides": [stride], "pad": pad, "pad_type": "custom"}
+        expected = convolved(x, weight, None if bias is None else bias.astype(np.float64), [stride], pad)
+        given = run("conv", x=x, weight=weight, bias=bias, **arguments)
+        assert given.shape == expected.shape
+        np.testing.assert_allclose(given, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 1000), (1, 1, 255), (1, 1000)])
+def test_a_conv_of_long_kernels_refuses_what_has_no_frames(shape: tuple[int, ...]) -> None:
+    with pytest.raises((ValueError, RuntimeError)):
+        run("conv", x=random(*shape), weight=random(64, 1, 256), strides=[64])
+
+
 def test_conv_of_an_empty_batch_is_empty() -> None:
     assert run("conv", x=random(0, 2, 5), weight=random(3, 2, 2)).shape == (0, 3, 4)
 
