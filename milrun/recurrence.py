@@ -88,7 +88,7 @@ def fuse_recurrence(function: Function, fused: bool) -> Function:
 
 
 class _Names:
-    """What makes the values of a block, and those of the blocks around it."""
+    """The ops that make the values of a block, and those of the blocks around it."""
 
     def __init__(self, block: Block, around: dict[str, Operation]) -> None:
         own = {name: operation for operation in block.operations for name, _ in operation.outputs}
