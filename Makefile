@@ -6,12 +6,15 @@ export PYTHONUNBUFFERED := 1
 # The converter's progress bars.
 export TQDM_DISABLE := 1
 
-.PHONY: parity test lint unit golden example conformance conformance-sample fuzz bench speech lock wheels clean
+.PHONY: quick parity test lint unit golden example conformance conformance-sample fuzz bench speech lock wheels clean
 
 $(VENV)/.ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --no-deps --requirement requirements.lock
 	touch $@
+
+quick: $(VENV)/.ready  ## one small system with trained weights, from nothing to a verdict
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m parity -k silero_vad --quiet --no-header
 
 parity: $(VENV)/.ready  ## convert what is missing, check it all, print the verdict
 	$(PY) -m pytest -m parity --quiet --no-header

@@ -31,12 +31,14 @@ Kind = Literal[
     "speakers",
     "diarization",
     "kept",
+    "segments",
 ]
 """Meaning of a tensor's numbers, which decides its metrics (see `docs/gates.md`).
 
 `stream` is audio that a stepped stage gives frame by frame. `cache` and `counter` are carried from step to step.
 `margin` is the distance of a value from the threshold of a decision. `speakers` are probabilities, a column for each
-speaker; `diarization` are those of a whole meeting. `kept` are the frames that a cache keeps.
+speaker; `diarization` are those of a whole meeting. `kept` are the frames that a cache keeps. `segments` are stretches
+of speech: rows of first and last sample, and of negative values behind the last stretch.
 """
 
 HOST = "host"
@@ -166,6 +168,10 @@ class Variant:
         holds: True to keep carried floating-point values in Core ML states instead of inputs and outputs.
         compute_units: Compute units, if the variant cannot run on those of its stage.
         published: Name of the file that the variant is published as, which `--artifacts` also looks for.
+        zero_points: True for int8 weights with an offset per output channel beside its scale.
+        fewest: Elements that a weight has at least for `quantize` to take it.
+        prune: Magnitude below which weights are set to zero, in tensors of which these are at least half; they are
+            then stored sparse. Other tensors are palettized or quantized as the variant says.
 
     Example:
         `Variant("fp16-pal8", "float16", palettize=8, ships=True)`
@@ -180,6 +186,14 @@ class Variant:
     holds: bool = False
     compute_units: ComputeUnits | None = None
     published: str = ""
+    zero_points: bool = False
+    fewest: int = 1
+    prune: float | None = None
+
+    @property
+    def compressed(self) -> bool:
+        """True if the weights are stored in another form than the precision's own."""
+        return bool(self.palettize or self.quantize or self.prune)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from milrun.package import Package
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
-from parity.build.convert import convert, palettize, quantize, traceable
+from parity.build.convert import compress, convert, traceable
 from parity.build.pipeline import join
 from parity.declarations import Stage, System, Variant
 from parity.plan.weights import Weights
@@ -50,7 +51,7 @@ class Built:
         return {
             "weights": dict(self.weights.identity),
             "upstream": code(reference.build),
-            "harness": code(convert, palettize, quantize, traceable),
+            "harness": code(convert, compress, traceable),
             "libraries": libraries("coremltools", "numpy", "scikit-learn", *reference.packages),
         }
 
@@ -86,12 +87,9 @@ class Built:
             if stage.parts:
                 packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
                 join(stage, packages, folder / PACKAGE, facts)
-            elif variant.palettize or variant.quantize:
+            elif variant.compressed:
                 source = self.get(stage, _uncompressed(stage, variant)).package
-                if variant.palettize:
-                    palettize(variant.palettize, source, folder / PACKAGE, facts)
-                else:
-                    quantize(variant.spared, source, folder / PACKAGE, facts)
+                compress(variant, source, folder / PACKAGE, facts)
             else:
                 convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
 
@@ -173,7 +171,8 @@ def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
         "variant": {
             "precision": variant.precision,
             "palettize": variant.palettize,
-            "quantize": variant.quantize and list(variant.spared),
+            "quantize": variant.quantize and [list(variant.spared), variant.zero_points, variant.fewest],
+            "prune": variant.prune,
             "held": stage.held(variant),
         },
     }
@@ -192,9 +191,7 @@ def facts_of(system: System, stage: Stage, variant: Variant, identity: Mapping[s
 
 def told_by(package: Path) -> dict[str, str]:
     """Return the facts in a package's metadata; none if a foreign tool made it."""
-    from coremltools.models.utils import load_spec
-
-    metadata = load_spec(str(package)).description.metadata.userDefined
+    metadata = Package(package).spec().description.metadata.userDefined
     return {name: value for name, value in metadata.items() if name.startswith(FACTS)}
 
 

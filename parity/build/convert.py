@@ -16,7 +16,7 @@ from torch import nn
 
 from parity.declarations import Dim, Stage, Tensor, Variant
 
-WEIGHTED = ("linear", "conv", "conv_transpose", "matmul")
+WEIGHTED = ("linear", "conv", "conv_transpose", "matmul", "lstm")
 """Ops whose constants are weights. Tables that are only looked up keep their precision."""
 _NUMPY = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 
@@ -106,30 +106,36 @@ class Holding(nn.Module):
         return tuple(value for name, value in outputs.items() if name not in self.held)
 
 
-def quantize(spared: Collection[str], source: Path, package: Path, facts: Mapping[str, str]) -> None:
-    """Write the package at `source` again with int8 weights and one scale per output channel.
-
-    Weights whose names begin with one of `spared` keep their precision.
-    """
+def compress(variant: Variant, source: Path, package: Path, facts: Mapping[str, str]) -> None:
+    """Write the package at `source` again with the weights of a variant: pruned, palettized or quantized."""
     import coremltools as ct
-    from coremltools.optimize import coreml
 
     model = ct.models.MLModel(str(source), skip_model_load=True)
-    prefixes = tuple(_spelled(part) for part in spared)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if variant.prune:
+            model = _pruned(model, variant.prune)
+        if variant.palettize:
+            model = _palettized(model, variant.palettize)
+        if variant.quantize:
+            model = _quantized(model, variant, source)
+    save(model, package, facts)
+
+
+def _quantized(model: Any, variant: Variant, source: Path) -> Any:
+    """Give weights eight bits and a scale per output channel; those that the variant spares keep their precision."""
+    from coremltools.optimize import coreml
+
+    prefixes = tuple(_spelled(part) for part in variant.spared)
     kept = {name: None for name in coreml.get_weights_metadata(model, weight_threshold=0) if name.startswith(prefixes)}
-    if missing := [part for part in spared if not any(name.startswith(_spelled(part)) for name in kept)]:
+    if missing := [part for part in variant.spared if not any(name.startswith(_spelled(part)) for name in kept)]:
         raise ConversionError(
             f"{source.name}: no weight's name begins with {', '.join(missing)}; correct `spared` of the variant"
         )
-    linear = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
-    config = coreml.OptimizationConfig(
-        op_type_configs=dict.fromkeys(WEIGHTED, linear),
-        op_name_configs=kept,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = coreml.linear_quantize_weights(model, config)
-    save(model, package, facts)
+    mode = "linear" if variant.zero_points else "linear_symmetric"
+    linear = coreml.OpLinearQuantizerConfig(mode=mode, weight_threshold=variant.fewest - 1)
+    config = coreml.OptimizationConfig(op_type_configs=dict.fromkeys(WEIGHTED, linear), op_name_configs=kept)
+    return coreml.linear_quantize_weights(model, config)
 
 
 def _spelled(module: str) -> str:
@@ -143,16 +149,18 @@ def palettizer(bits: int) -> Any:
     return coreml.OpPalettizerConfig(mode="kmeans", nbits=bits)
 
 
-def palettize(bits: int, source: Path, package: Path, facts: Mapping[str, str]) -> None:
-    """Write the package at `source` again with each weight clustered to 2^bits values."""
-    import coremltools as ct
+def _palettized(model: Any, bits: int) -> Any:
     from coremltools.optimize import coreml
 
-    config = coreml.OptimizationConfig(global_config=palettizer(bits))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = coreml.palettize_weights(ct.models.MLModel(str(source), skip_model_load=True), config)
-    save(model, package, facts)
+    return coreml.palettize_weights(model, coreml.OptimizationConfig(global_config=palettizer(bits)))
+
+
+def _pruned(model: Any, magnitude: float) -> Any:
+    """Set smaller weights to zero, in tensors of which these are at least half; others stay as they are."""
+    from coremltools.optimize import coreml
+
+    small = coreml.OpThresholdPrunerConfig(threshold=magnitude, minimum_sparsity_percentile=0.5)
+    return coreml.prune_weights(model, coreml.OptimizationConfig(global_config=small))
 
 
 def save(model: Any, package: Path, facts: Mapping[str, str]) -> None:

@@ -35,14 +35,11 @@ class Planted:
         if not package.exists():
             built_as = fault.built_as or variant
             planted = fault.plant(stage)
-            compressed = built_as.palettize or built_as.quantize
-            source = self.folder / "plain.mlpackage" if compressed else package
+            source = self.folder / "plain.mlpackage" if built_as.compressed else package
             facts = facts_of(system, stage, variant, self.bench.weights.identity)
             convert.convert(planted, built_as, convert.traceable(planted, upstream(self.bench)), source, facts)
-            if built_as.palettize:
-                convert.palettize(built_as.palettize, source, package, facts)
-            elif built_as.quantize:
-                convert.quantize(built_as.spared, source, package, facts)
+            if built_as.compressed:
+                convert.compress(built_as, source, package, facts)
         return Artifact(stage, variant, package, self.key(stage, variant))
 
 

@@ -54,6 +54,12 @@ def kept(calls: int = 20, slots: int = 24) -> Array:
     return np.asarray([np.where(np.arange(slots) < calls - call, -1, row) for call, row in enumerate(rows)], np.float64)
 
 
+def segments(count: int = 24) -> Array:
+    """First and last sample of short stretches, one after another."""
+    begins = 26.0 * np.arange(1, count + 1)
+    return np.stack([begins, begins + 13], axis=-1)
+
+
 def faulty(reference: Array, fault: Fault) -> Array:
     """Steps are along the last axis."""
     loudness = np.sqrt(np.square(reference).mean())

@@ -15,6 +15,7 @@ from parity.judge.package.contents import Contents, Program, judged
 from parity.verdict import Finding
 
 PALETTE = "constexpr_lut_to_dense"
+SPARSE = "constexpr_sparse_to_dense"
 INTEGERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 MEND = "build it again, and see what coremltools warned of; or declare the variant as it is"
 GPU: tuple[ComputeUnits, ...] = ("ALL", "CPU_AND_GPU")
@@ -28,7 +29,9 @@ def gate(contents: Contents, variant: Variant, parts: Sequence[Variant] = ()) ->
     faults, held = [], []
     for program, own in zip(contents.programs, parts or [variant] * len(contents.programs), strict=False):
         faults += [program.place + fault for fault in _faults(program, own)]
-        held.append(f"{len(_of(program, PALETTE))} palettized, {len(_of(program, *INTEGERS))} quantized")
+        counts = {"palettized": (PALETTE,), "quantized": INTEGERS, "sparse": (SPARSE,)}
+        found = {how: len(_of(program, *kinds)) for how, kinds in counts.items()}
+        held.append(", ".join(f"{count} {how}" for how, count in found.items() if count or how != "sparse"))
     for kept in ("palettize", "quantize"):
         if parts and getattr(variant, kept) and all(getattr(own, kept) != getattr(variant, kept) for own in parts):
             faults.append(f"the pipeline is to {kept}, and no part of it is")
@@ -49,7 +52,11 @@ def on_units(contents: Contents, units: ComputeUnits) -> Finding:
 
 
 def _faults(program: Program, variant: Variant) -> Iterator[str]:
-    luts, integers = _of(program, PALETTE), _of(program, *INTEGERS)
+    luts, integers, sparse = _of(program, PALETTE), _of(program, *INTEGERS), _of(program, SPARSE)
+    if sparse and not variant.prune:
+        yield f"{_first(sparse)} sparse, and the variant is not to be pruned"
+    if variant.prune and not sparse:
+        yield "not pruned, as the variant says: no weight is sparse"
     if luts and not variant.palettize:
         yield f"{_first(luts)} palettized, and the variant is not to be"
     if integers and not variant.quantize:
@@ -60,7 +67,9 @@ def _faults(program: Program, variant: Variant) -> Iterator[str]:
         yield from _other_bits(program, luts, variant.palettize)
     if variant.quantize:
         spared = tuple(part.replace(".", "_") for part in variant.spared)
-        wanted = [name for name in _weights(program, _FEWEST, WEIGHTED) if not (spared and name.startswith(spared))]
+        wanted = [
+            name for name in _weights(program, variant.fewest, WEIGHTED) if not (spared and name.startswith(spared))
+        ]
         yield from _left(program, wanted, integers, "quantized")
         harmed = [op for op in integers if spared and op.outputs[0][0].startswith(spared)]
         if harmed:

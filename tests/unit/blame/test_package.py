@@ -12,7 +12,7 @@ import pytest
 import milrun
 from parity.base.paths import project
 from parity.blame.package.search import blame_artifact
-from parity.build.convert import call, convert, palettize, traceable
+from parity.build.convert import call, compress, convert, traceable
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
 from tests.support import small_stages as small
@@ -33,7 +33,7 @@ def blamed(tmp_path: Path) -> Blamed:
         convert(stage, variant, traceable(small.stage(wrong or right), None), package, {})
         if variant.palettize:
             plain, package = package, tmp_path / "palettized.mlpackage"
-            palettize(variant.palettize, plain, package, {})
+            compress(variant, plain, package, {})
         module = traceable(stage, None)
         candidate = milrun.load(package).predict(given)
         return blame(stage, variant, package, given, call(module, stage, given), candidate)

@@ -13,7 +13,7 @@ from parity.compare.metrics import FAULTS, METRICS, Fault, find, measure, metric
 from parity.declarations import Kind
 from parity.diarization.turns import turns
 from tests.support.covering import each
-from tests.support.signals import FRAME_RATE, RATE, Array, activity, durations, faulty, kept, pitch, voice
+from tests.support.signals import FRAME_RATE, RATE, Array, activity, durations, faulty, kept, pitch, segments, voice
 
 VOICE = voice()
 TURNS = turns(activity() > 0.5, FRAME_RATE)
@@ -27,13 +27,14 @@ CURVES = {
     **{"f0_correlation": pitch(), "voicing_agreement": pitch(), "equal": durations(), "frames_equal": durations()},
     **{name: activity() for name in OF_SPEAKERS},
     "frames_kept": kept(),
+    "edge_shift": segments(),
 }
 """Their first axis is time."""
 PHASELESS = {(name, "phase") for name in CURVES}
 NOTICED = {"dB": 0.01, "rad": 0.01, "pitch_correlation": 0.01}
 """By unit or name, and 0.001 for all others: a change that a gate could be set on."""
 OF_HEARING = ["log_mel_distance", "mel_correlation", "high_band_power"]
-OF_RATE = [*OF_HEARING, "pitch_correlation", "pitch_voicing", *OF_TURNS]
+OF_RATE = [*OF_HEARING, "pitch_correlation", "pitch_voicing", "edge_shift", *OF_TURNS]
 
 
 def signal(name: str) -> Array:
