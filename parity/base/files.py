@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_FREE = "Free some disk space: `python -m parity cache` shows what can be cleared"
+_NOTHING_LEFT = 1 << 20
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
@@ -31,12 +34,45 @@ def writing(place: Path) -> Iterator[None]:
         where = error.filename or place
         inside = not error.filename or Path(os.fsdecode(error.filename)).is_relative_to(place)
         if error.errno in _FULL:
-            mend = "Free some disk space: `python -m parity cache` shows what can be cleared"
+            mend = _FREE
         elif error.errno in _CLOSED and inside:
             mend = "Make it a folder that you may write to, or move the project to a disk where you may"
         else:
             raise
         raise StateError(error.errno, f"{where} can't be written: {error.strerror}. {mend}") from error
+
+
+@contextmanager
+def with_room(size: int, *places: Path) -> Iterator[None]:
+    """Raise a StateError where a disk has less than `size` bytes left, or turns out to be full.
+
+    Libraries that write by themselves say so in words of their own: "[MIL FileWriter]: Unknown error" is coremltools'.
+    """
+    _assert_room(size, places)
+    try:
+        yield
+    except StateError:
+        raise
+    except Exception as error:
+        if "FileWriter" in str(error):
+            least = min(places, key=lambda place: shutil.disk_usage(place).free)
+            raise _full(f"{least} can't be written: {error}") from error
+        try:
+            _assert_room(_NOTHING_LEFT, places)
+        except StateError as full:
+            raise full from error
+        raise
+
+
+def _assert_room(size: int, places: Iterable[Path]) -> None:
+    for place in places:
+        free = shutil.disk_usage(place).free
+        if free < size:
+            raise _full(f"{place} has {free / 1e6:.1f} MB left on its disk, and {size / 1e6:.1f} MB are needed")
+
+
+def _full(said: str) -> StateError:
+    return StateError(errno.ENOSPC, f"{said}. {_FREE}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

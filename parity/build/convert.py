@@ -5,8 +5,10 @@ Importing coremltools takes seconds. So the functions that build import it, and 
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from parity.base.files import with_room
 from parity.declarations import Dim, Stage, Tensor, Variant
 
 WEIGHTED = ("linear", "conv", "conv_transpose", "matmul", "lstm")
 """Ops whose constants are weights. Tables that are only looked up keep their precision."""
+_ROOM = 4 << 20
+"""Bytes that a conversion may write besides the weights."""
 _NUMPY = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 
 
@@ -48,6 +53,17 @@ def call(module: nn.Module, stage: Stage, inputs: Mapping[str, np.ndarray]) -> d
 
 def convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, facts: Mapping[str, str]) -> None:
     """Write the uncompressed package of one variant, with `facts` in its user-defined metadata."""
+    weights = sum(part.numel() * part.element_size() for part in (*module.parameters(), *module.buffers()))
+    with _room(weights, package):
+        _convert(stage, variant, module, package, facts)
+
+
+def _room(weights: int, package: Path) -> AbstractContextManager[None]:
+    """Return a context in which a full disk is told as one. coremltools writes to a temporary folder, and copies."""
+    return with_room(2 * weights + _ROOM, Path(tempfile.gettempdir()), package.parent)
+
+
+def _convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, facts: Mapping[str, str]) -> None:
     import coremltools as ct
 
     held = stage.held(variant)
@@ -110,16 +126,18 @@ def compress(variant: Variant, source: Path, package: Path, facts: Mapping[str, 
     """Write the package at `source` again with the weights of a variant: pruned, palettized or quantized."""
     import coremltools as ct
 
-    model = ct.models.MLModel(str(source), skip_model_load=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if variant.prune:
-            model = _pruned(model, variant.prune)
-        if variant.palettize:
-            model = _palettized(model, variant.palettize)
-        if variant.quantize:
-            model = _quantized(model, variant, source)
-    save(model, package, facts)
+    stored = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    with _room(stored, package):
+        model = ct.models.MLModel(str(source), skip_model_load=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if variant.prune:
+                model = _pruned(model, variant.prune)
+            if variant.palettize:
+                model = _palettized(model, variant.palettize)
+            if variant.quantize:
+                model = _quantized(model, variant, source)
+        save(model, package, facts)
 
 
 def _quantized(model: Any, variant: Variant, source: Path) -> Any:
