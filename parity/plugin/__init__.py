@@ -46,13 +46,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "recognizer": {
         "default": "auto",
         "metavar": "NAME",
-        "help": "hears the words: pocketsphinx, whisper, or module:function of yours; auto (the default) follows the "
-        "weights",
+        "help": "hears the words: pocketsphinx, whisper, or module:function of yours; auto (the default) is "
+        "whisper where `make extra-ears` installed it",
     },
     "speaker": {
         "default": "auto",
         "metavar": "NAME",
-        "help": "embeds the voice: seeded, hub, or module:function of yours; auto (the default) follows the weights",
+        "help": "embeds the voice: ge2e, seeded, or module:function of yours; auto (the default) takes ge2e where it "
+        "is installed and the weights speak, and seeded beside it",
     },
 }
 """Every option by its name without the prefix `--parity-`. In `config.option` it is `parity_…`."""

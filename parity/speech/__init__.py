@@ -1,2 +1,3 @@
-"""Speech metrics: the words that a recognizer hears, and the likeness of two voices. Both are plug-ins, and each is
-held against its own floor: how far it moves between two PyTorch renderings of the same passage."""
+"""Speech metrics: the words that a recognizer hears, the likeness of two voices and of two recordings, and how natural
+speech sounds. Recognizers and encoders are plug-ins. Each metric is held against its own floor: how far it moves
+between two PyTorch renderings of the same passage."""

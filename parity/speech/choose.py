@@ -1,4 +1,7 @@
-"""Choice of the recognizer and the speaker encoder: by name, or a factory of yours as `module:function`."""
+"""Choice of what hears: by name, or a factory of yours as `module:function`.
+
+`auto` takes what is trained where its packages are installed (`make extra-ears`), or else what every machine has.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from parity.speech import ecapa
+from parity.speech import dnsmos, ge2e, whisper
+from parity.speech.dnsmos import Dnsmos
+from parity.speech.ecapa import Ecapa
+from parity.speech.ge2e import Ge2e
+from parity.speech.margins import Named
 from parity.speech.recognizer import Recognizer
 from parity.speech.sound import SpeechError
 from parity.speech.speaker import SpeakerEncoder
@@ -16,20 +23,30 @@ from parity.speech.whisper import Whisper
 
 AUTO = "auto"
 RECOGNIZERS: Mapping[str, Callable[[], Recognizer]] = {"pocketsphinx": Sphinx, "whisper": Whisper}
-ENCODERS: Mapping[str, Callable[[], SpeakerEncoder]] = {"seeded": ecapa.seeded, "hub": ecapa.published}
+ENCODERS: Mapping[str, Callable[[], SpeakerEncoder]] = {"seeded": Ecapa, "ge2e": Ge2e}
 
 
-def recognizer(option: str, weights: str) -> Recognizer:
-    """Return the recognizer of an option. `auto` is the published one if the systems' weights come from the hub too."""
-    chosen = ("whisper" if weights == "hub" else "pocketsphinx") if option == AUTO else option
+def recognizer(option: str) -> Recognizer:
+    """Return the recognizer of an option."""
+    chosen = ("whisper" if whisper.WHEEL.installed else "pocketsphinx") if option == AUTO else option
     found: Recognizer = _made("--recognizer", chosen, RECOGNIZERS, "transcribe")
     return found
 
 
-def encoder(option: str, weights: str) -> SpeakerEncoder:
-    chosen = ("hub" if weights == "hub" else "seeded") if option == AUTO else option
-    found: SpeakerEncoder = _made("--speaker", chosen, ENCODERS, "embed")
-    return found
+def encoders(option: str, speaking: bool) -> dict[Named, SpeakerEncoder]:
+    """Return the encoders of an option by what their likeness says.
+
+    `auto` compares recordings with seeded weights, and voices with trained ones where the system speaks (`speaking`).
+    """
+    if option != AUTO:
+        return {"voice": _made("--speaker", option, ENCODERS, "embed")}
+    trained: dict[Named, SpeakerEncoder] = {"voice": Ge2e()} if speaking and ge2e.WHEEL.installed else {}
+    return {**trained, "recording": Ecapa()}
+
+
+def listener() -> Dnsmos | None:
+    """Return what marks the naturalness, None where its package is not installed."""
+    return Dnsmos() if dnsmos.WHEEL.installed else None
 
 
 def _made(option: str, chosen: str, known: Mapping[str, Callable[[], Any]], method: str) -> Any:

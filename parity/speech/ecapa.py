@@ -1,36 +1,26 @@
-"""ECAPA-TDNN as speechbrain has it, with the weights that it published or with seeded ones."""
+"""ECAPA-TDNN as speechbrain has it, with seeded weights: a fine comparison of two recordings, on every machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.declarations import Hub
-from parity.plan.weights import fetched
 from parity.speech import speechbrain_parts
 from parity.speech.numbers import balanced, uniform
-from parity.speech.sound import Samples, SpeechError, resampled
+from parity.speech.sound import Samples, resampled
 
 RATE = 16_000
 MELS = 80
-PUBLISHED = Hub(
-    "speechbrain/spkrec-ecapa-voxceleb",
-    "embedding_model.ckpt",
-    revision="0f99f2d0ebe89ac095bcc5903c4dd8f72b367286",
-    sha256="0575cb64845e6b9a10db9bcb74d5ac32b326b8dc90352671d345e2ee3d0126a2",
-)
-Fill = Callable[[Any], None]
 
 
 class Ecapa:
-    """Features, mean normalisation and network as speechbrain's own recipe chains them. `fill` gives it weights."""
+    """Features, mean normalisation and network as speechbrain's own recipe chains them."""
 
-    def __init__(self, name: str, about: str, fill: Fill) -> None:
-        self.name, self.about, self._fill = name, about, fill
+    name = "ecapa-seeded"
+    about = "embeddings of a seeded network: says whether two recordings are alike, not who speaks"
 
     def embed(self, audio: Samples, rate: int) -> NDArray[np.float32]:
         import torch
@@ -53,35 +43,8 @@ class Ecapa:
             attention_channels=128,
             lin_neurons=192,
         )
-        self._fill(network)
+        _seed(network)
         return features(n_mels=MELS), normalisation(norm_type="sentence", std_norm=False), network.eval()
-
-
-def seeded() -> Ecapa:
-    return Ecapa(
-        "ecapa-seeded",
-        "embeddings of a seeded network: says whether two recordings are alike, not who speaks",
-        _seed,
-    )
-
-
-def published() -> Ecapa:
-    return Ecapa(
-        "ecapa-voxceleb", "speechbrain's ECAPA-TDNN, trained on VoxCeleb: says whether the same person speaks", _load
-    )
-
-
-def _load(network: Any) -> None:
-    import torch
-
-    path = fetched(PUBLISHED)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise SpeechError(
-            f"{path} does not fit speechbrain's ECAPA_TDNN: {error}. Install the locked version"
-        ) from error
 
 
 def _seed(network: Any) -> None:

@@ -18,7 +18,7 @@ from parity.base.toml import Place, Table, Text, one_of
 from parity.speech.sound import SpeechError
 
 NAME = "speech.toml"
-Named = Literal["words", "voice"]
+Named = Literal["words", "voice", "recording", "naturalness"]
 WEIGHTS = ("trained", "seeded", "hub", "path")
 
 
@@ -28,11 +28,15 @@ class Margin:
     reason: str = ""
 
 
-DEFAULTS: Mapping[str, Margin] = {
+DEFAULTS: Mapping[Named, Margin] = {
     # Five words of a hundred: a recognizer's coin tosses beyond the floor stay within.
     "words": Margin(0.05),
-    # Of a cosine. 16-bit samples cost a hundredth of that, noise 20 dB under the speech several times as much.
+    # Of a cosine. Noise 30 dB under the speech costs a tenth of that, 20 dB three times as much.
     "voice": Margin(0.02),
+    # Of a cosine. 16-bit samples cost a hundredth of that, noise 40 dB under the speech more than all of it.
+    "recording": Margin(0.02),
+    # Of a mark from 1 to 5. Noise 40 dB under the speech costs half of that, 30 dB nearly twice as much.
+    "naturalness": Margin(0.1),
 }
 
 

@@ -1,12 +1,13 @@
-"""The two speech metrics of spoken passages: words over all of them together, the voice passage by passage."""
+"""The speech metrics of spoken passages: words over all of them together, the others passage by passage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from parity.speech.dnsmos import WORST, Dnsmos
 from parity.speech.floor import Metric, Ruling, judge
-from parity.speech.margins import DEFAULTS
+from parity.speech.margins import DEFAULTS, Named
 from parity.speech.recognizer import Recognizer, hear
 from parity.speech.sound import Sound, SpeechError
 from parity.speech.speaker import SpeakerEncoder, embedding, similarity
@@ -25,6 +26,7 @@ class Passage:
 
 
 Take = Sequence[Sound]
+SIMILARITIES: Mapping[Named, str] = {"voice": "speaker similarity", "recording": "recording similarity"}
 
 
 def words(
@@ -47,12 +49,27 @@ def words(
     return judge(subject, metric, reference, takes, [passage.candidate for passage in passages])
 
 
-def voice(subject: str, passage: Passage, encoder: SpeakerEncoder, margin: float = DEFAULTS["voice"].value) -> Ruling:
+def likeness(
+    subject: str, passage: Passage, encoder: SpeakerEncoder, of: Named = "voice", margin: float | None = None
+) -> Ruling:
     """Return the likeness of the embeddings of candidate and reference; 1 for the reference itself."""
     truth = embedding(encoder, passage.reference)
 
     def score(spoken: Sound) -> float:
         return similarity(truth, embedding(encoder, spoken))
 
-    metric: Metric[Sound] = Metric("speaker similarity", score, "higher", 0.0, margin, encoder.about)
+    allowed = DEFAULTS[of].value if margin is None else margin
+    metric: Metric[Sound] = Metric(SIMILARITIES[of], score, "higher", 0.0, allowed, encoder.about)
+    return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
+
+
+def naturalness(
+    subject: str, passage: Passage, listener: Dnsmos, margin: float = DEFAULTS["naturalness"].value
+) -> Ruling:
+    """Return the mark that listeners would give the candidate, beside that of the reference."""
+
+    def score(spoken: Sound) -> float:
+        return listener.rate(spoken.samples, spoken.rate)
+
+    metric: Metric[Sound] = Metric("naturalness", score, "higher", WORST, margin, listener.about)
     return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)

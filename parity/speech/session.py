@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
 from parity.speech import choose, margins
+from parity.speech.dnsmos import Dnsmos
 from parity.speech.floor import Ruling
 from parity.speech.margins import DEFAULTS
-from parity.speech.passages import Passage, voice, words
+from parity.speech.passages import Passage, likeness, naturalness, words
 from parity.speech.recognizer import Recognizer
 from parity.speech.renderings import render
 from parity.speech.sound import SpeechError, sound
@@ -27,7 +28,8 @@ from parity.speech.speaker import SpeakerEncoder
 from parity.verdict import Check
 
 Render = Callable[[GoldenStore, Cache, Case, str], Sequence[np.ndarray]]
-NO_LANGUAGE = "seeded weights speak no language: no word error rate, and the voice is compared as a recording"
+NO_LANGUAGE = "seeded weights speak no language: words, voice and naturalness are not judged, recordings are compared"
+NO_EARS = "no trained encoder judges the voice and nothing the naturalness; make extra-ears installs both"
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,13 @@ class Heard:
 
 
 class Speech:
-    """The speech metrics of one run. The recognizer and the encoder are made when they are first needed."""
+    """The speech metrics of one run. What hears is made when it is first needed."""
 
     def __init__(
         self, suite: Suite, recognizer: str = choose.AUTO, encoder: str = choose.AUTO, render: Render = render
     ) -> None:
-        self.suite, self._names, self._render = suite, (recognizer, encoder), render
+        self.suite, self._recognizer, self._render = suite, recognizer, render
+        self._encoders = cache(partial(choose.encoders, encoder))
         self.heard: dict[str, Heard] = {}
 
     def plan(self) -> list[Speaker]:
@@ -79,28 +82,38 @@ class Speech:
 
     @cached_property
     def recognizer(self) -> Recognizer:
-        return choose.recognizer(self._names[0], self.suite.options.weights)
+        return choose.recognizer(self._recognizer)
 
     @cached_property
-    def encoder(self) -> SpeakerEncoder:
-        return choose.encoder(self._names[1], self.suite.options.weights)
+    def listener(self) -> Dnsmos | None:
+        return choose.listener()
 
     def judge(self, speaker: Speaker) -> Heard:
-        """Judge the voice, and the words too unless the weights are seeded; the remarks say what is left out."""
+        """Judge recordings, and what trained ears hear unless the weights are seeded; remarks say what is left out."""
         passages = [passage for check in speaker.checks for passage in self._passages(check)]
         bench = self.suite.workbench(speaker.checks[0])
         source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
         path = self.suite.project.golden_folder / speaker.system / margins.NAME
         own = margins.load(path, list(chain_sets(bench.system)))
         kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in DEFAULTS.items()}
-        rulings = [voice(f"{who}, {one.name}", one, self.encoder, kept["voice"].value) for one in passages]
-        remarks = [f"{self.encoder.name}: {self.encoder.about}"]
-        if source == "seeded":
-            remarks.insert(0, f"{speaker.system}: {NO_LANGUAGE}")
-        else:
+        speaking = source != "seeded"
+        encoders, listener = self._encoders(speaking), self.listener if speaking else None
+        ears: list[SpeakerEncoder | Dnsmos | Recognizer] = [*encoders.values(), *filter(None, [listener])]
+        rulings: list[Ruling] = []
+        for one in passages:
+            where = f"{who}, {one.name}"
+            rulings += [likeness(where, one, encoder, of, kept[of].value) for of, encoder in encoders.items()]
+            if listener:
+                rulings.append(naturalness(where, one, listener, kept["naturalness"].value))
+        if speaking:
             text = f"{who}, {len(passages)} passages"
             rulings.append(words(text, passages, self.recognizer, kept["words"].value))
-            remarks.append(f"{self.recognizer.name}: {self.recognizer.about}")
+            ears.append(self.recognizer)
+        remarks = [f"{ear.name}: {ear.about}" for ear in ears]
+        if not speaking:
+            remarks.insert(0, f"{speaker.system}: {NO_LANGUAGE}")
+        elif "voice" not in encoders or not listener:
+            remarks.insert(0, NO_EARS)
         remarks += [f"{who}, {name} margin {one.value:g}: {one.reason}" for name, one in kept.items() if one.reason]
         found = self.heard[speaker.name] = Heard(speaker, tuple(rulings), tuple(remarks))
         return found

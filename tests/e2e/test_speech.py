@@ -16,7 +16,7 @@ from parity.base.cache import Cache
 from parity.compare.evidence import KIND
 from parity.declarations import Case, Hub, Reference, Stage, System, Variant, f32
 from parity.plan.checks import SHIPS
-from parity.speech import session
+from parity.speech import choose, session
 from parity.speech.margins import load
 from parity.speech.session import Heard, Speech
 from parity.speech.sound import Samples, SpeechError
@@ -30,7 +30,7 @@ KEY = "0" * 64
 
 
 class Ears:
-    """A recognizer and an encoder of a test: hears the whole text where the recording is loud enough."""
+    """A recognizer, an encoder and a listener of a test: hears the whole text where the recording is loud enough."""
 
     name, about = "ears", "hears what is loud"
 
@@ -39,6 +39,9 @@ class Ears:
 
     def embed(self, audio: Samples, rate: int) -> Sequence[float]:
         return (1.0, 0.0 if np.abs(audio).max() > 0.4 else 1.0)
+
+    def rate(self, audio: Samples, rate: int) -> float:
+        return 4.0 if np.abs(audio).max() > 0.4 else 2.0
 
 
 def system(kind: str) -> System:
@@ -54,7 +57,12 @@ def system(kind: str) -> System:
 
 
 def run(
-    tmp_path: Path, patch: pytest.MonkeyPatch, candidate: np.ndarray, source: str = "hub", kind: str = "audio"
+    tmp_path: Path,
+    patch: pytest.MonkeyPatch,
+    candidate: np.ndarray,
+    source: str = "hub",
+    kind: str = "audio",
+    listener: Any = None,
 ) -> Speech:
     """A run whose chain has left this candidate beside a tone."""
     ported = system(kind)
@@ -87,6 +95,7 @@ def run(
         workbench=lambda check: bench,
     )
     patch.setattr(session, "systems", lambda: {"duo": ported})
+    patch.setattr(choose, "listener", lambda: listener)
     ears = f"{__name__}:Ears"
     return Speech(suite, ears, ears, lambda goldens, cache, case, output: [TONE * np.float32(0.999)])
 
@@ -119,6 +128,17 @@ def test_a_candidate_that_lost_words_and_voice_fails(tmp_path: Path, monkeypatch
     assert "speech FAILED  ✓ 0  ✗ 2" in said
     assert "word error rate 1 where the reference has 0" in said
     assert "no audio output, so nothing to listen to: listener" in said
+
+
+def test_speech_that_sounds_worse_fails_where_something_hears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = judged(run(tmp_path / "quiet", monkeypatch, 0.1 * TONE, listener=Ears()))
+    assert "naturalness 2 where the reference has 4" in quiet.explain()
+    alike = judged(run(tmp_path / "alike", monkeypatch, 0.9 * TONE, listener=Ears()))
+    assert alike.passed
+    assert session.NO_EARS not in alike.remarks
+    assert session.NO_EARS in judged(run(tmp_path / "deaf", monkeypatch, 0.9 * TONE)).remarks
 
 
 def test_a_silent_candidate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from parity.speech import ecapa
 from parity.speech.ecapa import Ecapa
 from parity.speech.floor import Ruling
-from parity.speech.passages import Passage, voice, words
+from parity.speech.passages import Passage, likeness, words
 from parity.speech.recognizer import hear
 from parity.speech.sound import Samples, Sound
 from parity.speech.sphinx import Sphinx
@@ -43,7 +42,7 @@ def recognizer() -> Remembering:
 
 @pytest.fixture(scope="module")
 def encoder() -> Ecapa:
-    return ecapa.seeded()
+    return Ecapa()
 
 
 def passage(text: str, change: Change) -> Passage:
@@ -55,8 +54,8 @@ def words_of(change: Change, recognizer: Sphinx) -> Ruling:
     return words("espeak", [passage(text, change) for text in HEARD], recognizer)
 
 
-def voice_of(change: Change, encoder: Ecapa) -> Ruling:
-    return voice("espeak", passage(TEXTS[0], change), encoder)
+def recording_of(change: Change, encoder: Ecapa) -> Ruling:
+    return likeness("espeak", passage(TEXTS[0], change), encoder, "recording")
 
 
 def another_voice(heard: Sound) -> Sound:
@@ -87,15 +86,15 @@ def test_broken_speech_loses_words(change: Change, recognizer: Sphinx) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda heard: rounded(heard, 3), quieter, in_16_bits])
-def test_clean_speech_keeps_its_voice(change: Change, encoder: Ecapa) -> None:
-    ruling = voice_of(change, encoder)
+def test_clean_speech_is_the_same_recording(change: Change, encoder: Ecapa) -> None:
+    ruling = recording_of(change, encoder)
     assert ruling.passed, ruling.line()
     assert ruling.worse < ruling.margin / 100
 
 
 @pytest.mark.parametrize("change", [noisy, lambda heard: noisy(heard, 20), fast, halved, another_voice])
 def test_broken_or_swapped_speech_is_another_recording(change: Change, encoder: Ecapa) -> None:
-    ruling = voice_of(change, encoder)
+    ruling = recording_of(change, encoder)
     assert not ruling.blind
     assert not ruling.passed, ruling.line()
     assert ruling.worse > 2 * ruling.margin
@@ -118,5 +117,5 @@ def test_noise_in_the_metric_widens_the_floor_and_is_no_regression(recognizer: S
 
 
 def test_seeded_embeddings_say_what_they_are_worth(encoder: Ecapa) -> None:
-    ruling = voice_of(quieter, encoder)
+    ruling = recording_of(quieter, encoder)
     assert ruling.worth == "embeddings of a seeded network: says whether two recordings are alike, not who speaks"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.speech.floor import Better, Metric, Ruling, judge
-from parity.speech.passages import Passage, voice, words
+from parity.speech.passages import Passage, likeness, words
 from parity.speech.sound import Samples, SpeechError, sound
 
 TONE = np.sin(np.arange(8_000, dtype=np.float32) / 10)
@@ -111,10 +111,10 @@ class Encoder:
 @pytest.mark.parametrize("vector", [[], [math.nan, 1.0], [0.0, 0.0]])
 def test_an_embedding_of_nothing_is_refused(vector: list[float]) -> None:
     with pytest.raises(SpeechError, match="made up gave no usable embedding for first 4000"):
-        voice("it", passage("first", "One.", (4000, 4001, 4002)), Encoder(vector))
+        likeness("it", passage("first", "One.", (4000, 4001, 4002)), Encoder(vector))
 
 
 def test_an_encoder_that_finds_everything_alike_is_no_error_of_the_candidate() -> None:
-    ruling = voice("it", passage("first", "One.", (4000, 4001, 4002)), Encoder([3.0, 4.0]))
+    ruling = likeness("it", passage("first", "One.", (4000, 4001, 4002)), Encoder([3.0, 4.0]))
     assert ruling.passed
     assert ruling.candidate == pytest.approx(1.0)

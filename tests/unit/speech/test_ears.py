@@ -1,0 +1,154 @@
+"""On the speech of espeak-ng, ears with trained weights hear what a listener would: lost words, other voices, noise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.speech import dnsmos, ge2e, whisper
+from parity.speech.dnsmos import Dnsmos
+from parity.speech.floor import Ruling
+from parity.speech.ge2e import Ge2e
+from parity.speech.passages import Passage, likeness, naturalness, words
+from parity.speech.recognizer import hear
+from parity.speech.sound import Samples, Sound, resampled
+from parity.speech.whisper import Whisper
+from parity.speech.words import word_errors
+from tests.support.espeak import TEXTS, changed, fast, halved, needs_espeak, noisy, quieter, rounded, spoken
+
+WHEELS = (whisper.WHEEL, ge2e.WHEEL, dnsmos.WHEEL)
+pytestmark = [
+    needs_espeak,
+    pytest.mark.skipif(not all(wheel.installed for wheel in WHEELS), reason="no trained ears: run make extra-ears"),
+]
+Change = Callable[[Sound], Sound]
+other_rounding = partial(rounded, seed=3)
+
+
+def in_16_bits(heard: Sound) -> Sound:
+    return changed(heard, np.rint(heard.samples * 16384) / 16384, "in 16 bits")
+
+
+def clipped(heard: Sound) -> Sound:
+    return changed(heard, np.clip(heard.samples, -0.1, 0.1), "clipped")
+
+
+def another_voice(heard: Sound) -> Sound:
+    return spoken(TEXTS[1], "en-us+f3")
+
+
+class Remembering(Whisper):
+    """Hears each recording once in a run of the tests."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, str] = {}
+
+    def transcribe(self, audio: Samples, rate: int) -> str:
+        key = audio.tobytes()
+        if key not in self.known:
+            self.known[key] = super().transcribe(audio, rate)
+        return self.known[key]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Remembering:
+    return Remembering()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Ge2e:
+    return Ge2e()
+
+
+@pytest.fixture(scope="module")
+def listener() -> Dnsmos:
+    return Dnsmos()
+
+
+def passage(change: Change, text: str = TEXTS[1]) -> Passage:
+    clean = spoken(text)
+    return Passage(text.split()[1], text, clean, (rounded(clean),), change(clean))
+
+
+def words_of(change: Change, recognizer: Whisper) -> Ruling:
+    return words("espeak", [passage(change, text) for text in TEXTS], recognizer)
+
+
+def test_nine_words_of_ten_are_heard(recognizer: Remembering) -> None:
+    found = word_errors(TEXTS, [hear(recognizer, spoken(text)) for text in TEXTS])
+    assert found.rate < 0.1
+    assert "nine words of ten" in recognizer.about
+
+
+def test_what_was_heard_before_changes_nothing(recognizer: Remembering) -> None:
+    used, clean = Whisper(), spoken(TEXTS[1])
+    hear(used, halved(clean))
+    assert hear(used, clean) == hear(recognizer, clean)
+
+
+def test_what_lasts_longer_than_a_window_is_heard_to_its_end() -> None:
+    clean = spoken(" ".join(TEXTS * 3))
+    assert clean.seconds > 30
+    assert word_errors([" ".join(TEXTS * 3)], [hear(Whisper(), clean)]).rate < 0.2
+
+
+@pytest.mark.parametrize("change", [other_rounding, quieter])
+def test_clean_speech_keeps_its_words(change: Change, recognizer: Remembering) -> None:
+    ruling = words_of(change, recognizer)
+    assert ruling.passed, ruling.line()
+    assert ruling.worse == 0
+
+
+@pytest.mark.parametrize("change", [noisy, partial(noisy, decibels=20), fast, halved])
+def test_broken_speech_loses_words(change: Change, recognizer: Remembering) -> None:
+    ruling = words_of(change, recognizer)
+    assert not ruling.blind
+    assert not ruling.passed, ruling.line()
+
+
+@pytest.mark.parametrize("change", [other_rounding, quieter, in_16_bits])
+def test_clean_speech_keeps_its_voice_and_its_mark(change: Change, encoder: Ge2e, listener: Dnsmos) -> None:
+    for ruling in (likeness("", passage(change), encoder), naturalness("", passage(change), listener)):
+        assert ruling.passed, ruling.line()
+        assert ruling.worse < ruling.margin / 10
+
+
+@pytest.mark.parametrize("change", [noisy, partial(noisy, decibels=20), fast, halved, another_voice, clipped])
+def test_another_voice_is_heard(change: Change, encoder: Ge2e) -> None:
+    ruling = likeness("espeak", passage(change), encoder)
+    assert not ruling.blind
+    assert not ruling.passed, ruling.line()
+    assert ruling.worse > 2 * ruling.margin
+
+
+@pytest.mark.parametrize("change", [noisy, partial(noisy, decibels=30), fast, halved, clipped])
+def test_unnatural_speech_gets_a_worse_mark(change: Change, listener: Dnsmos) -> None:
+    ruling = naturalness("espeak", passage(change), listener)
+    assert not ruling.blind
+    assert not ruling.passed, ruling.line()
+
+
+def test_the_mark_is_the_packages(listener: Dnsmos) -> None:
+    theirs = pytest.importorskip("speechmos.dnsmos")
+    for text in (TEXTS[0], " ".join(TEXTS)):
+        heard = resampled(spoken(text).samples, spoken(text).rate, dnsmos.RATE)
+        # The package leaves out windows whose ends it rounds down by a sample.
+        assert listener.rate(heard, dnsmos.RATE) == pytest.approx(theirs.run(heard, dnsmos.RATE)["p808_mos"], abs=5e-3)
+
+
+def test_the_encoder_is_its_authors(encoder: Ge2e, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector: Any = ModuleType("webrtcvad")
+    monkeypatch.setitem(sys.modules, "webrtcvad", detector)
+    theirs = pytest.importorskip("resemblyzer.voice_encoder").VoiceEncoder("cpu", verbose=False)
+    for text in TEXTS:
+        clean = spoken(text)
+        heard = resampled(clean.samples, clean.rate, ge2e.RATE)
+        levelled = heard * np.float32(ge2e.LOUDNESS / np.sqrt(np.mean(np.square(heard))))
+        found = encoder.embed(clean.samples, clean.rate)
+        np.testing.assert_allclose(found / np.linalg.norm(found), theirs.embed_utterance(levelled), atol=1e-5)
