@@ -6,6 +6,7 @@ Reads one damage per line, ``[kind, [[how, where, what], ...]]``, and answers ea
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import sys
@@ -112,13 +113,143 @@ def _bytes(data: bytes, how: str, where: int, what: int) -> bytes:
     return data[:place] + bytes(byte ^ (1 << what % 8) for byte in data[place : place + 1]) + data[place + 1 :]
 
 
-MESSAGE: dict[str, Callable[[Any, int, int], None]] = {"field": _field, "operations": _operations}
+def _blocks(spec: Any) -> list[Any]:
+    return [part[0] for part in _parts(spec) if part[1].name == "operations" and part[2] == 0]
+
+
+def _boundary(spec: Any, where: int, what: int) -> None:
+    """End a block after one of its ops; its outputs stay, or are those of the op."""
+    blocks = _blocks(spec)
+    if blocks:
+        block = blocks[where % len(blocks)]
+        del block.operations[1 + what % len(block.operations) :]
+        if what % 2 and block.operations[-1].outputs:
+            block.outputs[:] = [block.operations[-1].outputs[0].name] * len(block.outputs)
+
+
+def _repeat(spec: Any, where: int, what: int) -> None:
+    """Repeat an op up to some thousand times, each on the result of the one before."""
+    blocks = _blocks(spec)
+    found = [op for block in blocks for op in block.operations if op.inputs and op.outputs] if blocks else []
+    if not found:
+        return
+    operation = found[where % len(found)]
+    block = next(block for block in blocks if any(op is operation or op == operation for op in block.operations))
+    last = operation.outputs[0].name
+    for index in range((3, 40, 300, 3000)[what % 4]):
+        copy = block.operations.add()
+        copy.CopyFrom(operation)
+        names = [binding for argument in copy.inputs.values() for binding in argument.arguments if binding.name]
+        for binding in names if what // 4 % 2 else names[:1]:
+            binding.name = last
+        for output in copy.outputs:
+            output.name = f"{output.name}_{index}"
+        last = copy.outputs[0].name
+    block.outputs[:] = [last] * len(block.outputs)
+
+
+def _cycle(spec: Any, where: int, what: int) -> None:
+    """Let an op read its own result, or that of a later op."""
+    for block in _blocks(spec)[where % 3 :]:
+        bindings = [b for op in block.operations for a in op.inputs.values() for b in a.arguments if b.name]
+        results = [output.name for op in block.operations for output in op.outputs]
+        if bindings and results:
+            bindings[where % len(bindings)].name = results[-1 - what % len(results)]
+            return
+
+
+MESSAGE: dict[str, Callable[[Any, int, int], None]] = {
+    "field": _field,
+    "operations": _operations,
+    "boundary": _boundary,
+    "repeat": _repeat,
+    "cycle": _cycle,
+}
+
+
+def _delete(package: Path, file: Path, what: int) -> None:
+    file.unlink()
+
+
+def _swap(package: Path, file: Path, what: int) -> None:
+    """Put the file of the same name of another package in place."""
+    zoo = Path(sys.argv[1])
+    others = [other for other in sorted(zoo.rglob(file.name)) if other.is_file()]
+    if others:
+        file.unlink()
+        shutil.copy(others[what % len(others)], file)
+
+
+def _rename(package: Path, file: Path, what: int) -> None:
+    targets = (file.with_name(f"{file.name}x"), file.with_name(file.name.swapcase()), package / file.name)
+    file.rename(targets[what % len(targets)])
+
+
+def _link(package: Path, file: Path, what: int) -> None:
+    """Put a link in place of a file: to itself, to folders, to nothing, to a file elsewhere."""
+    elsewhere = package.parent / f"elsewhere-{file.name}"
+    shutil.copy(file, elsewhere)
+    file.unlink()
+    targets = (
+        file,
+        package,
+        package.parent,
+        file.with_name("nothing"),
+        elsewhere,
+        Path("/etc/passwd"),
+        Path("../../.."),
+    )
+    file.symlink_to(targets[what % len(targets)])
+
+
+def _device(package: Path, file: Path, what: int) -> None:
+    file.unlink()
+    targets = ("/dev/zero", "/dev/null", "/dev/full", "/dev/stdin", "/proc/self/mem", "")
+    if target := targets[what % len(targets)]:
+        file.symlink_to(target)
+    else:
+        os.mkfifo(file)
+
+
+def _folder(package: Path, file: Path, what: int) -> None:
+    """Put a folder in place of a file, or a link to a folder around it."""
+    around = file.parent
+    if what % 2 or around == package:
+        file.unlink()
+        file.mkdir()
+    else:
+        moved = package.parent / f"moved-{around.name}"
+        shutil.move(around, moved)
+        around.symlink_to(moved if what % 4 else around)
+
+
+def _holes(package: Path, file: Path, what: int) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate((1 << 20, 1 << 33, 1 << 40)[what % 3])
+
+
+STRUCTURE: dict[str, Callable[[Path, Path, int], None]] = {
+    "delete": _delete,
+    "swap": _swap,
+    "rename": _rename,
+    "link": _link,
+    "device": _device,
+    "folder": _folder,
+    "holes": _holes,
+}
 FILES = {"model": "*.mlmodel", "weights": "weight.bin", "manifest": "Manifest.json", "header": "weight.bin"}
-HOWS = (*MESSAGE, *(f"{how} {file}" for how in ("flip", "truncate", "insert") for file in FILES))
+HOWS = (*MESSAGE, *STRUCTURE, *(f"{how} {file}" for how in ("flip", "truncate", "insert") for file in FILES))
 
 
 def damage(package: Path, how: str, where: int, what: int) -> None:
-    model = next(package.rglob("*.mlmodel"))
+    if how in STRUCTURE:
+        files = sorted(path for path in package.rglob("*") if path.is_file() and not path.is_symlink())
+        if files:
+            STRUCTURE[how](package, files[where % len(files)], what)
+        return
+    model = next(package.rglob("*.mlmodel"), None)
+    if model is None or not model.is_file() or model.stat().st_size > 1 << 24:
+        return  # the damage before left nothing to damage
     if how in MESSAGE:
         spec = model_class()()
         try:
@@ -129,7 +260,7 @@ def damage(package: Path, how: str, where: int, what: int) -> None:
             return  # the damage before left nothing to damage, or the value does not fit the field
         return
     action, file = how.split()
-    for path in list(package.rglob(FILES[file]))[:1]:
+    for path in [path for path in package.rglob(FILES[file]) if path.is_file() and path.stat().st_size < 1 << 24][:1]:
         # The records of weights are a small part of their file, and the part that is read with care.
         path.write_bytes(_bytes(path.read_bytes(), action, where % 192 if file == "header" else where, what))
 

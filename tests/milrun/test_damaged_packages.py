@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.milrun import zoo
-from tests.milrun.damage import HOWS
+from tests.milrun.damage import HOWS, MESSAGE, STRUCTURE
 
 EXAMPLES = int(os.environ.get("MILRUN_FUZZ_EXAMPLES", "300"))
 SECONDS = 60
@@ -68,7 +68,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 kinds = st.sampled_from([kind.__name__ for kind in zoo.KINDS])
 # Damage to the message is the most telling: damage to its bytes mostly ends in the parser.
-hows = st.one_of(st.just("field"), st.just("field"), st.just("operations"), st.sampled_from(HOWS))
+hows = st.one_of(st.just("field"), st.just("operations"), st.sampled_from(list(STRUCTURE)), st.sampled_from(HOWS))
 damages = st.lists(st.tuples(hows, st.integers(0, 1 << 20), st.integers(0, 1 << 20)), min_size=1, max_size=3)
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_package_runs_or_is_refused(worker: Worker, kind: str, damages
     assert outcome in ALLOWED, f"{kind} after {damages}: {outcome}"
 
 
-@pytest.mark.parametrize("how", ["field", "operations", "truncate model", "truncate manifest", "flip header"])
+@pytest.mark.parametrize("how", [*MESSAGE, *STRUCTURE, "truncate model", "truncate manifest", "flip header"])
 def test_damage_is_done_and_felt(worker: Worker, how: str) -> None:
     """Else the test above would pass on packages that nothing has touched."""
     outcomes = {worker.outcome([zoo.conv.__name__, [[how, 7 * number, 11 * number]]]) for number in range(1, 13)}
