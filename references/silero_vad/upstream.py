@@ -1,6 +1,6 @@
 """The authors' model, out of the pinned package, and what they make of its probabilities.
 
-A TorchScript file is a program. So it is only loaded if its hash is the one that is pinned here.
+A TorchScript file is a program. So it is only loaded if its hash is pinned here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import torch
 
 from references.silero_vad.sizes import RATE
 
-SHA256 = "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"
+PINNED = {
+    "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720": "6.2.3",
+    "b178b4bc39467ecd5e9eb0bc6f2fcc291c1cc1cc55a68fea8c0c2c0d5fbbe66c": "6.0.0",
+}
+"""Version of the package that carries a model, by the model's sha256. What the port's makers publish is of 6.0.0."""
 
 
 class ForeignModelError(ValueError):
-    """A TorchScript file that is not the pinned one."""
+    """A TorchScript file that is not a pinned one."""
 
 
 def write(path: Path) -> None:
-    """Write the checkpoint of the installed package, whose hash has to be the pinned one."""
+    """Write the checkpoint of the installed package, whose hash has to be a pinned one."""
     path.write_bytes(_checked(files("silero_vad.data").joinpath("silero_vad.jit").read_bytes(), "silero_vad.jit"))
 
 
@@ -45,10 +49,10 @@ def segments(probabilities: Sequence[float], samples: int) -> list[tuple[int, in
 
 def _checked(content: bytes, name: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
-    if actual != SHA256:
+    if actual not in PINNED:
         raise ForeignModelError(
-            f"{name} has sha256 {actual}, pinned is {SHA256}: a TorchScript file is a program, and no other "
-            "one is run. Install silero-vad 6.2.3"
+            f"{name} has sha256 {actual}. A TorchScript file is a program, and none is run except silero_vad.jit of "
+            f"silero-vad {' and '.join(PINNED.values())}"
         )
     return content
 
