@@ -29,7 +29,10 @@ PLAIN, SINGLE = Variant("fp16", "float16", ships=True), Variant("fp32", "float32
 PALETTES = {bits: Variant(f"fp16-pal{bits}", "float16", palettize=bits) for bits in (2, 4, 6, 8)}
 INT8 = Variant("int8", "float16", quantize=True, compute_units="CPU_AND_NE")
 SPARING = replace(INT8, name="int8-sparing", spared=("out",))
-VARIANTS = (PLAIN, SINGLE, *PALETTES.values(), INT8, SPARING)
+LARGE = replace(INT8, name="int8-large", fewest=1025)
+SHIFTED = replace(INT8, name="int8-shifted", zero_points=True)
+PRUNED = Variant("pruned", "float16", prune=0.08)
+VARIANTS = (PLAIN, SINGLE, *PALETTES.values(), INT8, SPARING, LARGE, SHIFTED, PRUNED)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 GATES = {"alias", "unread", "manifest", "compression", "hazard"}
 
@@ -112,6 +115,9 @@ def test_what_is_built_is_what_its_label_says(build: Build, variant: Variant, ta
         (INT8, PLAIN, "`key_weight_to_fp16_quantized` and 2 more are quantized, and the variant is not to be"),
         (PALETTES[4], INT8, "palettized, and the variant is not to be"),
         (INT8, SPARING, "`out_weight_to_fp16_quantized` is quantized, and the variant spares it"),
+        (PLAIN, PRUNED, "not pruned, as the variant says: no weight is sparse"),
+        (PRUNED, PLAIN, "`key_weight_to_fp16_sparsified` and 1 more are sparse, and the variant is not to be pruned"),
+        (LARGE, INT8, "1 of 3 weights not quantized, as the variant says, the first `small_weight_to_fp16`"),
         (SPARING, INT8, "1 of 3 weights not quantized, as the variant says, the first `out_weight_to_fp16`"),
     ],
     ids=lambda value: value.name if isinstance(value, Variant) else "",
