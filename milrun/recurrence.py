@@ -46,6 +46,8 @@ def spelled_out_gru(
 
     With ``adds`` a state is added to what lies in its place, which are zeros as coremltools writes it.
     """
+    if x.dim() != 3 or states.shape[:2] != (x.shape[0] + 1, x.shape[1]) or x.shape[2:] != weights[0].shape[1:]:
+        raise ValueError(f"x of shape {tuple(x.shape)} and states of {tuple(states.shape)} do not fit")
     steps = torch.tensor([x.shape[0]], dtype=torch.int32)
     w_ih, w_hh = torch.cat(weights[:3]), torch.cat(weights[3:])
     b_ih, b_hh = torch.cat(biases[:3]), torch.cat(biases[3:])
@@ -256,7 +258,10 @@ def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
         return None
     weights = [names.constant(found.bound[gate][0]) for gate in _GATES]
     biases = [names.constant(found.bound[gate][1]) for gate in _GATES]
-    if any(constant is None for constant in (*weights, *biases)):
+    taken, hidden = shapes[0][2], shapes[1][2]
+    wanted = [(hidden, taken)] * 3 + [(hidden, hidden)] * 3 + [(hidden,)] * 6
+    held = [_shape(constant.type) if constant is not None else None for constant in (*weights, *biases)]
+    if held != wanted or shapes[0][1] != shapes[1][1]:
         return None
     truth = TensorType(dtypes.BOOL, ())
     flags = {"adds": mode.load() == "add", "half": halves, "fused": fused}

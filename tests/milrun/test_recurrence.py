@@ -66,6 +66,7 @@ def _run(path: Path, numerics: str, inputs: dict[str, Any]) -> tuple[Any, Any, C
     return given, spelled, Counter({op.name: op.type for op in model.step_operations()}.values())
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"bidirectional": True}, {"num_layers": 2}], ids=str)
 def test_a_gru_of_pytorch_is_one_op_and_computes_the_same(tmp_path: Path, options: Any) -> None:
     module = Gru(**options)

@@ -119,6 +119,31 @@ def lstm(path: Path) -> Shapes:
     return {"x": (7, 2, 5)}
 
 
+def gru(path: Path) -> Shapes:
+    """The loop that coremltools writes for a GRU of PyTorch."""
+
+    def body(x: Any) -> Any:
+        def step(i: Any, states: Any) -> Any:
+            now = mb.squeeze(x=mb.gather(x=x, indices=i, axis=0), axes=[0])
+            h = mb.squeeze(x=mb.gather(x=states, indices=i, axis=0), axes=[0])
+            taken = [mb.linear(x=now, weight=_weights(6, 5), bias=_weights(6)) for _ in range(3)]
+            hidden = [mb.linear(x=h, weight=_weights(6, 6), bias=_weights(6)) for _ in range(3)]
+            r, z = (mb.sigmoid(x=mb.add(x=taken[gate], y=hidden[gate])) for gate in (0, 1))
+            n = mb.tanh(x=mb.add(x=taken[2], y=mb.mul(x=r, y=hidden[2])))
+            new = mb.add(x=mb.mul(x=mb.sub(x=1.0, y=z), y=n), y=mb.mul(x=z, y=h))
+            following, row = mb.add(x=i, y=1), mb.expand_dims(x=new, axes=[0])
+            return following, mb.scatter(data=states, indices=following, updates=row, axis=0, mode="update")
+
+        until, start = np.array([7], np.int32), np.zeros((8, 2, 6), np.float32)
+        done = mb.while_loop(
+            _cond=lambda i, _: mb.less(x=i, y=until), _body=step, loop_vars=(np.array([0], np.int32), start)
+        )
+        return mb.identity(x=done[1], name="y")
+
+    save(path, program(body, [(7, 2, 5)]), passes=False)
+    return {"x": (7, 2, 5)}
+
+
 def _scaled(factor: float, opset: str = "iOS17") -> Any:
     def body(x: Any) -> Any:
         return mb.mul(x=mb.linear(x=x, weight=_weights(4, 4)), y=factor, name="y")
@@ -148,7 +173,7 @@ def multifunction(path: Path) -> Shapes:
     return {"x": (2, 4)}
 
 
-KINDS = (conv, palettized, quantized, stateful, control, dynamic, lstm, pipeline, multifunction)
+KINDS = (conv, palettized, quantized, stateful, control, dynamic, lstm, gru, pipeline, multifunction)
 
 
 def build(folder: Path) -> None:

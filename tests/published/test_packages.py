@@ -73,7 +73,7 @@ def test_frames_beyond_the_range_are_refused(published: Published) -> None:
 
 
 def test_the_upper_end_of_the_range_computes_the_same() -> None:
-    """Of the tiny model; that of the full one takes minutes and 12 GB: ``python -m tests.published``."""
+    """Of the tiny model; that of the full one takes minutes and 11 GB: ``python -m tests.published --frames 4096``."""
     published = PACKAGES[0]
     _require(published)
     x = frames(MOST_FRAMES)
