@@ -188,8 +188,7 @@ def _rename(package: Path, file: Path, what: int) -> None:
 def _link(package: Path, file: Path, what: int) -> None:
     """Put a link in place of a file: to itself, to folders, to nothing, to a file elsewhere."""
     elsewhere = package.parent / f"elsewhere-{file.name}"
-    shutil.copy(file, elsewhere)
-    file.unlink()
+    file.rename(elsewhere)
     targets = (
         file,
         package,
