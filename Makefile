@@ -46,12 +46,12 @@ fuzz: $(VENV)/.ready  ## damaged packages, thousands of them
 	MILRUN_FUZZ_EXAMPLES=5000 $(PY) -m pytest tests/milrun/test_damaged_packages.py
 
 bench: $(VENV)/.ready  ## artifacts against budgets and baseline; then milrun against eager PyTorch; QUICK=--quick: few rounds
-	$(PY) -m pytest -m bench $(QUICK) tests/bench
+	$(PY) -m pytest -m bench $(QUICK)
 	$(PY) -m tests.bench.milrun_speed $(if $(QUICK),--rounds 5)
 	$(PY) -m tests.bench.milrun_load
 
 speech: $(VENV)/.ready  ## words and voice of what the systems say
-	$(PY) -m pytest -m speech tests/speech
+	$(PY) -m pytest -m speech
 
 lock: $(VENV)/.ready  ## write down what is installed
 	$(PY) -m pip freeze --exclude-editable | sed "s/+cpu$$//" | grep -vxF "$$(cat requirements-*.lock)" > requirements.lock

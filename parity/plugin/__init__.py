@@ -7,8 +7,9 @@ checks: `pytest tests/test_mine.py` stays as fast as it was.
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from _pytest.mark.expression import Expression
 from parity.base import paths
 from parity.base.files import StateError
 from parity.base.paths import Project, ProjectError
-from parity.plugin.names import BENCH, FILES, MARKS, PARITY, SPEECH
+from parity.plugin.names import FILES, MARKS, PARITY
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "runtime": {"choices": ("auto", "coreml", "milrun"), "default": "auto", "help": "the runtime of the artifacts"},
@@ -87,17 +88,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(stack.close)
     for mark, about in MARKS.items():
         config.addinivalue_line("markers", f"{mark}: {about}")
-    config.addinivalue_line("markers", "measures(kind, …): the kinds of benchmark that a test of the bench is made for")
     expression = str(config.option.markexpr).strip()
-    named = config.args_source is config.ArgsSource.ARGS
-    if _selects(expression, PARITY):
-        _select_checks(config, project, named, only=expression == PARITY)
+    if suites := [mark for mark in MARKS if _selects(expression, mark)]:
+        _select_systems(config, project, suites, only=expression in MARKS)
     if expression in MARKS:  # a run of ours alone: what upstream packages warn of is no business of the user's
         for line in ("ignore", *(f"default:::{package}" for package in ("parity", "milrun"))):
             config.addinivalue_line("filterwarnings", line)
-    for mark in (BENCH, SPEECH):
-        if _selects(expression, mark) and (expression or not named):
-            config.pluginmanager.import_plugin(f"parity.plugin.{mark}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the systems first: pytest rewrites the assertions of files that its arguments name."""
+    for module in session.config.stash.get(FILES, {}).values():
+        with suppress(Exception):  # collecting the file imports it again, and reports the error
+            importlib.import_module(module)
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and "deselected" not in terminalreporter.stats
+    if nothing and FILES not in config.stash and _project(config):
+        terminalreporter.write_line(
+            "The files that [tool.parity] names in `systems` have the checks and benchmarks: run pytest without a "
+            "path, or with theirs, and with -m parity, -m bench or -m speech"
+        )
 
 
 @contextmanager
@@ -147,10 +160,10 @@ def _system_file(path: Path, parent: pytest.Collector) -> pytest.Collector | Non
     return SystemFile.from_parent(parent, path=path)
 
 
-def _select_checks(config: pytest.Config, project: Project, named: bool, only: bool) -> None:
-    """Have pytest collect the files that declare systems, and nothing else where only checks are selected.
+def _select_systems(config: pytest.Config, project: Project, suites: list[str], only: bool) -> None:
+    """Have pytest collect the files that declare systems, and nothing else where only items of ours are selected.
 
-    Where the command line names files, it names those of the checks as well.
+    Where the command line names files, it names those of the systems as well.
     """
     from parity.plan.systems import modules  # imports numpy
 
@@ -158,7 +171,7 @@ def _select_checks(config: pytest.Config, project: Project, named: bool, only: b
         files = {path.resolve(): name for name, path in modules(project).items()}
     except ProjectError as error:
         raise pytest.UsageError(str(error)) from error
-    if named:
+    if config.args_source is config.ArgsSource.ARGS:
         folder = config.invocation_params.dir
         arguments = [(folder / argument.partition("::")[0]).resolve() for argument in config.args]
         if not any(path.is_relative_to(argument) for path in files for argument in arguments):
@@ -173,13 +186,23 @@ def _select_checks(config: pytest.Config, project: Project, named: bool, only: b
         known = [] if only else config.args
         config.args = [*known, *(str(path) for path in files if not any(map(path.is_relative_to, known)))]
     config.stash[FILES] = files
-    config.pluginmanager.import_plugin("parity.plugin.checks")
+    for suite in suites:
+        config.pluginmanager.import_plugin(f"parity.plugin.{'checks' if suite == PARITY else suite}")
 
 
 def _selects(expression: str, mark: str) -> bool:
-    """Return whether `-m` with this expression may select a test with this mark alone."""
+    """Return whether `-m` with this expression selects items of this mark; without one, it selects the checks alone.
+
+    The bench wants the machine to itself, and the speech metrics load large models: `-m` has to ask for them, which
+    `-m "not slow"` does not.
+    """
+    if not expression:
+        return mark == PARITY
     try:
-        return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name == mark)
+        evaluate = Expression.compile(expression).evaluate
+        return evaluate(lambda name, /, **_: name == mark) and (
+            mark == PARITY or not evaluate(lambda name, /, **_: False)
+        )
     except SyntaxError:
         return False  # pytest reports it
 

@@ -1,8 +1,9 @@
-"""The pytest side of the bench: generates its tests, keeps it from measuring what means nothing, and writes it down."""
+"""The pytest side of the bench: its items, what keeps it from measuring what means nothing, and its record."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,52 +13,77 @@ from parity.bench.baseline import BaselineError
 from parity.bench.benchmarks import Benchmark
 from parity.bench.measurements import Mode
 from parity.bench.record import BenchRecord
+from parity.bench.replay import REPLAY
 from parity.bench.session import Bench
 from parity.bench.summary import summary
 from parity.bench.table import table
+from parity.declarations import System
 from parity.plugin import skips
-from parity.plugin.checks import build_missing
-from parity.plugin.suite import suite_of
+from parity.plugin.items import NotPassedError, SystemItem
+from parity.plugin.names import BENCH, ITEMS
+from parity.plugin.suite import build_missing, suite_of
 
-BENCH = pytest.StashKey[Bench]()
-FAILED = pytest.StashKey[dict[str, tuple[Benchmark | None, str]]]()
+SESSION = pytest.StashKey[Bench]()
+FAILED = pytest.StashKey[dict[str, tuple[Benchmark, str]]]()
 RECORD = pytest.StashKey[BenchRecord]()
 SELECTED = pytest.StashKey[tuple[Benchmark, ...]]()
-CASE = "case"
-MARK = "bench"
+TIMED = ("speed", "load")
 JSON = "benchmark.json"
 ALONE = "the bench needs the machine to itself and pytest-benchmark enabled: leave out -n and --benchmark-disable"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config.option, "benchmark_disable"):
+        raise pytest.UsageError("-m bench needs pytest-benchmark: install it, or coreml-parity with its extra `bench`")
     if config.option.parity_bench_reason and not config.option.parity_bench_record:
         raise pytest.UsageError("--bench-reason is about a baseline that changes: give --bench-record as well")
     if config.option.parity_quick and config.option.parity_bench_record:
         raise pytest.UsageError("--quick measures too little for a baseline: leave it out to record one")
+    config.stash.setdefault(ITEMS, []).append(_items)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    marker = metafunc.definition.get_closest_marker("measures")
-    if marker and CASE in metafunc.fixturenames:
-        plan = [one for one in bench_of(metafunc.config).plan() if one.kind in marker.args]
-        metafunc.parametrize(CASE, plan, ids=[one.test for one in plan])
+class BenchmarkItem(SystemItem, pytest.Function):
+    """One benchmark. Its name is the benchmark's; `-k` knows its kind too, such as `load`."""
+
+    mark = BENCH
+
+    def __init__(self, *, case: Benchmark, **options: Any) -> None:
+        timed = case.kind in TIMED
+        super().__init__(callobj=_timed if timed else _judged, **options)
+        if timed:
+            self.add_marker(pytest.mark.benchmark(timer=REPLAY.now))
+        self.case = case
+        self.extra_keyword_matches.add(case.kind)
 
 
-@pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Bench:
-    """Return the bench of this run; fail a test that it cannot measure."""
-    config = request.config
-    timed = "benchmark" in request.fixturenames
-    if _shared(config) or (timed and not request.getfixturevalue("benchmark").enabled):
+def _timed(request: pytest.FixtureRequest, benchmark: Any) -> None:
+    if not benchmark.enabled:
+        pytest.fail(ALONE, pytrace=False)
+    _judged(request, lambda found, case: REPLAY.play(benchmark, *found.times(case)))
+
+
+def _judged(request: pytest.FixtureRequest, then: Callable[[Bench, Benchmark], None] = lambda *_: None) -> None:
+    config, case = request.config, request.node.case
+    if _shared(config):
         pytest.fail(ALONE, pytrace=False)
     if len(suite_of(config).runtimes) > 1:
         pytest.fail("the bench times one runtime: give --numerics one name", pytrace=False)
-    return bench_of(config)
+    found = bench_of(config)
+    result = found.judge(case)
+    then(found, case)
+    if not result.passed:
+        raise NotPassedError(result.explain())
+
+
+def _items(file: pytest.File, system: System) -> Iterator[pytest.Item]:
+    for one in bench_of(file.config).plan():
+        if one.system == system.name:
+            yield BenchmarkItem.from_parent(file, name=one.test, case=one)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
-    selected = tuple(one for item in session.items if (one := benchmark_of(item)))
+    selected = tuple(item.case for item in session.items if isinstance(item, BenchmarkItem))
     config.stash[SELECTED] = selected
     if not selected or config.option.collectonly or _shared(config):
         return
@@ -85,10 +111,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Fail a skipped benchmark, because it measured nothing."""
     report: pytest.TestReport = yield
-    if item.get_closest_marker(MARK) is not None:
+    if isinstance(item, BenchmarkItem):
         why = skips.failed(report, item, call, so="it measured nothing")
         if why is not None:
-            item.config.stash.setdefault(FAILED, {})[item.name] = (benchmark_of(item), why)
+            item.config.stash.setdefault(FAILED, {})[item.name] = (item.case, why)
     return report
 
 
@@ -126,19 +152,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def bench_of(config: pytest.Config) -> Bench:
-    if BENCH not in config.stash:
-        config.stash[BENCH] = Bench(suite_of(config), mode_of(config))
-    return config.stash[BENCH]
+    if SESSION not in config.stash:
+        config.stash[SESSION] = Bench(suite_of(config), mode_of(config))
+    return config.stash[SESSION]
 
 
 def mode_of(config: pytest.Config) -> Mode:
     return "quick" if config.option.parity_quick else "record" if config.option.parity_bench_record else "full"
-
-
-def benchmark_of(item: pytest.Item) -> Benchmark | None:
-    """Return the benchmark that a generated test runs; None for any other test."""
-    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return parameters.get(CASE)
 
 
 def _errors(config: pytest.Config) -> dict[str, str]:
@@ -147,7 +167,7 @@ def _errors(config: pytest.Config) -> dict[str, str]:
     return {
         name: said
         for name, (one, said) in config.stash.get(FAILED, {}).items()
-        if one is None or one not in results or results[one].passed
+        if one not in results or results[one].passed
     }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +10,14 @@ import pytest
 
 from parity import report
 from parity.plugin import selection
-from parity.plugin.items import CHECK, GATES, CheckItem, GatesItem
-from parity.plugin.names import FILES, MEASURED, PARITY
-from parity.plugin.suite import suite_of
-from parity.record import run, workers
+from parity.plugin.items import CHECK, GATES, CheckItem, GatesItem, check_items
+from parity.plugin.names import ITEMS, MEASURED, PARITY
+from parity.plugin.suite import build_missing, suite_of
+from parity.record import run
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.record.suite import Suite
 from parity.report import junit
 from parity.report.terminal import table
-from parity.verdict import Check
 
 OUTCOMES = pytest.StashKey["Outcomes"]()
 WRITTEN = pytest.StashKey[tuple[RunRecord, report.Written]]()
@@ -53,6 +50,10 @@ class Outcomes:
         return {name: list(getattr(self, name)) for name in ("selected", "others", "collected", "asked")}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash.setdefault(ITEMS, []).append(check_items)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[OUTCOMES] = Outcomes()
     session.config.pluginmanager.register(Listener(session.config.stash[OUTCOMES]))
@@ -66,14 +67,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["parity_run"] = suite_of(node.config).run_id
     node.workerinput[selection.ARGUMENTS] = selection.arguments(node.config)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """Import the systems first: pytest rewrites the assertions of files that its arguments name."""
-    for module in session.config.stash[FILES].values():
-        with suppress(Exception):  # collecting the file imports it again, and reports the error
-            importlib.import_module(module)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -180,13 +173,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("parity", "─")
         terminalreporter.write_line(table(record))
         terminalreporter.write_line(f"report: {written.page.relative_to(suite_of(config).root)}")
-
-
-def build_missing(config: pytest.Config, checks: list[Check], measure: bool = False) -> frozenset[str]:
-    """Build the artifacts that these checks need, and measure the checks too if asked; see `workers.prepare`."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        return workers.prepare(suite_of(config), checks, measure)
 
 
 def _writes(config: pytest.Config) -> bool:

@@ -1,4 +1,4 @@
-"""Items of a file that declares systems: a test for each check, and one for each system's gates."""
+"""Items of a file that declares systems: those of every suite, of which a check, and a system's gates, are here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 
 from parity.base.files import StateError
 from parity.blame.explain import explained
+from parity.declarations import System
 from parity.judge import gates
 from parity.plan.checks import tables
 from parity.plan.systems import declared
-from parity.plugin.names import FILES, MEASURED, PARITY
+from parity.plugin.names import FILES, ITEMS, MEASURED, PARITY
 from parity.plugin.suite import suite_of
 from parity.record import run
 from parity.report.summary import properties
@@ -35,32 +36,38 @@ class SystemFile(pytest.File):
     """A file that declares systems."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        suite = suite_of(self.config)
         try:
             for system in declared(self.config.stash[FILES][self.path]):
-                if checks := suite.checks(system):
-                    yield GatesItem.from_parent(self, name=f"{system.name}-{GATES}", system=system)
-                for check in checks:
-                    yield CheckItem.from_parent(self, name=check.id, check=check)
+                for items in self.config.stash[ITEMS]:
+                    yield from items(self, system)
         except (TypeError, ValueError) as error:
             raise self.CollectError(str(error)) from error
 
 
-class _Item(pytest.Item):
+class SystemItem(pytest.Item):
+    """An item of a system, under the mark of its suite."""
+
+    mark = PARITY
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.add_marker(PARITY)
-        self.user_properties.append((CHECK, self.name))
+        self.add_marker(self.mark)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         told = isinstance(excinfo.value, NotPassedError | StateError)
-        return str(excinfo.value) if told else super().repr_failure(excinfo, style)
+        return str(excinfo.value) if told else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         return self.path, 0, self.name  # pytest wants some line of whatever is skipped
 
 
-class CheckItem(_Item):
+class _Check(SystemItem):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.user_properties.append((CHECK, self.name))
+
+
+class CheckItem(_Check):
     """One check. Its name is the check's id, as in reports and in the record."""
 
     def __init__(self, *, check: Check, **options: Any) -> None:
@@ -78,7 +85,7 @@ class CheckItem(_Item):
             raise NotPassedError(explain(verdict))
 
 
-class GatesItem(_Item):
+class GatesItem(_Check):
     """A system's gates: every output has some, and they see every kind of fault."""
 
     def __init__(self, *, system: Any, **options: Any) -> None:
@@ -89,3 +96,11 @@ class GatesItem(_Item):
         if problems := gates.complete(suite_of(self.config).gates(self.system), tables(self.system)):
             mend = f"`parity calibrate {self.system.name}` measures what has no gate, and writes the gates"
             raise NotPassedError("\n".join([*(f"{self.system.name}: {problem}" for problem in problems), mend]))
+
+
+def check_items(file: pytest.File, system: System) -> Iterator[pytest.Item]:
+    """Yield the items of a system: its gates, and every check that this run can make."""
+    if checks := suite_of(file.config).checks(system):
+        yield GatesItem.from_parent(file, name=f"{system.name}-{GATES}", system=system)
+    for check in checks:
+        yield CheckItem.from_parent(file, name=check.id, check=check)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,5 +16,7 @@ MARKS = {
 }
 FILES = pytest.StashKey[dict[Path, str]]()
 """The files that declare systems, each with the name of its module."""
+ITEMS = pytest.StashKey[list[Callable[[pytest.File, Any], Iterator[pytest.Item]]]]()
+"""For each suite that `-m` selects, the function that makes its items of a system in the file that declares it."""
 MEASURED = pytest.StashKey[frozenset[str]]()
 """The ids of the checks that this run measured before their tests."""

@@ -37,7 +37,7 @@ def arguments(config: pytest.Config) -> list[str]:
 def asked(config: pytest.Config, left_out: Sequence[pytest.Item]) -> list[str]:
     """Return the names of those items that the command line's own options leave out."""
     own = _parsed(config, arguments(config))
-    if own.lf or own.stepwise:
+    if getattr(own, "lf", False) or getattr(own, "stepwise", False):  # missing with -p no:cacheprovider
         return [item.name for item in left_out]
     return [item.name for item in left_out if not _selects(own, item)]
 

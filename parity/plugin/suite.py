@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from parity.record import run
+from parity.record import run, workers
 from parity.record.suite import Options, Suite
+from parity.verdict import Check
 
 SUITE = pytest.StashKey[Suite]()
 
@@ -29,3 +30,10 @@ def suite_of(config: pytest.Config) -> Suite:
         run_id = worker.get("parity_run") or chosen.parity_run_id or run.new_id(datetime.now(UTC))
         config.stash[SUITE] = Suite(options, run_id)
     return config.stash[SUITE]
+
+
+def build_missing(config: pytest.Config, checks: list[Check], measure: bool = False) -> frozenset[str]:
+    """Build the artifacts that these checks need, and measure the checks too if asked; see `workers.prepare`."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return workers.prepare(suite_of(config), checks, measure)

@@ -69,7 +69,7 @@ def test_a_baseline_is_not_replaced_without_a_reason(recorded: Project) -> None:
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["*tiny has a baseline of this machine: say why it changes, with --bench-reason*"])
     recorded.run("--bench-record", "--bench-reason", "the decoder grew")
-    recorded.run("-k", "time").assert_outcomes(passed=5)
+    recorded.run("-k", "speed or load").assert_outcomes(passed=5)
 
 
 def test_a_reason_without_recording_is_refused(project: Project) -> None:
@@ -96,17 +96,17 @@ def test_with_other_workers_beside_it_nothing_is_measured(recorded: Project) -> 
     result = recorded.run("-p", "xdist", "-n", "1", "-k", "chain")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*the bench needs the machine to itself*leave out -n*"])
-    result.assert_outcomes(errors=2)
+    result.assert_outcomes(failed=2)
 
 
 def test_disabled_benchmarks_are_no_pass(recorded: Project) -> None:
-    result = recorded.run("--benchmark-disable", "-k", "time")
-    result.assert_outcomes(errors=5)
+    result = recorded.run("--benchmark-disable", "-k", "speed or load")
+    result.assert_outcomes(failed=5)
     result.stdout.fnmatch_lines(["*leave out -n and --benchmark-disable*"])
 
 
 def test_skipped_benchmarks_are_no_pass(recorded: Project) -> None:
-    result = recorded.run("--benchmark-skip", "-k", "time")
+    result = recorded.run("--benchmark-skip", "-k", "speed or load")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*was skipped, and so it measured nothing*", "bench FAILED*"])
 
@@ -132,7 +132,7 @@ def test_pytest_benchmark_compares_the_json_of_two_runs(recorded: Project) -> No
         recorded.bend(seconds=seconds)
         recorded.run(f"--benchmark-json={path}")
     (kept,) = [
-        one for one in json.loads(paths[1].read_text())["benchmarks"] if one["name"].endswith("decoder-fp32-hello]")
+        one for one in json.loads(paths[1].read_text())["benchmarks"] if one["name"].endswith("decoder-fp32-hello")
     ]
     assert kept["stats"]["median"] == pytest.approx(0.18)
     assert kept["stats"]["rounds"] == len(kept["stats"]["data"])
@@ -148,3 +148,26 @@ def test_pytest_benchmark_compares_the_json_of_two_runs(recorded: Project) -> No
 def test_the_json_is_kept_beside_the_run_unless_it_is_wanted_elsewhere(recorded: Project) -> None:
     found = json.loads((recorded.kept / "benchmark.json").read_text())
     assert len(found["benchmarks"]) == 5
+
+
+def test_without_its_extra_one_line_names_it(project: Project) -> None:
+    result = project.run("-p", "no:benchmark")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.lines == [
+        "ERROR: -m bench needs pytest-benchmark: install it, or coreml-parity with its extra `bench`",
+        "",
+    ]
+
+
+def test_only_who_asks_for_the_bench_gets_it(project: Project) -> None:
+    project.pytester.makepyfile("def test_mine():\n    pass\n")
+    assert project.pytester.runpytest_inprocess("-q", "-m", "not parity").parseoutcomes() == {"passed": 1}
+    chosen = project.run("port.py", "-k", "size or load")
+    chosen.assert_outcomes(passed=5, deselected=COUNT - 4)
+    folder = project.pytester.mkdir("bench")
+    for arguments in (("-m", "bench", folder), (folder,)):
+        lost = project.pytester.runpytest_inprocess(*arguments)
+        assert lost.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+        lost.stdout.fnmatch_lines(
+            ["*run pytest without a path, or with theirs, and with -m parity, -m bench or -m speech"]
+        )

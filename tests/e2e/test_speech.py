@@ -22,7 +22,7 @@ from parity.speech.session import Heard, Speech
 from parity.speech.sound import Samples, SpeechError
 from parity.speech.table import table
 from parity.verdict import Check, Finding
-from tests.support.project import HERE, Project
+from tests.support.project import Project
 
 RATE = 8_000
 TONE = np.sin(np.arange(8_000, dtype=np.float32) / 10)
@@ -239,33 +239,34 @@ CONVERTER = dedent("""\
 def speaking(warm_python: Path, tmp_path: Path) -> Project:
     """Two systems that share a reference, and speak; their goldens are recorded."""
     system = {"references/duo.py": REFERENCE, "converters/duo.py": CONVERTER, "ear.py": PLUGIN}
-    project = with_speech(Project.bare(tmp_path / "project", warm_python, system))
+    project = Project.bare(tmp_path / "project", warm_python, system)
     project.done("golden", "refresh", "duo", "--reason", "first recording")
     return project
 
 
-def with_speech(project: Project) -> Project:
-    for path in (HERE / "tests" / "speech").glob("*.py"):
-        project.write(f"tests/speech/{path.name}", path.read_text(encoding="utf-8"))
-    return project
-
-
 def test_systems_that_share_a_reference_are_heard_each_by_its_own_truth(speaking: Project) -> None:
-    finished = speaking.run("pytest", "-m", "speech", "tests/speech", "--speaker", "ear:Ear")
+    finished = speaking.run("pytest", "-m", "speech", "--speaker", "ear:Ear")
     assert finished.code == 0, finished.said
     assert "speech passed  ✓ 2" in finished.said
     speaking.edit("converters/duo.py", "torch.sin(", "torch.cos(")
-    finished = speaking.run("pytest", "-m", "speech", "tests/speech", "--speaker", "ear:Ear")
+    finished = speaking.run("pytest", "-m", "speech", "--speaker", "ear:Ear")
     assert finished.code == 1, finished.said
     assert "speech FAILED  ✓ 0  ✗ 2" in finished.said
 
 
-def test_a_run_in_which_no_system_speaks_fails(warm_python: Path, tmp_path: Path) -> None:
-    project = with_speech(Project.bare(tmp_path / "project", warm_python))
-    finished = project.run("pytest", "-m", "speech", "tests/speech")
+def test_without_its_extra_one_line_names_it(speaking: Project) -> None:
+    speaking.write("speechbrain.py", "raise ModuleNotFoundError(name='speechbrain')\n")
+    finished = speaking.run("pytest", "-m", "speech", "-k", "near")
     assert finished.code == 1, finished.said
-    assert "was skipped, and so nothing was listened to" in finished.said
-    assert "speech FAILED" in finished.said
+    assert "! near-ships-milrun-declared: speechbrain is not installed: install coreml-parity with its" in finished.said
+    assert "Traceback" not in finished.said
+
+
+def test_a_run_in_which_no_system_speaks_is_refused(warm_python: Path, tmp_path: Path) -> None:
+    project = Project.bare(tmp_path / "project", warm_python)
+    finished = project.run("pytest", "-m", "speech")
+    assert finished.code == pytest.ExitCode.USAGE_ERROR, finished.said
+    assert "there is nothing to listen to: none of the systems of this run has an output of kind" in finished.said
 
 
 def test_nothing_measured_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,13 @@ import pytest
 from tests.support.project import HERE, Project
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "parity", "milrun")
+EAR = """\
+class Ear:
+    name, about = "ear", "compares the samples"
+
+    def embed(self, audio, rate):
+        return audio[:800]
+"""
 HEAVY = ("coremltools", "numpy", "pydantic", "torch")
 
 
@@ -68,6 +75,9 @@ def test_a_project_starts_with_the_wheels_and_passes(python: Path, tmp_path: Pat
     assert "site-packages" not in said, "warnings of other packages are no business of the user's"
     said = project.done("parity", "gate", "--base", "HEAD~1")
     assert "gate PASSED" in said
+    assert "bench passed  ✓ 3 " in project.done("pytest", "-m", "bench", "--quick", "-k", "speed")
+    project.write("ear.py", EAR)
+    assert "speech passed  ✓ 4" in project.done("pytest", "-m", "speech", "--speaker", "ear:Ear")
     script = python.with_name("parity")
     assert "refresh" in subprocess.run([script, "golden", "--help"], capture_output=True, text=True, check=True).stdout
 

@@ -1,4 +1,4 @@
-"""A project with the bench's own tests and a system on a clock of its own, for runs of pytest within a test."""
+"""A project with a system on a clock of its own, for runs of pytest within a test."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ import soxr  # noqa: F401  # librosa's: runs of pytest in this process forget it
 
 from tests.support.bench_system import BUDGETS, World
 
-TESTS = Path(__file__).parents[1] / "bench/test_bench.py"
+PORT = """
+from pathlib import Path
+
+from tests.support.bench_system import World
+
+SYSTEM = World(Path(__file__).parent).system
+"""
 CONFTEST = """
 from pathlib import Path
 
 import pytest
 
 from parity.bench.session import Bench
-from parity.plugin.bench import BENCH, mode_of
+from parity.plugin.bench import SESSION, mode_of
 from parity.plugin.suite import SUITE
 from tests.support.bench_system import World
 
@@ -28,7 +34,7 @@ def pytest_configure(config):
     if FACTOR != 1:
         world.bend = lambda stage, run, value: value * FACTOR
     config.stash[SUITE] = world.suite()
-    config.stash[BENCH] = Bench(config.stash[SUITE], mode_of(config), world.clock)
+    config.stash[SESSION] = Bench(config.stash[SUITE], mode_of(config), world.clock)
 
 
 def pytest_benchmark_generate_machine_info():
@@ -48,9 +54,10 @@ class Project:
         self.world.settle(monkeypatch)
         self.world.write(BUDGETS.replace('"Linux"', f'"{self.world.bench().machine["system"]}"'))
         pytester.makepyprojecttoml(
-            "[tool.parity]\nsystems = []\n[tool.pytest.ini_options]\naddopts = '-p parity.plugin -p no:cacheprovider'"
+            "[tool.parity]\nsystems = ['port.py']\n"
+            "[tool.pytest.ini_options]\naddopts = '-p parity.plugin -p no:cacheprovider'"
         )
-        pytester.path.joinpath("test_bench.py").write_text(TESTS.read_text())
+        pytester.path.joinpath("port.py").write_text(PORT)
         self.bend()
 
     def bend(self, seconds: float = 0.10, factor: float = 1) -> None:
