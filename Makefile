@@ -36,7 +36,7 @@ unit: $(VENV)/.ready  ## tests of the tools, and the planted bugs
 golden: $(VENV)/.ready  ## record truth again
 	$(PY) -m golden refresh --reason "$(REASON)"
 
-conformance-sample: $(VENV)/.ready  ## three minutes of coremltools' own tests
+conformance-sample: $(VENV)/.ready  ## a sample of coremltools' own tests
 	$(PY) -m tests.conformance --sample 1/35
 
 conformance: $(VENV)/.ready  ## all of coremltools' own tests for ML programs; resumable, takes hours
