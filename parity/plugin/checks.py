@@ -138,7 +138,9 @@ def _finish(session: pytest.Session) -> None:
     """Write the record. A run whose record does not pass fails, also where pytest skips or expects failures."""
     config = session.config
     suite, outcomes = suite_of(config), config.stash[OUTCOMES]
-    left_out = [] if session.testsfailed and not outcomes.selected else _left_out(config, suite, outcomes)
+    # Before a collection that failed, and after options that can't be, there is nothing to say of what was left out.
+    broken = session.testsfailed or session.exitstatus == pytest.ExitCode.USAGE_ERROR
+    left_out = [] if broken and not outcomes.selected else _left_out(config, suite, outcomes)
     if outcomes.selected or any(one.by for one in left_out):
         record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes), left_out=left_out)
         config.stash[WRITTEN] = (

@@ -172,7 +172,7 @@ def test_a_pipeline_is_made_of_its_parts_and_passes_every_gate(cache: Cache, var
     gates = [
         found.gate for found in findings(package, WHOLE, variant, pieces(artifacts.system, artifacts, WHOLE, variant))
     ]
-    assert gates == ["alias", "manifest", "compression", "hazard", "parts"]
+    assert gates == ["alias", "unread", "manifest", "compression", "hazard", "parts"]
     assert failed(artifacts, package, variant) == {}
     assert told_by(package)["parity.stage"] == "whole"
     assert told_by(package)["parity.variant"] == variant.name
