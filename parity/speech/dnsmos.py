@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.base.hearing import librosa
 from parity.speech.sound import Samples, resampled
 from parity.speech.wheels import Wheel
 
@@ -37,10 +38,8 @@ class Dnsmos:
         return float(np.mean([self._mark(heard[start : start + HEARD]) for start in starts]))
 
     def _mark(self, audio: Samples) -> float:
-        import librosa
-
-        power = librosa.feature.melspectrogram(y=audio[:-160], sr=RATE, n_fft=321, hop_length=160, n_mels=120)
-        given = (librosa.power_to_db(power, ref=np.max) + 40) / 40
+        power = librosa().feature.melspectrogram(y=audio[:-160], sr=RATE, n_fft=321, hop_length=160, n_mels=120)
+        given = (librosa().power_to_db(power, ref=np.max) + 40) / 40
         return float(self._network.run(None, {"input_1": given.T[None].astype(np.float32)})[0][0][0])
 
     @cached_property

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.base.hearing import librosa
 from parity.speech.sound import Samples, SpeechError, resampled
 from parity.speech.wheels import Wheel
 
@@ -71,12 +72,10 @@ def _levelled(audio: Samples) -> Samples:
 
 def _slices(audio: Samples) -> NDArray[np.float32]:
     """Return mel power of overlapping slices, (slices, frames, mels), as the authors cut them."""
-    import librosa
-
     total = -(-(len(audio) + 1) // HOP)
     starts = list(range(0, max(1, total - FRAMES + STEP + 1), STEP))
     if len(starts) > 1 and len(audio) - starts[-1] * HOP < COVERED * FRAMES * HOP:
         starts.pop()
     padded = np.pad(audio, (0, max(0, (starts[-1] + FRAMES) * HOP - len(audio))))
-    mel = librosa.feature.melspectrogram(y=padded, sr=RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS)
+    mel = librosa().feature.melspectrogram(y=padded, sr=RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS)
     return np.stack([mel.T[start : start + FRAMES] for start in starts]).astype(np.float32)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from parity.base.arithmetic import pearson
+from parity.base.hearing import librosa
 from parity.compare.metrics.registry import AUDIO, Array, metric
 
 VOICED_HZ = 10.0
@@ -77,8 +78,6 @@ def pitch_voicing(reference: Array, candidate: Array, sample_rate: float) -> flo
 
 def _pitch(values: Array, sample_rate: float) -> Array:
     """Return the pitch of all rows in hertz, 0 where a frame is unvoiced."""
-    import librosa
-
     highest = min(HIGHEST_HZ, sample_rate / 4)
     if highest <= LOWEST_HZ:
         raise ValueError(
@@ -86,5 +85,5 @@ def _pitch(values: Array, sample_rate: float) -> Array:
         )
     # YIN compares a frame with itself one period later, so a frame holds two of the longest periods, and room.
     frame = 1 << math.ceil(math.log2(3 * sample_rate / LOWEST_HZ))
-    found, _, _ = librosa.pyin(values, fmin=LOWEST_HZ, fmax=highest, sr=sample_rate, frame_length=frame)
+    found, _, _ = librosa().pyin(values, fmin=LOWEST_HZ, fmax=highest, sr=sample_rate, frame_length=frame)
     return np.nan_to_num(np.asarray(found))

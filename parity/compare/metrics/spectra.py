@@ -1,7 +1,4 @@
-"""Short-time spectra of the last axis, and metrics of hearing: mel spectra in decibels, and the power of the highs.
-
-librosa is imported late because that takes a second.
-"""
+"""Short-time spectra of the last axis, and metrics of hearing: mel spectra in decibels, and the power of the highs."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.base.arithmetic import pearson
+from parity.base.hearing import librosa
 from parity.compare.metrics.registry import AUDIO, Array, metric
 
 WINDOW_SECONDS = 1024 / 24_000
@@ -41,14 +39,12 @@ def stft(values: Array, window: int, hop: int, lead: int | None = None) -> NDArr
         lead: Zeros before the first sample. By default all but one hop of a window, so that every sample lies under as
             many windows as any other. Half a window puts the middle of the first frame on the first sample.
     """
-    import librosa
-
     rows = values.reshape(-1, values.shape[-1])
     before = window - hop if lead is None else lead
     frames = -(-(rows.shape[1] + before) // hop)
     after = (frames - 1) * hop + window - before - rows.shape[1]
     padded = np.pad(rows, ((0, 0), (before, max(after, 0))))
-    return np.asarray(librosa.stft(padded, n_fft=window, hop_length=hop, center=False))
+    return np.asarray(librosa().stft(padded, n_fft=window, hop_length=hop, center=False))
 
 
 def power(values: Array, sample_rate: float) -> Array:
@@ -68,28 +64,25 @@ def decibels(power: Array, floor: float) -> Array:
 
 def mel(hertz: float) -> float:
     """Return a frequency on the mel scale of HTK."""
-    import librosa
-
-    return float(librosa.hz_to_mel(hertz, htk=True))
+    return float(librosa().hz_to_mel(hertz, htk=True))
 
 
 def mel_frequencies(count: int, sample_rate: float) -> Array:
     """Return frequencies in hertz, evenly spaced in mel from 0 to half the rate."""
-    import librosa
-
-    return np.asarray(librosa.mel_frequencies(count, fmin=0.0, fmax=sample_rate / 2, htk=True))
+    return np.asarray(librosa().mel_frequencies(count, fmin=0.0, fmax=sample_rate / 2, htk=True))
 
 
 @cache
 def _mel_filters(sample_rate: float) -> Array:
     """Return triangles, evenly spaced in HTK's mel scale from 0 to half the rate, as bands by bins."""
-    from librosa.filters import mel as triangles
 
     window, _ = window_and_hop(sample_rate)
     with warnings.catch_warnings():
         # At a low rate the lowest bands lie between two bins. They are silent for reference and candidate alike.
         warnings.filterwarnings("ignore", "Empty filters", UserWarning)
-        found = triangles(sr=sample_rate, n_fft=window, n_mels=MEL_BANDS, htk=True, norm=None, dtype=np.float64)
+        found = librosa().filters.mel(
+            sr=sample_rate, n_fft=window, n_mels=MEL_BANDS, htk=True, norm=None, dtype=np.float64
+        )
     return np.asarray(found)
 
 
