@@ -280,7 +280,9 @@ class TestPackages:
                 if value.dtype == np.int32:
                     assert np.array_equal(found[key], value)
                 else:
-                    assert np.abs(found[key].astype(np.float32) - value).max() < (1e-2 if variant == "fp16" else LIMIT)
+                    # Rounding grows with the values, and logarithms of quiet bands are about ten.
+                    limit = 1e-2 if variant == "fp16" else LIMIT * max(1.0, float(np.abs(value).max()))
+                    assert np.abs(found[key].astype(np.float32) - value).max() < limit
 
     @pytest.mark.parametrize(("name", "variant"), COMPARED)
     def test_no_output_is_an_input_under_another_name(self, package: Package, name: str, variant: str):
