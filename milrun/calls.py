@@ -27,7 +27,7 @@ class Call:
         self.operation = operation
         self.definition = definition
         self.runtime_numbers = False
-        """Whether it takes numbers or lists of them, not as tensors, that only a run knows."""
+        """True if it takes numbers or lists of them, not as tensors, that only a run knows."""
         self.numerics = values.shared.numerics
         names = [parameter.name for parameter in definition.parameters]
         for name in operation.inputs:

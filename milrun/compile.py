@@ -43,7 +43,7 @@ class Plan:
         self.outputs = outputs
         self.body = body
         self.data_sized = data_sized
-        """Whether sizes may depend on more than the shapes of the inputs."""
+        """True if sizes may depend on more than the shapes of the inputs."""
         self._template = template
         held = (value for value in template if isinstance(value, Tensor))
         self.constant_memory = {tensor.untyped_storage().data_ptr() for tensor in held}

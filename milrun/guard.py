@@ -44,7 +44,7 @@ class Guard:
         self.work = 0
         self.trusted = False
         self.settled = True
-        """Whether all sizes of the run follow from the shapes of its inputs, as far as the run has shown."""
+        """True if all sizes of the run follow from the shapes of its inputs, as far as the run has shown."""
         self._counted: set[int] = set()
 
     def justify(self, inputs: Iterable[Tensor]) -> None:

@@ -33,7 +33,7 @@ class Context:
     generator: torch.Generator
     guard: Guard
     input_memory: set[int] = field(default_factory=set)
-    """Where the inputs lie: memory of the caller."""
+    """Addresses of the inputs: memory of the caller."""
     iterations: int = 0
     taps: list[Tap] | None = None
 

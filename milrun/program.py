@@ -65,7 +65,7 @@ class OpaqueType:
 
 Type = TensorType | ListType | StateType | OpaqueType
 Datum = Tensor | str | list[Any]
-"""What a constant holds: a tensor, a string, or a list of either."""
+"""Content of a constant: a tensor, a string, or a list of either."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Value:
     load: Callable[[], Datum]
     """Decodes the constant anew at every call: only the plan keeps what it executes with."""
     decoded_bytes: int = 0
-    """What it takes in memory where it can't be used as it lies in the file."""
+    """Bytes in memory of a value that can't be used as it lies in the file."""
 
 
 Argument = str | Value

@@ -15,7 +15,7 @@ from typing import Any
 from milrun.errors import ModelError
 
 MAX_DEPTH = 32
-"""How deep blocks, types and values may nest. Converters write two or three levels."""
+"""Depth to which blocks, types and values may nest. Converters write two or three levels."""
 
 OPSET_NAMES = {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18", "CoreML9": "iOS26"}
 

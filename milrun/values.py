@@ -33,7 +33,7 @@ class Ref:
 
 Scope = ChainMap[str, Ref]
 _GONE = torch.empty(0)
-"""What a constant holds once nothing will read it any more."""
+"""Content of a constant that nothing will read any more."""
 
 
 class Compilation:
@@ -47,7 +47,7 @@ class Compilation:
         self.data_sized = False
         self.template: Env = [None]
         self.uses = Counter(names_read(function.body))
-        """How often each name is still to be read."""
+        """Reads of each name that are still to come."""
         self.kept: set[int] = set()
         """Slots of constants: filled in the template, never emptied."""
 

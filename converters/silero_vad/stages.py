@@ -12,7 +12,7 @@ from parity.declarations import Arrays, ComputeUnits, Stage, Tensor, Variant, f3
 from references.silero_vad.sizes import BINS, CHUNK, CHUNKS, CONTEXT, FRAMES, THRESHOLD, WIDTH
 
 TARGET = "iOS15"
-"""What is compressed needs iOS 16; the converter says so in the package."""
+"""Compressed variants need iOS 16; the converter says so in the package."""
 UNITS: ComputeUnits = "CPU_AND_NE"
 """On a GPU, int8 weights end in "MLIR pass manager failed"; lookup tables don't."""
 FEWEST = 2049

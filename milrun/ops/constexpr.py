@@ -15,7 +15,7 @@ from milrun.ops.quantization import along_axis
 from milrun.registry import op
 
 _PIECE = 1 << 18
-"""How many elements are worked on at a time: few enough for the cache, and for temporaries to stay small."""
+"""Elements worked on at a time: few enough for the cache, and for temporaries to stay small."""
 
 Index = tuple[int | slice, ...]
 

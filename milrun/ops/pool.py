@@ -91,9 +91,9 @@ class _Windows:
     both: list[int] | None
     """The same as torch's own padding on both sides, where that comes to the same windows."""
     padded_count: Tensor
-    """How many elements of the input and its declared padding each window covers."""
+    """Elements of the input and its declared padding that each window covers."""
     inner_count: Tensor
-    """How many elements of the input itself each window covers."""
+    """Elements of the input itself that each window covers."""
 
 
 def _layout(

@@ -52,7 +52,7 @@ class Effort:
     alternatives: bool = True
 
 
-QUICK = Effort(seconds=4.0, samples=2, alternatives=False)
+QUICK = Effort(seconds=2.0, samples=2, alternatives=False)
 LONG = Effort(seconds=45.0, samples=12)
 """For a baseline: many later runs are compared with it."""
 

@@ -206,7 +206,7 @@ def _unexplained(budget: Budget) -> str:
         return ""
     suggested = suggest(budget.kind, budget.measured, budget.derived_from).partition(", measured")[0].lstrip("{ ")
     said = f"{budget.text} is looser than {suggested}, which {budget.measured:g} suggests"
-    return f"{budget.name}: {said}, and has no reason: write one beside it"
+    return f"{budget.name}: {said}, and it lacks a reason: write one beside it"
 
 
 def _artifact(budget: Budget) -> tuple[str | None, str | None]:

@@ -20,7 +20,7 @@ from parity.judge.derivation import bound_from, origin, worst_of
 from parity.judge.gates import Gate, GateError, Gates, gate
 
 ENOUGH = 2
-"""How many times the worst a bound leaves that is tight enough by hand and no reason to loosen it."""
+"""Multiple of the worst value up to which a bound set by hand counts as tight enough to be kept."""
 FEWEST = 2
 RATIO = 10.0
 """A bound with more than so many times the room that is taken is reported: what it was needed for has been mended."""

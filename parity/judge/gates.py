@@ -29,7 +29,7 @@ Table = tuple[str, str, str]
 
 FORMS: Mapping[str, Form] = {"higher": "min", "lower": "max", "near": "within"}
 ACCEPTABLE_BLINDNESS = frozenset({"sign", "phase"})
-"""What no gate of an output has to see: over a chain, rounding moves the phase of a harmonic source for good."""
+"""Faults that no gate of an output has to see: over a chain, rounding moves the phase of a harmonic source for good."""
 
 
 class _Entry(toml.Table):
@@ -197,7 +197,7 @@ def _unexplained(gate: Gate) -> str:
     if gate.reason or derivation.derives(metric, gate.derived_from, gate.bound.limit):
         return ""
     origin = f"does not follow from its derived_from, {gate.derived_from!r}"
-    return f"{gate.name}: {gate.bound} {origin}, and has no reason: write one beside it, or calibrate it anew"
+    return f"{gate.name}: {gate.bound} {origin}, and it lacks a reason: write one beside it, or calibrate it anew"
 
 
 def _blind(table: Table, gates: tuple[Gate, ...]) -> str:

@@ -119,7 +119,7 @@ def _seeded(reference: Reference, cache: Cache) -> Weights:
     if reference.seed is None:
         raise WeightsError(f"{reference.name} has no seeded weights; say trained")
     parts: dict[str, Any] = {"seed": code(reference.seed), "packages": libraries(*reference.packages, "numpy")}
-    # The values depend on names and shapes alone, so library versions are no part of what the weights are.
+    # The values depend on names and shapes alone, so versions of libraries are left out of the identity.
     identity = {"source": "seeded", "recipe": digest(parts["seed"])}
     return Weights("seeded", identity, _made(cache, reference.seed, parts), _SEEDED if reference.trained else "")
 

@@ -41,7 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     # The gate before a merge names its run, so that it reads the record of that run and of no other.
     "run-id": {"default": "", "help": argparse.SUPPRESS},
-    "quick": {"action": "store_true", "help": "bench the smallest case in a few rounds, and judge by ratios to eager"},
+    "quick": {"action": "store_true", "help": "bench in a few rounds, and judge by ratios to eager"},
     "bench-record": {"action": "store_true", "help": "make this run the baseline of this machine"},
     "bench-reason": {"default": "", "help": "why a baseline that is there already changes"},
     "recognizer": {

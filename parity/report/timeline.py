@@ -11,7 +11,7 @@ from parity.report.bands import Band
 from parity.report.markup import Markup, join, tag
 
 COLUMNS = 1000
-"""What is narrower than one of so many across the figure is drawn that wide, and a gap like that not at all."""
+"""Columns of the figure. Anything narrower than one is drawn that wide, and a gap like that not at all."""
 NARROWEST = 4
 """Columns that a difference takes at least: it must be found."""
 TICKS = 8

@@ -27,7 +27,7 @@ def runtime(name: Literal["auto", "coreml", "milrun"], numerics: str = "declared
 
         return Milrun(numerics, None if trusted else WORK_OF_STRANGERS)
     if name != "coreml":
-        raise ValueError(f"there is no runtime {name!r}, only auto, coreml and milrun")
+        raise ValueError(f"unknown runtime {name!r}; choose auto, coreml or milrun")
     if why := coreml.unavailable():
         raise ValueError(why)
     if numerics != "declared":

@@ -25,9 +25,9 @@ class Session(Protocol):
     """A loaded artifact, for one caller at a time."""
 
     load_seconds: float
-    """What this load took, as cold or warm as it was, without the start of a process or an import."""
+    """Time of this load, as cold or warm as it was, without the start of a process or an import."""
     run_seconds: float
-    """What the last run took inside the runtime; NaN before the first."""
+    """Time of the last run inside the runtime; NaN before the first."""
 
     def run(self, inputs: Arrays, state: State | None = None) -> dict[str, np.ndarray[Any, Any]]: ...
 

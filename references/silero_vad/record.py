@@ -1,6 +1,6 @@
 """One run of the upstream as the seams of the port.
 
-TorchScript has no hooks between its modules. So upstream's three parts are called one after another on upstream's own
+TorchScript does not allow hooks between its modules. So upstream's three parts are called one after another on upstream's own
 numbers, and its whole model beside them, which has to give the same bits.
 """
 

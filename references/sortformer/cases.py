@@ -14,7 +14,7 @@ from references.sortformer.speaking import RATE
 ROOM = Path(__file__).parent / "recordings"
 # Seconds that no block, chunk or frame ends with; the first is longer than NvidiaHigh's chunk.
 MEETINGS = {"quartet": (4, 38.03, 70), "pair": (2, 20.05, 24)}
-"""How many speak, for how many seconds, and the seed: of such meetings one in which the model hears all of them."""
+"""Number of speakers, seconds, and the seed: of such meetings one in which the model hears all of them."""
 ABOUT = {"quartet": "four speakers, 38 s", "pair": "two speakers, 20 s"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from tests.support.rooms import PACKAGES, ROOT
 
@@ -27,8 +28,18 @@ def trees() -> dict[str, ast.Module]:
 def questions(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         docstring = ast.get_docstring(node) if isinstance(node, Node) else None
-        if docstring and QUESTION.match(docstring):
-            yield docstring.partition("\n")[0]
+        for text in (docstring or "", *described(getattr(node, "body", ()))):
+            if QUESTION.match(text):
+                yield text.partition("\n")[0]
+
+
+def described(body: object) -> Iterator[str]:
+    """Yield the strings that describe the names assigned right before them."""
+    for before, node in pairwise(body if isinstance(body, list) else ()):
+        if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(node, ast.Expr):
+            value = node.value.value if isinstance(node.value, ast.Constant) else None
+            if isinstance(value, str):
+                yield value
 
 
 def phrases(tree: ast.AST) -> Iterator[str]:
@@ -50,6 +61,8 @@ def test_messages_are_plain() -> None:
 
 
 def test_a_question_and_a_forbidden_phrase_are_found() -> None:
-    tree = ast.parse('def f():\n    """Whether it holds."""\n    raise ValueError("this is no file")\n')
-    assert list(questions(tree)) == ["Whether it holds."]
+    tree = ast.parse(
+        'X = 1\n"""How many."""\n\n\ndef f():\n    """Whether it holds."""\n    raise ValueError("this is no file")\n'
+    )
+    assert list(questions(tree)) == ["How many.", "Whether it holds."]
     assert list(phrases(tree)) == ["this is no file"]

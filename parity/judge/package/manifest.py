@@ -135,7 +135,7 @@ def _aliases(function: Function) -> Iterator[str]:
 
 
 def unread(contents: Contents) -> Finding:
-    """Refuse inputs and states of a graph from which nothing leads to an output: whatever they hold has no effect."""
+    """Refuse inputs and states that no output of a graph depends on: their values change nothing."""
     faults = [
         f"{program.place}function `{function.name}`: no output depends on the {kind} `{name}`"
         for program in contents.programs

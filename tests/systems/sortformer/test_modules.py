@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -259,6 +260,19 @@ def package(upstream: Any, tmp_path_factory: pytest.TempPathFactory) -> Package:
     return of
 
 
+def exact(module: torch.nn.Module, values: list[Tensor]) -> np.ndarray:
+    """The first output of a module in double precision."""
+    wide = [value.double() if value.is_floating_point() else value for value in values]
+    with torch.no_grad():
+        found: Tensor = copy.deepcopy(module).double()(*wide)[0]
+    return found.numpy()
+
+
+def beyond(found: np.ndarray, value: np.ndarray, truth: np.ndarray) -> float:
+    """How many times as far from the truth as the value the one that was found is."""
+    return float(np.abs(found - truth).max() / np.abs(value - truth).max())
+
+
 class TestPackages:
     @pytest.mark.parametrize(("name", "variant"), COMPARED)
     def test_a_package_gives_what_its_module_gives(self, upstream: Any, package: Package, name: str, variant: str):
@@ -280,9 +294,12 @@ class TestPackages:
                 if value.dtype == np.int32:
                     assert np.array_equal(found[key], value)
                 else:
-                    # Rounding grows with the values, and logarithms of quiet bands are about ten.
-                    limit = 1e-2 if variant == "fp16" else LIMIT * max(1.0, float(np.abs(value).max()))
-                    assert np.abs(found[key].astype(np.float32) - value).max() < limit
+                    off = np.abs(found[key].astype(np.float32) - value).max()
+                    # The logarithm of a quiet band makes more of rounding than that. Then double precision decides,
+                    # and the package may not be much further from it than the module is.
+                    assert off < (1e-2 if variant == "fp16" else LIMIT) or (
+                        name == "preprocessor" and beyond(found[key], value, exact(module, values)) < 1.2
+                    )
 
     @pytest.mark.parametrize(("name", "variant"), COMPARED)
     def test_no_output_is_an_input_under_another_name(self, package: Package, name: str, variant: str):

@@ -172,7 +172,7 @@ def test_a_budget_looser_than_its_measurement_suggests_needs_a_reason(bounds: st
 
     (line,) = said('derived_from = "m"')
     assert line.startswith("artifact.vocoder.fp16.size_mb: ")
-    assert "min = 50.0, max = 130.0, which 100 suggests, and has no reason" in line
+    assert "min = 50.0, max = 130.0, which 100 suggests, and it lacks a reason" in line
     assert said('derived_from = "m", reason = "an old disk"') == []
 
 

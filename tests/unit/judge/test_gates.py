@@ -211,7 +211,7 @@ def test_a_bound_that_does_not_follow_from_its_measurements_needs_a_reason(limit
 
 def test_a_bound_of_unknown_origin_needs_a_reason() -> None:
     (said,) = complete(one('relative_l2 = { max = 0.01, derived_from = "a guess" }'), [X_PRE])
-    assert "'a guess', and has no reason" in said
+    assert "'a guess', and it lacks a reason" in said
 
 
 def test_tightening_and_new_gates_are_free() -> None:
