@@ -21,7 +21,7 @@ _FIELD = {
     dtypes.INT64: "longInts",
     dtypes.UINT64: "longInts",
 }
-"""Fields of the message that keep values of a type; integers of up to 32 bits are ``ints``, smaller than a byte ``bytes``."""
+"""Fields of the message by type; integers of up to 32 bits are ``ints``, smaller than a byte ``bytes``."""
 
 
 class Values:

@@ -9,7 +9,10 @@ from tqdm import tqdm
 
 from parity.base.text import plain
 
+EARLY = 0.05
+"""Share of the steps before which there is no estimate: the long ones come first, and would promise hours."""
 FORMAT = "{desc} [{n_fmt}/{total_fmt}] {elapsed}, about {remaining} left{postfix}"
+EARLY_FORMAT = "{desc} [{n_fmt}/{total_fmt}] {elapsed}{postfix}"
 
 
 class Progress(tqdm):  # type: ignore[misc]
@@ -29,6 +32,11 @@ class Progress(tqdm):  # type: ignore[misc]
         file: Any = stream if live else _Lines(stream)
         settings = {"mininterval": every, "miniters": 1, "bar_format": FORMAT, "disable": False, **options}
         super().__init__(total=total, desc=doing, file=file, **settings)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().format_dict
+        return found if self.n and self.n >= EARLY * self.total else {**found, "bar_format": EARLY_FORMAT}
 
     def begin(self, what: str) -> None:
         """Show what is being worked on now."""

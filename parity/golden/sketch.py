@@ -16,8 +16,8 @@ DTYPES: tuple[str, ...] = get_args(DType)
 _CHUNK = 1 << 20
 
 RELATIVE_L2 = 1e-3
-"""The distance that the same truth may have on another machine. Other instruction sets and other kernels were seen to move a
-well-conditioned stage by up to 2e-5."""
+"""The distance that the same truth may have on another machine. Other instruction sets and other kernels were seen to
+move a well-conditioned stage by up to 2e-5."""
 ROOM = 2.0
 """Times the spread that was measured at recording, where that is more; other instruction sets were seen to take 1.1."""
 WIDEST = 2.0

@@ -1,7 +1,7 @@
 """One run of the upstream as the seams of the port.
 
-TorchScript does not allow hooks between its modules. So upstream's three parts are called one after another on upstream's own
-numbers, and its whole model beside them, which has to give the same bits.
+TorchScript does not allow hooks between its modules. So upstream's three parts are called one after another on
+upstream's own numbers, and its whole model beside them, which has to give the same bits.
 """
 
 from __future__ import annotations

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
+from parity.speech.floor import Ruling
+from parity.speech.passages import Passage, words
+from parity.speech.recognizer import Recognizer
 from parity.speech.sound import Samples, Sound, sound
 
 ESPEAK = shutil.which("espeak-ng")
 needs_espeak = pytest.mark.skipif(ESPEAK is None, reason="espeak-ng is not installed: no speech to test with")
 
+Change = Callable[[Sound], Sound]
 TEXTS = (
     "The harbour was quiet when the first boat came in before sunrise.",
     "We went to the house by the river and waited there for the people from the city.",
@@ -64,3 +69,27 @@ def halved(heard: Sound) -> Sound:
     """The second half is missing: silence in its place."""
     first = np.arange(len(heard.samples)) < len(heard.samples) // 2
     return changed(heard, np.where(first, heard.samples, 0), "half dropped")
+
+
+class Remembering:
+    """A recognizer that hears each recording once in a run of the tests."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer, self.name, self.about = recognizer, recognizer.name, recognizer.about
+        self.known: dict[bytes, str] = {}
+
+    def transcribe(self, audio: Samples, rate: int) -> str:
+        key = audio.tobytes()
+        if key not in self.known:
+            self.known[key] = self.recognizer.transcribe(audio, rate)
+        return self.known[key]
+
+
+def passage(change: Change, text: str = TEXTS[1]) -> Passage:
+    """A text as it is spoken, as a changed copy, and with the rounding of another rendering as the floor."""
+    clean = spoken(text)
+    return Passage(text.split()[1], text, clean, (rounded(clean),), change(clean))
+
+
+def words_of(change: Change, recognizer: Recognizer, texts: Sequence[str]) -> Ruling:
+    return words("espeak", [passage(change, text) for text in texts], recognizer)

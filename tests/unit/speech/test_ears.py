@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -13,21 +12,33 @@ import pytest
 
 from parity.speech import dnsmos, ge2e, whisper
 from parity.speech.dnsmos import Dnsmos
-from parity.speech.floor import Ruling
 from parity.speech.ge2e import Ge2e
-from parity.speech.passages import Passage, likeness, naturalness, words
+from parity.speech.passages import likeness, naturalness
 from parity.speech.recognizer import hear
-from parity.speech.sound import Samples, Sound, resampled
+from parity.speech.sound import Sound, resampled
 from parity.speech.whisper import Whisper
 from parity.speech.words import word_errors
-from tests.support.espeak import TEXTS, changed, fast, halved, needs_espeak, noisy, quieter, rounded, spoken
+from tests.support.espeak import (
+    TEXTS,
+    Change,
+    Remembering,
+    changed,
+    fast,
+    halved,
+    needs_espeak,
+    noisy,
+    passage,
+    quieter,
+    rounded,
+    spoken,
+    words_of,
+)
 
 WHEELS = (whisper.WHEEL, ge2e.WHEEL, dnsmos.WHEEL)
 pytestmark = [
     needs_espeak,
     pytest.mark.skipif(not all(wheel.installed for wheel in WHEELS), reason="no trained ears: run make extra-ears"),
 ]
-Change = Callable[[Sound], Sound]
 other_rounding = partial(rounded, seed=3)
 
 
@@ -43,22 +54,9 @@ def another_voice(heard: Sound) -> Sound:
     return spoken(TEXTS[1], "en-us+f3")
 
 
-class Remembering(Whisper):
-    """Hears each recording once in a run of the tests."""
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, str] = {}
-
-    def transcribe(self, audio: Samples, rate: int) -> str:
-        key = audio.tobytes()
-        if key not in self.known:
-            self.known[key] = super().transcribe(audio, rate)
-        return self.known[key]
-
-
 @pytest.fixture(scope="module")
 def recognizer() -> Remembering:
-    return Remembering()
+    return Remembering(Whisper())
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +67,6 @@ def encoder() -> Ge2e:
 @pytest.fixture(scope="module")
 def listener() -> Dnsmos:
     return Dnsmos()
-
-
-def passage(change: Change, text: str = TEXTS[1]) -> Passage:
-    clean = spoken(text)
-    return Passage(text.split()[1], text, clean, (rounded(clean),), change(clean))
-
-
-def words_of(change: Change, recognizer: Whisper) -> Ruling:
-    return words("espeak", [passage(change, text) for text in TEXTS], recognizer)
 
 
 def test_nine_words_of_ten_are_heard(recognizer: Remembering) -> None:
@@ -100,14 +89,14 @@ def test_what_lasts_longer_than_a_window_is_heard_to_its_end() -> None:
 
 @pytest.mark.parametrize("change", [other_rounding, quieter])
 def test_clean_speech_keeps_its_words(change: Change, recognizer: Remembering) -> None:
-    ruling = words_of(change, recognizer)
+    ruling = words_of(change, recognizer, TEXTS)
     assert ruling.passed, ruling.line()
     assert ruling.worse == 0
 
 
 @pytest.mark.parametrize("change", [noisy, partial(noisy, decibels=20), fast, halved])
 def test_broken_speech_loses_words(change: Change, recognizer: Remembering) -> None:
-    ruling = words_of(change, recognizer)
+    ruling = words_of(change, recognizer, TEXTS)
     assert not ruling.blind
     assert not ruling.passed, ruling.line()
 

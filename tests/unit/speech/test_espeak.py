@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -11,33 +9,32 @@ from parity.speech.ecapa import Ecapa
 from parity.speech.floor import Ruling
 from parity.speech.passages import Passage, likeness, words
 from parity.speech.recognizer import hear
-from parity.speech.sound import Samples, Sound
+from parity.speech.sound import Sound
 from parity.speech.sphinx import Sphinx
 from parity.speech.words import word_errors
-from tests.support.espeak import TEXTS, fast, halved, needs_espeak, noisy, quieter, rounded, spoken
+from tests.support.espeak import (
+    TEXTS,
+    Change,
+    Remembering,
+    fast,
+    halved,
+    needs_espeak,
+    noisy,
+    passage,
+    quieter,
+    rounded,
+    spoken,
+    words_of,
+)
 
 pytestmark = needs_espeak
-Change = Callable[[Sound], Sound]
 HEARD = TEXTS[1:]
 """Of the first, pocketsphinx hears a quarter, and no more of a whole one than of a half."""
 
 
-class Remembering(Sphinx):
-    """Hears each recording once in a run of the tests."""
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, str] = {}
-
-    def transcribe(self, audio: Samples, rate: int) -> str:
-        key = audio.tobytes()
-        if key not in self.known:
-            self.known[key] = super().transcribe(audio, rate)
-        return self.known[key]
-
-
 @pytest.fixture(scope="module")
 def recognizer() -> Remembering:
-    return Remembering()
+    return Remembering(Sphinx())
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +42,8 @@ def encoder() -> Ecapa:
     return Ecapa()
 
 
-def passage(text: str, change: Change) -> Passage:
-    clean = spoken(text)
-    return Passage(text.split()[1], text, clean, (rounded(clean),), change(clean))
-
-
-def words_of(change: Change, recognizer: Sphinx) -> Ruling:
-    return words("espeak", [passage(text, change) for text in HEARD], recognizer)
-
-
 def recording_of(change: Change, encoder: Ecapa) -> Ruling:
-    return likeness("espeak", passage(TEXTS[0], change), encoder, "recording")
+    return likeness("espeak", passage(change, TEXTS[0]), encoder, "recording")
 
 
 def another_voice(heard: Sound) -> Sound:
@@ -74,13 +62,13 @@ def test_half_of_the_words_or_more_are_heard(recognizer: Sphinx) -> None:
 
 @pytest.mark.parametrize("change", [lambda heard: rounded(heard, 3), quieter])
 def test_clean_speech_keeps_its_words(change: Change, recognizer: Sphinx) -> None:
-    ruling = words_of(change, recognizer)
+    ruling = words_of(change, recognizer, HEARD)
     assert ruling.passed, ruling.line()
 
 
 @pytest.mark.parametrize("change", [noisy, fast, halved])
 def test_broken_speech_loses_words(change: Change, recognizer: Sphinx) -> None:
-    ruling = words_of(change, recognizer)
+    ruling = words_of(change, recognizer, HEARD)
     assert not ruling.blind
     assert not ruling.passed, ruling.line()
 
@@ -109,7 +97,7 @@ def test_what_was_heard_before_changes_nothing(recognizer: Sphinx) -> None:
 
 def test_noise_in_the_metric_widens_the_floor_and_is_no_regression(recognizer: Sphinx) -> None:
     """Where renderings themselves trip the recognizer, a candidate that trips it as far is none the worse."""
-    clean = [passage(text, halved) for text in HEARD]
+    clean = [passage(halved, text) for text in HEARD]
     shaky = [Passage(one.name, one.text, one.reference, (one.candidate,), rounded(one.candidate)) for one in clean]
     ruling = words("espeak", shaky, recognizer)
     assert ruling.floor > ruling.margin
