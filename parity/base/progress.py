@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from parity.base.text import plain
 
-EARLY = 0.05
+EARLY = 0.2
 """Share of the steps before which there is no estimate: the long ones come first, and would promise hours."""
 FORMAT = "{desc} [{n_fmt}/{total_fmt}] {elapsed}, about {remaining} left{postfix}"
 EARLY_FORMAT = "{desc} [{n_fmt}/{total_fmt}] {elapsed}{postfix}"
