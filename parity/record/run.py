@@ -102,25 +102,25 @@ class RunRecord:
         found += [f"{check.id}: expected, but {reason}" for check, reason in self.missing.items()]
         removed = [one for one in self.left_out if one.by]
         for by in dict.fromkeys(one.by for one in removed):
-            names = parts([one for one in removed if one.by == by])
+            names = self.parts([one for one in removed if one.by == by])
             found.append(f"the selection: {by} left out {names}. Only the command line itself may leave checks out")
         found += [f"{error.id}: the check raised: {error.message}" for error in self.errors]
         counts = Counter(verdict.id for verdict in self.verdicts)
         found += [f"{id}: {count} verdicts where one is expected" for id, count in counts.items() if count > 1]
         return found + [f"{verdict.id}: {first_fault(verdict)}" for verdict in self.failed]
 
-
-def parts(left_out: Iterable[LeftOut]) -> str:
-    """Return the number of checks, then systems and stages with theirs."""
-    systems: dict[str, Counter[str]] = {}
-    for one in left_out:
-        systems.setdefault(one.system, Counter())[one.stage] += 1
-    said = (
-        f"{system} {stages.total()} ({', '.join(f'{stage} {count}' for stage, count in stages.items())})"
-        for system, stages in systems.items()
-    )
-    total = sum(stages.total() for stages in systems.values())
-    return f"{total} check{'' if total == 1 else 's'}: {', '.join(said)}"
+    def parts(self, left_out: Iterable[LeftOut]) -> str:
+        """Return the number of checks, then those of each system; of a system that was judged in part, by stage too."""
+        systems: dict[str, Counter[str]] = {}
+        for one in left_out:
+            systems.setdefault(one.system, Counter())[one.stage] += 1
+        judged = {check.system for check in self.expected}
+        said = []
+        for system, stages in systems.items():
+            of = ", ".join(f"{stage} {count}" for stage, count in stages.items())
+            said.append(f"{system} {stages.total()}" + (f" ({of})" if system in judged else ""))
+        total = sum(stages.total() for stages in systems.values())
+        return f"{total} check{'' if total == 1 else 's'}: {', '.join(said)}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from parity.judge.headroom import comparison, share
-from parity.record.run import Errored, RunRecord, parts
+from parity.record.run import Errored, RunRecord
 from parity.verdict import Check, Finding, Verdict
 
 
@@ -113,7 +113,7 @@ def _kind(runtime: str, numerics: str, machine: str) -> str:
 def left_out(record: RunRecord) -> str:
     """Return the checks that the command line left out, by number and name; empty for none."""
     asked = [one for one in record.left_out if not one.by]
-    return parts(asked) if asked else ""
+    return record.parts(asked) if asked else ""
 
 
 def headline(record: RunRecord) -> str:
