@@ -2,7 +2,8 @@
 
 A decision whose every measurement is exactly the ideal keeps the ideal as its bound. A bound of which the worst takes
 no more than half stays where it is, if it isn't looser than that; any other that would loosen does so only for a reason
-that is given.
+that is given. The bounds of an output that were derived from more cases than were measured stay as they are, unless
+one is broken.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from parity.base import files, toml
 from parity.compare import metrics
 from parity.compare.metrics import Metric
 from parity.judge import gates, headroom
-from parity.judge.derivation import bound_from, origin, worst_of
+from parity.judge.derivation import bound_from, cases_of, origin, worst_of
 from parity.judge.gates import Gate, GateError, Gates, gate
 
 ENOUGH = 2
@@ -82,13 +83,22 @@ def propose(records: Iterable[Measured], current: Gates | None, reason: str = ""
         raise CalibrationError("nothing was measured: run the checks first")
     before = current.by_name() if current else {}
     moves = []
+    few = _on_fewer_cases(measured, before)
     for name in dict.fromkeys((*before, *measured)):
         if name not in measured:
             moves.append(Move(before[name]))
+        elif _output(measured[name][0]) in few and _holds(before.get(name), measured[name]):
+            moves.append(Move(before.get(name)))
         elif current is None or not current.retirement(name):
             moves.append(_move(before.get(name), _suggest(measured[name]), measured[name], reason.strip()))
     kept = tuple(move.gate for move in moves if move.gate)
-    return Gates(kept, current.retired if current else {}), [move.line for move in moves if move.line]
+    lines = [move.line for move in moves if move.line]
+    if few:
+        lines.append(
+            f"{len(few)} output{'s rest' if len(few) > 1 else ' rests'} on more cases than were measured, and "
+            f"{'keep their' if len(few) > 1 else 'keeps its'} bounds: measure --cases all"
+        )
+    return Gates(kept, current.retired if current else {}), lines
 
 
 def write(proposed: Gates, path: Path) -> None:
@@ -123,6 +133,25 @@ def group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
     for record in records:
         found.setdefault(record.gate, []).append(record)
     return found
+
+
+def _on_fewer_cases(measured: dict[str, list[Measured]], before: dict[str, Gate]) -> set[tuple[str, str, str]]:
+    """Return the outputs that were measured on fewer cases than their bounds were derived from."""
+    known: dict[tuple[str, str, str], int] = {}
+    for old in before.values():
+        known[old.table] = max(known.get(old.table, 0), cases_of(old.derived_from))
+    now: dict[tuple[str, str, str], set[str]] = {}
+    for records in measured.values():
+        now.setdefault(_output(records[0]), set()).update(record.case for record in records)
+    return {key for key, cases in now.items() if len(cases) < known.get(key, 0)}
+
+
+def _output(record: Measured) -> tuple[str, str, str]:
+    return record.stage, record.variant, record.output
+
+
+def _holds(gate: Gate | None, records: list[Measured]) -> bool:
+    return gate is None or all(gate.check(record.value).passed for record in records)
 
 
 def _move(old: Gate | None, new: Gate | None, measured: list[Measured], reason: str) -> Move:

@@ -16,6 +16,7 @@ from parity.compare.metrics import Metric
 from parity.judge import headroom
 
 HEADROOM = 3
+_CASES = re.compile(r" over [0-9]+ measurements?: ([0-9]+) case")
 _WORST = re.compile(r"worst (-?[0-9.]+(?:e[+-]?[0-9]+)?), median ")
 
 
@@ -57,6 +58,12 @@ def derives(metric: Metric, derived_from: str, limit: float) -> bool:
         return False
     bounds = [bound for value in _meant(float(said[1])) if (bound := bound_from(metric, [value])) is not None]
     return bool(bounds) and min(bounds) <= limit <= max(bounds)
+
+
+def cases_of(derived_from: str) -> int:
+    """Return the number of cases that a bound was derived from; 0 for a text that does not say it."""
+    said = _CASES.search(derived_from)
+    return int(said[1]) if said else 0
 
 
 def _meant(value: float) -> Iterator[float]:

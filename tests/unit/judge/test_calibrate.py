@@ -233,3 +233,15 @@ def test_the_ratio_that_counts_as_slack_can_be_chosen() -> None:
 def test_no_measurement_of_any_gate_is_an_error(records: list[Measured]) -> None:
     with pytest.raises(ValueError, match="no measurement belongs to any gate"):
         slack(gates('relative_l2 = { max = 0.1, derived_from = "m" }'), records)
+
+
+def test_fewer_cases_than_a_bound_rests_on_move_nothing() -> None:
+    six = 'derived_from = "worst 0.0031, median 0.002 over 6 measurements: 6 cases × declared"'
+    current = gates(f"relative_l2 = {{ max = 0.0093, {six} }}")
+    fewer = [*measured("relative_l2", 0.001, 0.0009), *measured("max_relative", 0.5, 0.4)]
+    proposed, lines = propose(fewer, current)
+    assert proposed.by_name() == current.by_name()
+    assert lines == ["1 output rests on more cases than were measured, and keeps its bounds: measure --cases all"]
+    proposed, lines = propose(measured("relative_l2", 0.02, 0.001), current)
+    assert proposed.by_name() == current.by_name()
+    assert "is broken and stays" in lines[0]
