@@ -75,7 +75,7 @@ def test_a_project_starts_with_the_wheels_and_passes(python: Path, tmp_path: Pat
     assert "site-packages" not in said, "warnings of other packages are no business of the user's"
     said = project.done("parity", "gate", "--base", "HEAD~1")
     assert "gate PASSED" in said
-    assert "bench passed  ✓ 3 " in project.done("pytest", "-m", "bench", "--quick", "-k", "speed")
+    assert "bench passed  ✓ 6 " in project.done("pytest", "-m", "bench", "--quick", "-k", "speed")
     project.write("ear.py", EAR)
     assert "speech passed  ✓ 4" in project.done("pytest", "-m", "speech", "--speaker", "ear:Ear")
     script = python.with_name("parity")
