@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Blame, Check, Finding, Verdict
 
 CARRIED, CHAINED = "carried", "chained"
+RELATIVE_L2 = "relative_l2"
 
 
 def explained(bench: Workbench, check: Check) -> Verdict:
@@ -45,7 +46,7 @@ def explained(bench: Workbench, check: Check) -> Verdict:
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     try:
         with bench.threads():
-            blame = _blame(bench, check, stage, failures, outputs, ran)
+            blame = _blame(bench, check, stage, failures, outputs, ran, _bounds(verdict))
     except Exception as error:
         blame = unable(stage, outputs[0] if outputs else "", error)
     return replace(verdict, blame=blame)
@@ -58,6 +59,7 @@ def _blame(
     failures: Sequence[Finding],
     outputs: Sequence[str],
     ran: Sequence[Comparison],
+    bounds: Mapping[str, float],
 ) -> Blame:
     made = next((finding for finding in failures if finding.gate in package.GATES), None)
     if made:  # what it computes follows from what it is made of
@@ -66,7 +68,12 @@ def _blame(
         return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
     if check.mode == CHAINED:
         return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
-    return (_module if check.mode == "module" else _artifact)(bench, check, outputs, ran)
+    return (_module if check.mode == "module" else _artifact)(bench, check, outputs, ran, bounds)
+
+
+def _bounds(verdict: Verdict) -> dict[str, float]:
+    """Return the relative L2 that gates allow, by output."""
+    return {found.output: found.bound.limit for found in verdict.findings if found.bound and found.gate == RELATIVE_L2}
 
 
 def _first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
@@ -81,12 +88,14 @@ def _first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
     return next((name for name in order if name in failing), check.stage)
 
 
-def _module(bench: Workbench, check: Check, outputs: Sequence[str], ran: Sequence[Comparison]) -> Blame:
+def _module(
+    bench: Workbench, check: Check, outputs: Sequence[str], ran: Sequence[Comparison], bounds: Mapping[str, float]
+) -> Blame:
     reference = bench.system.reference
     case, stage = reference.case(check.case), bench.system.stage(check.stage)
     module, golden = bench.module(stage), bench.goldens.load(case)[stage.name]
     found = _just_ran(stage, golden, ran, outputs) or first_step.find(
-        stage, golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs
+        stage, golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs, bounds
     )
     if absent := lockfile.absent(reference.extra, reference.packages):
         why = (
@@ -115,7 +124,9 @@ def _record(reference: Reference, upstream: Any, case: Case, seams: Collection[s
             return
 
 
-def _artifact(bench: Workbench, check: Check, outputs: Sequence[str], ran: Sequence[Comparison]) -> Blame:
+def _artifact(
+    bench: Workbench, check: Check, outputs: Sequence[str], ran: Sequence[Comparison], bounds: Mapping[str, float]
+) -> Blame:
     stage = bench.system.stage(check.stage)
     variant = stage.variant(check.variant)
     if stage.parts:
@@ -124,7 +135,7 @@ def _artifact(bench: Workbench, check: Check, outputs: Sequence[str], ran: Seque
     if not (found := _just_ran(stage, golden, ran, outputs)):
         with closing(bench.session(stage, variant)) as session:
             cross = Crosser(stage, variant, session)
-            found = first_step.find(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), outputs)
+            found = first_step.find(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), outputs, bounds)
     if not found.wrong and check.mode == CARRIED:
         detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
         return Blame(stage.name, outputs[0] if outputs else "", "drift", detail=detail)

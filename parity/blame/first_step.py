@@ -1,9 +1,9 @@
-"""The crossing at which a stage goes wrong: of a stage that runs step by step, the first step that does."""
+"""The crossing at which a stage goes wrong: of a stage that runs step by step, one near the first that does."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +14,11 @@ from parity.run import stepping
 from parity.verdict import Blame
 
 SHARE = 0.3
-"""The share of the worst step's error from which an earlier step counts as the first."""
+"""The share of the worst step's error from which a step is looked into: the search needs an error that stands out."""
+BEGINS = 0.01
+"""The error from which a step counts as wrong, of an output whose relative L2 no gate bounds."""
 GROWTH = 1.1
-"""The factor by which a step has to be worse than the one before it to be remembered: a crossing holds whole caches."""
+"""The factor by which a step has to be worse than one before it to count: a remembered crossing holds whole caches."""
 ROUNDING = 1e-6
 """An error below this is not worth a look."""
 
@@ -32,6 +34,8 @@ class Failing:
         outputs: The outputs that failed, the worst first.
         step: The number of the step.
         steps: How many steps there are; 0 for a stage that runs once.
+        errors: The error of each step.
+        begins: The first step that is wrong.
         wrong: Whether any value differs at all.
     """
 
@@ -41,13 +45,18 @@ class Failing:
     outputs: Sequence[str]
     step: int = 0
     steps: int = 0
+    errors: Sequence[float] = ()
+    begins: int = 0
     wrong: bool = True
 
     def placed(self, blamed: Blame) -> Blame:
-        """Return a blame that says at which step it was found."""
+        """Return a blame that says from which step on the stage is wrong, and at which it is wrong most."""
         if not self.steps:
             return blamed
-        where = f"from step {self.step} of {self.steps} on"
+        where, most = f"from step {self.begins} of {self.steps} on", max(self.errors)
+        if most > GROWTH * self.errors[self.begins]:
+            where += f" (error {self.errors[self.begins]:.2g}), largest at step {self.errors.index(most)}"
+            where += f" ({most:.2g})" if math.isfinite(most) else ""
         return replace(blamed, detail="; ".join(part for part in (where, blamed.detail) if part))
 
 
@@ -57,6 +66,7 @@ def find(
     cross: Callable[[Arrays], dict[str, np.ndarray]],
     given: Callable[[Arrays], Arrays],
     outputs: Sequence[str],
+    bounds: Mapping[str, float],
 ) -> Failing:
     """Return the crossing to look into.
 
@@ -66,6 +76,7 @@ def find(
         cross: Runs the stage on inputs.
         given: Casts upstream's inputs to those that `cross` takes.
         outputs: The outputs that failed.
+        bounds: The relative L2 that gates allow, by output: a step with more is wrong.
     """
     if not stage.stepped:
         candidate = cross(given(golden.inputs))
@@ -73,6 +84,7 @@ def find(
     named = [name for name in outputs if name in stage.outputs] or list(stage.outputs)
     sizes = {name: rms(golden.outputs[name].astype(np.float64)) for name in named}
     worst = 0.0
+    made: list[dict[str, float]] = []
     found: list[tuple[float, Failing]] = []
     for step, crossing in enumerate(stepping.crossings(stage, golden)):
         inputs, slots = given(crossing.inputs), stepping.written(stage, golden, step)
@@ -81,6 +93,7 @@ def find(
             name: _error(stage, name, inputs, crossing.outputs, candidate, sizes[name], slots.get(name))
             for name in named
         }
+        made.append(errors)
         error = max(errors.values())
         worst = max(worst, error)
         found = [(known, failing) for known, failing in found if known >= SHARE * worst]
@@ -94,7 +107,13 @@ def find(
                 steps=stepping.count(stage, golden),
             )
             found.append((error, failing))
-    return replace(found[0][1], wrong=worst > ROUNDING)
+    chosen, largest = found[0][1], [max(errors.values()) for errors in made]
+    begins = next((step for step, errors in enumerate(made) if _beyond(errors, bounds)), chosen.step)
+    return replace(chosen, errors=largest, begins=min(begins, chosen.step), wrong=worst > ROUNDING)
+
+
+def _beyond(errors: Mapping[str, float], bounds: Mapping[str, float]) -> bool:
+    return any(error > bounds.get(name, BEGINS) for name, error in errors.items())
 
 
 def _error(

@@ -62,10 +62,10 @@ def blame(failure: Failure, fault: Fault, found: Divergence | None = None, said:
 
 def looks(reference: Arrays, candidate: Arrays, output: str) -> str:
     """Return what the error of an output looks like, or an empty text where there is none to look at."""
-    try:
-        return str(likeness(reference[output], candidate[output]))
-    except (KeyError, ValueError):
+    if output not in reference or output not in candidate:
         return ""
+    both = reference[output], candidate[output]
+    return str(likeness(*both)) if all(value.size and value.dtype.kind in "fiub" for value in both) else ""
 
 
 def searched(

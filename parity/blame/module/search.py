@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from parity.build.convert import call
 from parity.declarations import Arrays, Stage
 from parity.verdict import Blame
 
+LOG = logging.getLogger(__name__)
 SHARE = 0.1
 """The share of the failure from which a submodule's error counts as part of it, and the share of a submodule's error
 from which what it was given explains it."""
@@ -125,8 +127,9 @@ class _Whole:
         try:
             with torch.no_grad():
                 gave = next(tensors(self.part(both[1])))
-        except (RuntimeError, ValueError, IndexError):
-            return False  # the layer cannot do with less
+        except (RuntimeError, ValueError, IndexError) as refused:
+            LOG.warning("%s can't run on the part that upstream has", type(self.part).__name__, exc_info=refused)
+            return False
         return gave.shape == expected.shape and relative_l2(expected, gave) < SHARE * error
 
 

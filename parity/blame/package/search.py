@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from parity.build.convert import call
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
 
+LOG = logging.getLogger(__name__)
 MOST = 0.5
 """The share of an error from which its cause is sought where that share was measured."""
 REPRODUCED = 0.1
@@ -92,6 +94,7 @@ def _blame(failure: Failure) -> Blame:
     try:
         return _of_package(failure)
     except (ModelError, NodeFailed) as reason:
+        LOG.warning("%s of %s stops on these inputs", failure.output, failure.stage.name, exc_info=reason)
         return _of_tracing(failure, str(reason).partition("\n")[0])
 
 

@@ -192,7 +192,9 @@ def test_noise_baked_at_trace_time_is_named(blamed: Blamed) -> None:
     assert "tracing froze the numbers of a tensor of shape (1, 32, 1)" in found.detail
 
 
-def test_a_package_that_these_inputs_break_is_told_with_its_op_and_what_tracing_froze(tmp_path: Path) -> None:
+def test_a_package_that_these_inputs_break_is_told_with_its_op_and_what_tracing_froze(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stage, package, given = small.stage(small.FrozenShape), tmp_path / "small.mlpackage", {"x": signal()}
     module = traceable(stage, None)
     convert(stage, FP32, module, package, {})
@@ -202,6 +204,7 @@ def test_a_package_that_these_inputs_break_is_told_with_its_op_and_what_tracing_
     assert line("return torch.tanh(x).reshape(1, CHANNELS, int(x.shape[2]))").match(found.source)
     assert "failed" in found.detail
     assert "tracing froze 16 where these inputs give 40" in found.detail
+    assert any(record.exc_info for record in caplog.records), "the traceback is in the log"
 
 
 @pytest.mark.parametrize("numerics", ["fp32", "ane"])

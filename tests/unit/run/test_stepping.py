@@ -253,7 +253,7 @@ def offset(stage: Stage, golden: Seam, by: Callable[[int], dict[str, np.ndarray]
 def test_a_value_that_happens_to_be_near_zero_does_not_attract_the_blame() -> None:
     stage, golden = nearly_zero_at(5)
     cross = offset(stage, golden, lambda step: {"answer": np.full((1, small.WIDTH), 0.1, np.float32)})
-    found = first_step.find(stage, golden, cross, dict, ["answer"])
+    found = first_step.find(stage, golden, cross, dict, ["answer"], {})
     assert (found.step, found.steps) == (0, small.STEPS)
 
 
@@ -265,5 +265,5 @@ def test_the_first_step_that_breaks_what_is_exact_is_blamed_however_little_it_is
         spoilt[:, -1] = 1e-3 if step == 2 else 10.0 if step > 2 else 0.0
         return {"cache0_out": spoilt}
 
-    found = first_step.find(stage, golden, offset(stage, golden, by), dict, ["cache0_out"])
+    found = first_step.find(stage, golden, offset(stage, golden, by), dict, ["cache0_out"], {})
     assert (found.step, found.outputs[0]) == (2, "cache0_out")

@@ -1,0 +1,107 @@
+"""The verdict of a stage that runs step by step says where the error begins, where it is largest, and what failed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from parity.base.cache import Cache
+from parity.blame import first_step
+from parity.blame.explain import explained
+from parity.build.artifacts import Built
+from parity.declarations import Arrays
+from parity.judge.gates import parse
+from parity.judge.workbench import Workbench
+from parity.plan.checks import plan
+from parity.plan.weights import choose
+from parity.run import runtime, stepping
+from parity.verdict import Blame, Verdict
+from tests.support import stepping_system as small
+
+CASE = small.REFERENCE.cases[0]
+
+
+def by_step(errors: list[float], bounds: dict[str, float]) -> first_step.Failing:
+    """The crossing of an answer that is off by a share of its size at each step."""
+    stage, (golden,) = small.stage(), small.record(small.Upstream(), CASE)
+    size = float(np.sqrt(np.square(golden.outputs["answer"].astype(np.float64)).mean()))
+    made = {crossing.inputs["position"].item(): crossing.outputs for crossing in stepping.crossings(stage, golden)}
+
+    def cross(inputs: Arrays) -> dict[str, np.ndarray]:
+        outputs = made[step := inputs["position"].item()]
+        return {**outputs, "answer": (outputs["answer"] + errors[step] * size).astype(np.float32)}
+
+    return first_step.find(stage, golden, cross, dict, ["answer"], bounds)
+
+
+@pytest.mark.parametrize(
+    ("errors", "bounds", "said"),
+    [
+        (
+            [0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.9],
+            {},
+            "from step 0 of 9 on (error 0.02), largest at step 8 (0.9)",
+        ),
+        (
+            [3e-4, 3e-4, 3e-4, 2e-3, 0, 0, 0.4, 0, 0],
+            {"answer": 1e-3},
+            "from step 3 of 9 on (error 0.002), largest at step 6 (0.4)",
+        ),
+        ([3e-4, 3e-4, 3e-4, 3e-4, 3e-4, 0.4, 0.4, 0.1, 0.1], {"answer": 1e-3}, "from step 5 of 9 on"),
+        ([1e-4, 1e-4, 1e-4, 9e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4], {"answer": 1e-3}, "from step 3 of 9 on"),
+    ],
+    ids=["there from the start", "beyond its bound before it is large", "behind rounding", "never beyond its bound"],
+)
+def test_the_step_at_which_an_error_begins_and_the_one_at_which_it_is_largest_are_two_facts(
+    errors: list[float], bounds: dict[str, float], said: str
+) -> None:
+    placed = by_step(errors, bounds).placed(Blame("step", "answer", "other"))
+    assert placed.detail == said
+
+
+def test_the_step_that_is_looked_into_has_an_error_that_stands_out() -> None:
+    assert by_step([0.02, 0.02, 0.02, 0.02, 0.02, 0.5, 0.02, 0.02, 0.9], {}).step == 5
+
+
+class Forgetful(small.Step):
+    def follow(self, trace: Tensor, x: Tensor) -> Tensor:
+        return x + 0 * trace
+
+
+def of_module(folder: Path, **changes: Any) -> Verdict:
+    """The module check of a stage that forgets, of a reference that is changed."""
+    cache = Cache(folder)
+    system = replace(small.system(Forgetful), reference=replace(small.REFERENCE, **changes))
+    weights = choose(small.REFERENCE, "seeded", cache)
+    goldens = small.Recorded(small.build(weights.checkpoint()))
+    gates = parse('[step.module.answer]\nrelative_l2 = { max = 1e-5, derived_from = "rounding" }', "gates.toml")
+    milrun = runtime("milrun")
+    bench = Workbench(system, weights, goldens, Built(system, weights, cache), milrun, gates, cache)
+    (check,) = (check for check in plan(system, (CASE,), [milrun]) if check.mode == "module")
+    return explained(bench, check)
+
+
+def test_the_bound_of_the_gate_tells_where_the_error_begins(tmp_path: Path) -> None:
+    blame = of_module(tmp_path).blame
+    assert blame is not None
+    assert blame.detail.startswith("from step 1 of 9 on (error ")
+
+
+def test_an_error_of_the_search_is_logged_with_its_traceback_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def layers(model: Any) -> Any:
+        raise LookupError("no layers")
+
+    with caplog.at_level(logging.ERROR):
+        verdict = of_module(tmp_path, layers=layers)
+    assert verdict.blame is not None
+    assert verdict.blame.detail == "blame itself failed: LookupError: no layers"
+    (logged,) = (record for record in caplog.records if record.exc_info)
+    assert "step answer" in logged.getMessage()
