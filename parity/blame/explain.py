@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from parity.base import lockfile
 from parity.blame import first_step
 from parity.blame.first_step import Failing
@@ -19,6 +21,7 @@ from parity.declarations import HOST, Case, Reference, Seam, Stage, Variant
 from parity.judge import package
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets
+from parity.run.difference import difference
 from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Blame, Check, Finding, Verdict
 
@@ -38,11 +41,12 @@ def explained(bench: Workbench, check: Check) -> Verdict:
     """
     ran: list[Comparison] = []
     verdict = bench.run(check, ran)
-    if all(finding.gate == "gated" for finding in verdict.failures):
+    wrong = [finding for finding in verdict.failures if finding.gate != "gated"]
+    if not wrong:
         return verdict
-    stage = _first_failing(bench, check, verdict)
-    own = [finding for finding in verdict.failures if finding.output.split(".")[0] == stage or check.mode != CHAINED]
-    failures = own or list(verdict.failures)
+    stage = _first_failing(bench, check, wrong)
+    own = [finding for finding in wrong if finding.output.split(".")[0] == stage or check.mode != CHAINED]
+    failures = own or wrong
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     try:
         with bench.threads():
@@ -67,7 +71,7 @@ def _blame(
     if any(finding.gate == "runs" for finding in failures):
         return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
     if check.mode == CHAINED:
-        return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"])
+        return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"], ran)
     return (_module if check.mode == "module" else _artifact)(bench, check, outputs, ran, bounds)
 
 
@@ -76,14 +80,14 @@ def _bounds(verdict: Verdict) -> dict[str, float]:
     return {found.output: found.bound.limit for found in verdict.findings if found.bound and found.gate == RELATIVE_L2}
 
 
-def _first_failing(bench: Workbench, check: Check, verdict: Verdict) -> str:
+def _first_failing(bench: Workbench, check: Check, wrong: Sequence[Finding]) -> str:
     """Return the stage to blame: the check's own, or in a chain the first, in the order of the data, that failed."""
     if check.mode != CHAINED:
         return check.stage
-    glue = next((finding.output for finding in verdict.failures if finding.gate == "glue"), "")
+    glue = next((finding.output for finding in wrong if finding.gate == "glue"), "")
     if glue:  # the glue's faults come in the order in which the host made them
         return glue.split(".", 1)[0]
-    failing = {finding.output.split(".", 1)[0] for finding in verdict.failures}
+    failing = {finding.output.split(".", 1)[0] for finding in wrong}
     order = [*(stage.name for stage in bench.system.stages), HOST]
     return next((name for name in order if name in failing), check.stage)
 
@@ -169,17 +173,39 @@ def _parts(bench: Workbench, check: Check, stage: Stage, variant: Variant) -> Bl
     return Blame(stage.name, "", "drift", detail="each part is within its bounds on upstream's inputs: it adds up")
 
 
-def _chained(bench: Workbench, check: Check, stage: str, outputs: Sequence[str], glue: Sequence[Finding]) -> Blame:
+def _chained(
+    bench: Workbench,
+    check: Check,
+    stage: str,
+    outputs: Sequence[str],
+    glue: Sequence[Finding],
+    ran: Sequence[Comparison],
+) -> Blame:
     output = outputs[0] if outputs else ""
     if glue:
         name = glue[0].output.removeprefix(f"{stage}.")
-        return Blame(stage, name, "another value", detail=f"in the host glue, before the stage runs: {glue[0].message}")
+        looks_like = "an early end" if name == "steps" else "another value"
+        return Blame(stage, name, looks_like, detail=f"in the host glue, before the stage runs: {glue[0].message}")
     if stage not in {known.name for known in bench.system.stages}:
         detail = "every stage is within its bounds, and what they add up to makes the host decide otherwise"
-        return Blame(stage, output, "drift", detail=detail)
+        return Blame(stage, output, "drift", detail=_with_decisions(detail, stage, outputs, ran))
     variant = chain_sets(bench.system)[check.variant][stage]
     own = explained(bench, replace(check, stage=stage, variant=variant.name, mode="forced"))
     if own.blame:
         return own.blame
     detail = f"{stage} is right on upstream's inputs: what the stages and the glue before it hand on has drifted"
-    return Blame(stage, output, "drift", detail=detail)
+    return Blame(stage, output, "drift", detail=_with_decisions(detail, stage, outputs, ran))
+
+
+def _with_decisions(detail: str, stage: str, outputs: Sequence[str], ran: Sequence[Comparison]) -> str:
+    """Return a sentence, and after it what the host decides, and upstream, where whole numbers differ."""
+    said = [
+        f"`{name}` is {difference(group.actual[name], group.reference[name])}"
+        for group in ran
+        if group.prefix == f"{stage}."
+        for name in outputs
+        if name in group.actual and name in group.reference
+        if group.reference[name].dtype.kind in "iu" and group.declared[name].kind != "kept"
+        if not np.array_equal(group.actual[name], group.reference[name])
+    ]
+    return "; ".join([detail, *said])

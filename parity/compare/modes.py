@@ -14,7 +14,8 @@ from parity.compare.outputs import Comparison, chain_outputs, decisions, runtime
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System, Variant
 from parity.plan.checks import users
 from parity.run import Runtime, RuntimeFailure, Session, stepping
-from parity.run.chain import Chain, Free, Rehearsal
+from parity.run.chain import Chain, Free
+from parity.run.rehearsal import Rehearsal
 from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Finding
 
@@ -68,7 +69,7 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
     try:
         system.chain(rehearsal, case)
     except ValueError as error:
-        yield from rehearsal.findings()
+        yield from rehearsal.faults()
         yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
         return
     yield from rehearsal.findings()
@@ -89,6 +90,7 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
         run = Chain(system, golden, tables, execute, given)
         system.chain(run, case)
         free = Free(system, tables, execute, given)
+        given_out = {} if run.missed else given_out  # of a loop that ends early, nothing that follows is compared
         if given_out:
             system.chain(free, case)
     yield from chain_outputs(system, run, chosen, means.runtime.numerics)

@@ -45,22 +45,28 @@ def chain_outputs(
 ) -> Iterator[Comparison | Finding]:
     """Yield the outputs of all stages in a run of the chain, and the decisions of the host.
 
+    Where a loop ended early, that is found once: of the first stage in it. What follows from it is not compared.
+
     Args:
         system: The system.
         run: The chain after it ran.
         chosen: The variant of each stage.
         numerics: The numerics of the runtime.
     """
+    missed = run.missed
     for stage in system.stages:
         variant, prefix, golden = chosen[stage.name], f"{stage.name}.", run.golden[stage.name]
-        yield from (replace(found, output=prefix + found.output) for found in run.findings(stage))
+        if stage.name not in missed[1:]:
+            yield from (replace(found, output=prefix + found.output) for found in run.findings(stage))
+        if stage.name in missed:
+            continue
         if declared := stage.decided:
             joined = stepping.joined(stage, golden) if stage.stepped else declared
             known = stepping.truth(stage, golden) if stage.stepped else golden.inputs
             shapes = {name: joined[name] for name in declared}
             yield _exact(shapes, run.decisions(stage), {name: known[name] for name in declared}, prefix)
         yield _comparison(stage, variant, golden, run.outputs(stage), runtime_dtypes(stage, variant, numerics), prefix)
-    if system.decisions:
+    if system.decisions and not missed:
         yield decisions(run.own, run.golden, system.decisions, f"{HOST}.")
 
 

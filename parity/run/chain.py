@@ -1,4 +1,4 @@
-"""The host glue at work: with the artifacts, as deployed, and rehearsed with upstream's own values."""
+"""The host glue at work with the artifacts, as deployed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tensor
+from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System
 from parity.run import stepping
-from parity.steps import Crossing
 from parity.verdict import Finding
 
 
@@ -34,9 +33,7 @@ class Chain:
         outputs = self._execute(stage, inputs)
         declared = self.system.stage(stage)
         if declared.stepped:
-            if stage not in self._tracks:
-                self._tracks[stage] = stepping.Track(declared, self.golden[stage])
-            self._tracks[stage].add(inputs, outputs, {})
+            self._track(declared).add(inputs, outputs, {})
         else:
             self._crossed[stage] = Seam(stage, dict(inputs), outputs)
         return outputs
@@ -49,7 +46,7 @@ class Chain:
     def outputs(self, stage: Stage) -> dict[str, np.ndarray]:
         """Return the outputs of a stage, all steps together; nothing for a stage that never ran."""
         if stage.stepped:
-            return self._tracks[stage.name].outputs if stage.name in self._tracks else {}
+            return self._track(stage).outputs
         return dict(self._crossed[stage.name].outputs) if stage.name in self._crossed else {}
 
     def decisions(self, stage: Stage) -> dict[str, np.ndarray]:
@@ -62,10 +59,24 @@ class Chain:
         """The decisions of the host beside the stages, all calls together."""
         return {name: np.concatenate(values) for name, values in self._decided.get(HOST, {}).items()}
 
+    @property
+    def missed(self) -> list[str]:
+        """The stages that made fewer steps than upstream's."""
+        return [
+            stage.name
+            for stage in self.system.stages
+            if stage.stepped and self._track(stage).steps < stepping.count(stage, self.golden[stage.name])
+        ]
+
     def findings(self, stage: Stage) -> Iterator[Finding]:
         """Yield whether a stage made all of its steps and left unwritten slots alone."""
-        if stage.stepped and stage.name in self._tracks:
-            yield from self._tracks[stage.name].findings()
+        if stage.stepped:
+            yield from self._track(stage).findings()
+
+    def _track(self, stage: Stage) -> stepping.Track:
+        if stage.name not in self._tracks:
+            self._tracks[stage.name] = stepping.Track(stage, self.golden[stage.name])
+        return self._tracks[stage.name]
 
 
 class Free:
@@ -113,88 +124,3 @@ def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: 
         raise ValueError(f"{stage.name}: the host decides {name} a {step + 1}th time, upstream did {known} times")
     plain = [output for output in stage.outputs if output not in stage.carries]
     return stage.derive({output: golden.outputs[output][step] for output in plain})[name]
-
-
-class Rehearsal:
-    """The glue with stages that give exactly what upstream gave: then all that it makes has to be upstream's, to the
-    bit; what it sums, to rounding."""
-
-    def __init__(self, system: System, golden: Golden, tables: Arrays) -> None:
-        self.system, self.golden, self.tables = system, golden, tables
-        self._steps: dict[str, Iterator[Crossing]] = {}
-        self._made: dict[str, int] = {}
-        self._decided: dict[tuple[str, str], list[np.ndarray]] = {}
-        self._faults: dict[tuple[str, str], str] = {}
-
-    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
-        crossing, where = self._next(self.system.stage(stage))
-        for name in dict.fromkeys((*crossing.inputs, *inputs)):
-            if name not in inputs or name not in crossing.inputs:
-                fault = "is not given" if name not in inputs else "is given, and upstream has no such input"
-            elif not (_near if name in self.system.sums else _same)(inputs[name], crossing.inputs[name]):
-                fault = "the host made another value than upstream has"
-            else:
-                continue
-            self._faults.setdefault((stage, name), f"{fault}{where}")
-        return dict(crossing.outputs)
-
-    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        made = self._decided.setdefault((stage, name), [])
-        made.append(value)
-        truth = truly(self.system, self.golden, stage, name, made)
-        if not _agree(self.system.decisions.get(name) if stage == HOST else None, value, truth):
-            self._faults.setdefault((stage, name), "the host decides otherwise than upstream on upstream's values")
-        return truth
-
-    def findings(self) -> Iterator[Finding]:
-        """Yield the faults in the order in which they arose, since later ones may follow from the first."""
-        for (owner, name), fault in self._faults.items():
-            yield Finding(f"{owner}.{name}", "glue", False, message=fault)
-        for stage in self.system.stages:
-            made = self._made.get(stage.name, 0)
-            wanted = stepping.count(stage, self.golden[stage.name]) if stage.stepped else 1
-            count = "" if made == wanted else f"the host runs it {made} times, upstream {wanted} times"
-            yield Finding(f"{stage.name}.steps", "glue", not count, message=count or f"run {made} times, as upstream")
-            for name in (*stage.inputs, *stage.derived):
-                if (stage.name, name) not in self._faults:
-                    message = "made by the host as upstream has it"
-                    yield Finding(f"{stage.name}.{name}", "glue", True, message=message)
-        for name in self.system.decisions:
-            made, wanted = sum(map(len, self._decided.get((HOST, name), []))), len(self.golden[HOST].outputs[name])
-            count = "" if made == wanted else f"the host decides {made} rows, upstream {wanted}"
-            yield Finding(f"{HOST}.{name}", "glue", not count, message=count or f"{made} rows decided, as upstream")
-
-    def _next(self, stage: Stage) -> tuple[Crossing, str]:
-        made = self._made[stage.name] = self._made.get(stage.name, 0) + 1
-        golden = self.golden[stage.name]
-        if not stage.stepped:
-            return Crossing(golden.inputs, golden.outputs), ""
-        if stage.name not in self._steps:
-            self._steps[stage.name] = stepping.crossings(stage, golden)
-        total = stepping.count(stage, golden)
-        crossing = next(self._steps[stage.name], None)
-        if crossing is None:
-            raise ValueError(f"{stage.name}: the host runs a {made}th step, upstream made {total}")
-        return crossing, f" at step {made - 1} of {total}"
-
-
-_ULPS = 4
-
-
-def _agree(tensor: Tensor | None, one: np.ndarray, other: np.ndarray) -> bool:
-    """Compare what a cache keeps as a set, row by row. Of two copies of a frame, either may have been chosen first."""
-    if tensor is not None and tensor.kind == "kept":
-        return _same(np.sort(one), np.sort(other))
-    return _same(one, other)
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-
-
-def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    """Compare up to a few units in the last place of the largest value, because libraries add in different orders."""
-    if one.dtype != other.dtype or one.shape != other.shape or not np.isfinite(other).all():
-        return _same(one, other)
-    room = _ULPS * float(np.finfo(other.dtype).eps) * float(np.abs(other).max(initial=0))
-    return np.allclose(one, other, rtol=0, atol=room)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from parity.base.cache import Cache
 from parity.blame import first_step
 from parity.blame.explain import explained
 from parity.build.artifacts import Built
-from parity.declarations import Arrays
+from parity.declarations import HOST, Arrays, Case, Dim, Run, Seam, i32
 from parity.judge.gates import parse
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan
@@ -105,3 +106,48 @@ def test_an_error_of_the_search_is_logged_with_its_traceback_and_named(
     assert verdict.blame.detail == "blame itself failed: LookupError: no layers"
     (logged,) = (record for record in caplog.records if record.exc_info)
     assert "step answer" in logged.getMessage()
+
+
+def fine(answer: np.ndarray) -> np.ndarray:
+    """A count that rounding changes."""
+    return np.rint(answer.astype(np.float64).sum(1) * 1e9).astype(np.int32)
+
+
+def counting(run: Run, case: Case) -> None:
+    """The chain, which counts on the last answer."""
+    answers = []
+
+    class Heard:
+        tables = run.tables
+        decide = staticmethod(run.decide)
+
+        def __call__(self, stage: str, inputs: Arrays) -> Any:
+            given = run(stage, inputs)
+            answers.append(given["answer"])
+            return given
+
+    small.chain(Heard(), case)
+    run.decide(HOST, "count", fine(answers[-1]))
+
+
+class Counted(small.Recorded):
+    def load(self, case: Case) -> dict[str, Seam]:
+        known = super().load(case)
+        return {**known, HOST: Seam(HOST, {}, {"count": fine(known["step"].outputs["answer"][-1])})}
+
+
+def test_a_decision_that_drift_turns_over_is_told_beside_upstreams(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    system = replace(small.system(glue=counting), decisions={"count": i32(Dim("rows", 1, 9), kind="durations")})
+    weights = choose(small.REFERENCE, "seeded", cache)
+    goldens = Counted(small.build(weights.checkpoint()))
+    gates = parse('[chain.fp16."host.count"]\nframes_equal = { min = 1, derived_from = "exact" }', "gates.toml")
+    milrun = runtime("milrun")
+    bench = Workbench(system, weights, goldens, Built(system, weights, cache), milrun, gates, cache)
+    check = next(
+        check for check in plan(system, (CASE,), [milrun]) if (check.stage, check.variant) == ("chain", "fp16")
+    )
+    blame = explained(bench, check).blame
+    assert blame is not None
+    assert blame.stage == HOST
+    assert re.search(r"`count` is -?\d+ where upstream has -?\d+$", blame.detail), blame

@@ -22,7 +22,8 @@ from parity.declarations import (
     f32,
     i32,
 )
-from parity.run.chain import Chain, Free, Rehearsal
+from parity.run.chain import Chain, Free
+from parity.run.rehearsal import Rehearsal
 
 LOUD = Stage(
     "loud",
@@ -101,7 +102,30 @@ def test_a_decision_that_is_not_upstreams_is_found(golden: Golden) -> None:
             run.decide(HOST, "is_loud", (level[:, 0] > 9).astype(np.int32))
         run.decide(HOST, "count", np.array([2], np.int32))
 
-    assert "decides otherwise" in found(Rehearsal(system(), golden, {}), deaf)["host.is_loud"]
+    said = found(Rehearsal(system(), golden, {}), deaf)["host.is_loud"]
+    assert said == "the host decides 0 where upstream has 1 in row 1, on upstream's values"
+
+
+def test_a_value_that_the_host_makes_otherwise_is_found_with_its_step_and_upstreams(golden: Golden) -> None:
+    def swapping(run: Run, case: Case) -> None:
+        glue(run, Case("swapped", {"samples": SAMPLES[:, ::-1]}))
+
+    def louder(run: Run, case: Case) -> None:
+        glue(run, Case("louder", {"samples": SAMPLES + np.array([[0, 0], [0, 2], [0, 2]], np.float32)}))
+
+    said = found(Rehearsal(system(), golden, {}), swapping)["loud.samples"]
+    assert said == "the host made upstream's values in another order along axis 1: 0 is 1, 1 is 0 at step 0 of 3"
+    said = found(Rehearsal(system(), golden, {}), louder)["loud.samples"]
+    assert said == "the host made 6 where upstream has 4 at (0, 1) at step 1 of 3"
+
+
+def test_a_loop_that_ends_early_is_one_finding(golden: Golden) -> None:
+    def hasty(run: Run, case: Case) -> None:
+        glue(run, Case("two", {"samples": SAMPLES[:2]}))
+
+    said = found(Rehearsal(system(), golden, {}), hasty)
+    assert said.pop("host.count") == "the host decides 1 where upstream has 2 in row 0, on upstream's values"
+    assert said == {"loud.steps": "the host runs it 2 times, upstream 3 times; with it host.is_loud 2"}
 
 
 def test_a_decision_that_is_never_made_is_found(golden: Golden) -> None:

@@ -212,8 +212,12 @@ def test_a_decision_that_the_host_makes_otherwise_is_caught(judge: Judge) -> Non
 
 
 def test_a_loop_that_ends_early_is_caught(judge: Judge) -> None:
-    found = broken(judge(glue=short), "chained")
-    assert {("step.steps", "glue"), ("step.steps", "count")} <= found
+    verdicts = judge(glue=short)
+    assert {("step.steps", "glue"), ("step.steps", "count")} == broken(verdicts, "chained")
+    verdict = next(found for found in verdicts if found.check.mode == "chained")
+    assert verdict.blame is not None
+    assert (verdict.blame.output, verdict.blame.looks_like) == ("steps", "an early end")
+    assert "the host runs it 7 times, upstream 9 times" in verdict.blame.detail
 
 
 @pytest.mark.parametrize(("spared", "kept"), [((), 0), (("out",), 1)])
