@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(do=_report)
     bounds = verbs.add_parser("calibrate", help="measure a system, and write bounds that follow from it")
     bounds.add_argument("system")
-    bounds.add_argument("--runtime", choices=("auto", "coreml", "milrun"), default="auto", help="default: auto")
+    bounds.add_argument(
+        "--runtime", choices=("auto", "coreml", "milrun", "executorch"), default="auto", help="default: auto"
+    )
     bounds.add_argument("--numerics", default="declared", metavar="NAME[,NAME]", help="default: declared")
     bounds.add_argument("--weights", **OPTION)
     bounds.add_argument("--cases", choices=("short", "all"), default="short", help="default: short")

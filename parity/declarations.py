@@ -46,6 +46,10 @@ HOST = "host"
 
 AUDIBLE: tuple[Kind, ...] = ("audio", "stream")
 ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+Format = Literal["mlpackage", "pte"]
+"""Form of an artifact. Core ML and milrun run an `mlpackage`, ExecuTorch the methods of a `pte`."""
+METADATA = "parity"
+"""Name of the method of a `pte` that returns, as JSON, the names of inputs and outputs, and facts about the making."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ class Variant:
         fewest: Elements that a weight has at least for `quantize` to take it.
         prune: Magnitude below which weights are set to zero, in tensors of which these are at least half; they are
             then stored sparse. Other tensors are palettized or quantized as the variant says.
+        format: What the variant is built as, and so which runtimes run it. All stages with a variant of one name and of
+            the format `pte` are methods of one program, named as the stages are.
 
     Example:
         `Variant("fp16-pal8", "float16", palettize=8, ships=True)`
@@ -189,6 +195,7 @@ class Variant:
     zero_points: bool = False
     fewest: int = 1
     prune: float | None = None
+    format: Format = "mlpackage"
 
     @property
     def compressed(self) -> bool:
@@ -485,6 +492,8 @@ class System:
         sums: Inputs for which the host code adds up values. They equal upstream's up to rounding, all others bit for
             bit.
         sized: Returns the system in the size of a checkpoint, if checkpoints come in several sizes.
+        contract: Numbers that the host code uses and that a `.pte` tells by a method of the same name, such as the ids
+            of special tokens. A program that tells another number, or none, fails.
 
     Example:
         `SYSTEM = System(REFERENCE, STAGES, chain)`
@@ -499,6 +508,7 @@ class System:
     decisions: Mapping[str, Tensor] = field(default_factory=dict)
     sums: tuple[str, ...] = ()
     sized: Callable[[Path], System] | None = None
+    contract: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from parity.blame import first_step
 from parity.blame.first_step import Failing
 from parity.blame.module.search import blame_module, blame_unheard
 from parity.blame.package.search import blame_artifact
+from parity.blame.program import blame_method
 from parity.blame.wording import unable
 from parity.build import convert
 from parity.build.artifacts import composed
@@ -143,6 +144,10 @@ def _artifact(
     if not found.wrong and check.mode == CARRIED:
         detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
         return Blame(stage.name, outputs[0] if outputs else "", "drift", detail=detail)
+    if variant.format == "pte":
+        module = bench.module(stage)
+        given = cast(stage, variant, found.inputs)
+        return found.placed(blame_method(stage, convert.call(module, stage, given), found))
     blamed = blame_artifact(
         stage=stage,
         variant=variant,

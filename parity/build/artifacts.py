@@ -15,6 +15,7 @@ from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
 from parity.build.convert import compress, convert, traceable
 from parity.build.pipeline import join
+from parity.build.program import PROGRAM, write
 from parity.declarations import Stage, System, Variant
 from parity.plan.weights import Weights
 
@@ -28,7 +29,10 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A built package. `identity` is the digest of what it holds or of what made it."""
+    """A built package, or a program of which the stage is a method.
+
+    `identity` is the digest of what it holds or of what made it.
+    """
 
     stage: Stage
     variant: Variant
@@ -47,13 +51,20 @@ class Built:
 
     @cached_property
     def _common(self) -> dict[str, Any]:
-        reference = self.system.reference
         return {
-            "weights": dict(self.weights.identity),
-            "upstream": code(reference.build),
+            **self._upstream_parts,
             "harness": code(convert, compress, traceable),
-            "libraries": libraries("coremltools", "numpy", "scikit-learn", *reference.packages),
+            "libraries": libraries("coremltools", "numpy", "scikit-learn", *self.system.reference.packages),
         }
+
+    @cached_property
+    def _upstream_parts(self) -> dict[str, Any]:
+        return {"weights": dict(self.weights.identity), "upstream": code(self.system.reference.build)}
+
+    def _methods(self, variant: Variant) -> list[tuple[Stage, Variant]]:
+        """Return the stages that are methods of a program, each with its variant."""
+        pairs = ((stage, own) for stage in self.system.stages for own in stage.variants)
+        return [(stage, own) for stage, own in pairs if (own.name, own.format) == (variant.name, variant.format)]
 
     @cached_property
     def upstream(self) -> Any:
@@ -63,6 +74,13 @@ class Built:
     def parts(self, stage: Stage, variant: Variant) -> dict[str, Any]:
         """Return everything that made an artifact."""
         declared = _declared(stage, variant)
+        if variant.format == "pte":
+            methods = {
+                one.name: {**_declared(one, own), "module": code(one.module)} for one, own in self._methods(variant)
+            }
+            libs = libraries("executorch", "torch", "torchao", *self.system.reference.packages)
+            made = {"harness": code(write, traceable), "libraries": libs, "contract": dict(self.system.contract)}
+            return {**self._upstream_parts, **made, "methods": methods}
         if stage.parts:
             keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
             made = {"order": list(keys), "harness": code(join), "libraries": libraries("coremltools")}
@@ -84,7 +102,11 @@ class Built:
 
         def make(folder: Path) -> None:
             facts = facts_of(self.system, stage, variant, self.weights.identity)
-            if stage.parts:
+            if variant.format == "pte":
+                stages = [one for one, _ in self._methods(variant)]
+                modules = {one.name: traceable(one, self.upstream) for one in stages}
+                write(stages, modules, folder / PROGRAM, facts, self.system.contract)
+            elif stage.parts:
                 packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
                 join(stage, packages, folder / PACKAGE, facts)
             elif variant.compressed:
@@ -93,11 +115,14 @@ class Built:
             else:
                 convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
 
-        return Artifact(stage, variant, self.cache.get("artifact", key, make, parts) / PACKAGE, key)
+        name = PROGRAM if variant.format == "pte" else PACKAGE
+        return Artifact(stage, variant, self.cache.get("artifact", key, make, parts) / name, key)
 
 
 class Given:
     """Packages that someone else built, `DIR/<stage>-<variant>.mlpackage` or as the variant says it is published.
+
+    A program of ExecuTorch is `DIR/<variant>.pte`.
 
     A package that says which weights it was made from must say the ones that the goldens were recorded with.
     """
@@ -112,7 +137,7 @@ class Given:
 
     def key(self, stage: Stage, variant: Variant) -> str:
         package = self.path(stage, variant)
-        if not package.is_dir():
+        if not package.exists():
             raise ArtifactError(
                 f"{self.system.name}/{stage.name} {variant.name}: {package} is missing. Build it, or leave out "
                 "--artifacts to have it converted"
@@ -143,7 +168,8 @@ Artifacts = Built | Given
 
 def given(folder: Path, stage: Stage, variant: Variant) -> Path:
     """Return where a package that somebody else built lies, or would lie, in a folder."""
-    usual = folder / f"{stage.name}-{variant.name}.mlpackage"
+    program = variant.format == "pte"
+    usual = folder / (f"{variant.name}.pte" if program else f"{stage.name}-{variant.name}.mlpackage")
     published = folder / variant.published
     return published if variant.published and published.exists() and not usual.exists() else usual
 
@@ -186,11 +212,18 @@ def pieces(system: System, artifacts: Artifacts, stage: Stage, variant: Variant)
 def facts_of(system: System, stage: Stage, variant: Variant, identity: Mapping[str, str]) -> dict[str, str]:
     """Return the facts about its making that a package remembers."""
     told = {"system": system.name, "stage": stage.name, "variant": variant.name, "weights": json.dumps(dict(identity))}
+    if variant.format == "pte":
+        del told["stage"]
     return {f"{FACTS}{name}": value for name, value in told.items()}
 
 
 def told_by(package: Path) -> dict[str, str]:
-    """Return the facts in a package's metadata; none if a foreign tool made it."""
+    """Return the facts in a package's metadata; none if a foreign tool made it.
+
+    Reading those of a program takes ExecuTorch: `parity.judge.package.program` compares them.
+    """
+    if package.suffix == ".pte":
+        return {}
     metadata = Package(package).spec().description.metadata.userDefined
     return {name: value for name, value in metadata.items() if name.startswith(FACTS)}
 
@@ -204,7 +237,7 @@ def _uncompressed(stage: Stage, variant: Variant) -> Variant:
 
 def _contents(package: Path) -> dict[str, str]:
     found = {}
-    for path in sorted(package.rglob("*")):
+    for path in sorted(package.rglob("*")) if package.is_dir() else (package,):
         if path.is_file():
             with path.open("rb") as file:
                 found[path.relative_to(package).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()

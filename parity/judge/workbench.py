@@ -20,7 +20,7 @@ from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.torch_threads import threads
 from parity.build import convert
-from parity.build.artifacts import ArtifactError, Artifacts, pieces
+from parity.build.artifacts import ArtifactError, Artifacts, facts_of, pieces
 from parity.build.convert import ConversionError
 from parity.compare import evidence, metrics, modes
 from parity.compare.evidence import Evidence
@@ -31,6 +31,7 @@ from parity.judge.gates import Gates, judge
 from parity.plan.checks import chain_sets
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session
+from parity.run.executorch import ExecuTorch
 from parity.run.runtime import Crosser, closing
 from parity.verdict import Check, Finding, Verdict
 
@@ -183,6 +184,7 @@ class Workbench:
             "numerics": self.runtime.numerics,
             "compute_units": self.compute_units or "declared",
             "coremltools": libraries("coremltools"),
+            **(libraries("executorch") if self.runtime.format == "pte" else {}),
             **_runtimes(),
         }
         machine = {"system": platform.platform(), "processor": platform.processor() or platform.machine()}
@@ -206,7 +208,8 @@ class Workbench:
 
     def session(self, stage: Stage, variant: Variant) -> Session:
         artifact = self.artifacts.get(stage, variant)
-        return self.runtime.load(artifact.package, self.compute_units or stage.units(variant))
+        method = stage.name if variant.format == "pte" else None
+        return self.runtime.load(artifact.package, self.compute_units or stage.units(variant), method)
 
 
 @cache
@@ -256,11 +259,21 @@ def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
     if check.mode == "carried":
         yield from modes.carried(bench, stage, variant, seam)
         return
-    parts = pieces(bench.system, bench.artifacts, stage, variant)
-    found = list(package.findings(bench.artifacts.get(stage, variant).package, stage, variant, parts))
+    found = list(_contents(bench, stage, variant))
     yield from found
     kept = all(finding.passed for finding in found if finding.output == package.INTERFACE)
     yield from modes.forced(bench, stage, variant, seam, interface_kept=kept)
+
+
+def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Finding]:
+    """Yield the findings of the gates on what an artifact holds."""
+    path = bench.artifacts.get(stage, variant).package
+    if isinstance(bench.runtime, ExecuTorch):
+        facts = facts_of(bench.system, stage, variant, bench.weights.identity)
+        described = bench.runtime.describe(path)
+        yield from package.program.findings(described, stage, variant, bench.system.contract, facts)
+    else:
+        yield from package.findings(path, stage, variant, pieces(bench.system, bench.artifacts, stage, variant))
 
 
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:

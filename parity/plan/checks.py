@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from parity.declarations import HOST, Case, Stage, System, Tensor, Variant
+from parity.declarations import HOST, Case, Format, Stage, System, Tensor, Variant
 from parity.verdict import Check, Mode
 
 CHAIN, MODULE, SHIPS = "chain", "module", "ships"
@@ -21,21 +21,24 @@ class Executor(Protocol):
     @property
     def numerics(self) -> str: ...
 
+    @property
+    def format(self) -> Format: ...
+
 
 def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) -> Iterator[Check]:
-    """Yield every check of a system: a complete run has a verdict on each."""
+    """Yield every check of a system: a complete run has a verdict on each. A runtime has those of its format."""
     for case in cases:
         of_case = partial(Check, system=system.name, case=case.name)
         for stage in system.stages:
             yield of_case(stage=stage.name, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
             for runtime in runtimes:
                 on_runtime = partial(of_case, stage=stage.name, runtime=runtime.name, numerics=runtime.numerics)
-                yield from (
-                    on_runtime(variant=variant.name, mode=mode) for variant in stage.variants for mode in modes(stage)
-                )
+                built = [variant for variant in stage.variants if variant.format == runtime.format]
+                yield from (on_runtime(variant=variant.name, mode=mode) for variant in built for mode in modes(stage))
         for runtime in runtimes:
             chained = partial(of_case, stage=CHAIN, mode="chained", runtime=runtime.name, numerics=runtime.numerics)
-            yield from (chained(variant=chosen) for chosen in chain_sets(system))
+            sets = chain_sets(system).items()
+            yield from (chained(variant=name) for name, chosen in sets if format_of(chosen) == runtime.format)
 
 
 def modes(stage: Stage) -> tuple[Mode, ...]:
@@ -53,6 +56,23 @@ def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
             if found != sets[SHIPS]:
                 sets[variant.name] = found
     return sets
+
+
+def format_of(chosen: Mapping[str, Variant]) -> Format:
+    """Return the format of a chained set of variants, or raise a ValueError where they are of several."""
+    first, *others = chosen.items()
+    for stage, variant in others:
+        if variant.format != first[1].format:
+            raise ValueError(
+                f"one chain cannot join {first[0]} {first[1].name}, a {first[1].format}, and {stage} {variant.name}, a "
+                f"{variant.format}: declare variants of one format that ship, and of one name"
+            )
+    return first[1].format
+
+
+def formats(system: System) -> set[Format]:
+    """Return the formats that a system is built in."""
+    return {variant.format for stage in system.stages for variant in stage.variants}
 
 
 def tables(system: System) -> Iterator[tuple[str, str, str]]:

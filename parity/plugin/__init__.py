@@ -22,7 +22,7 @@ from parity.base.paths import Project, ProjectError
 from parity.plugin.names import FILES, MARKS, PARITY
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "runtime": {"choices": ("auto", "coreml", "milrun"), "default": "auto", "help": "the runtime of the artifacts"},
+    "runtime": {"choices": ("auto", "coreml", "milrun", "executorch"), "default": "auto", "help": "the runtime"},
     "numerics": {
         "default": "declared",
         "metavar": "NAME[,NAME]",

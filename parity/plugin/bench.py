@@ -66,7 +66,7 @@ def _judged(request: pytest.FixtureRequest, then: Callable[[Bench, Benchmark], N
     config, case = request.config, request.node.case
     if _shared(config):
         pytest.fail(ALONE, pytrace=False)
-    if len(suite_of(config).runtimes) > 1:
+    if len(suite_of(config).options.numerics) > 1:
         pytest.fail("the bench times one runtime: give --numerics one name", pytrace=False)
     found = bench_of(config)
     result = found.judge(case)

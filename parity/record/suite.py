@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from parity.base.cache import Cache
 from parity.base.files import writing
@@ -25,12 +24,12 @@ from parity.judge import gates
 from parity.judge.calibrate import slack
 from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chain_sets, plan
+from parity.plan.checks import chain_sets, formats, plan
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, choose, fitted, lacking
 from parity.record import claims, run
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
-from parity.run import Runtime, runtime
+from parity.run import Name, Runtime, executorch, runtime
 from parity.verdict import Check, Verdict
 
 
@@ -38,7 +37,7 @@ from parity.verdict import Check, Verdict
 class Options:
     """Choices of the command line; see `--help`."""
 
-    runtime: Literal["auto", "coreml", "milrun"] = "auto"
+    runtime: Name = "auto"
     numerics: tuple[str, ...] = ("declared",)
     weights: str = AUTO
     artifacts: str = ""
@@ -64,8 +63,17 @@ class Suite:
 
     @cached_property
     def runtimes(self) -> list[Runtime]:
+        """The runtimes of this run, each for the artifacts of its format. Benchmarks use the first."""
         own = not self.options.artifacts
-        return [runtime(self.options.runtime, numerics, trusted=own) for numerics in self.options.numerics]
+        found = [runtime(self.options.runtime, numerics, trusted=own) for numerics in self.options.numerics]
+        if self.options.runtime == "auto" and self._with_programs and not executorch.unavailable():
+            found.append(runtime("executorch"))
+        return found
+
+    @cached_property
+    def _with_programs(self) -> list[str]:
+        """The systems that are built for ExecuTorch too."""
+        return [name for name, system in systems().items() if "pte" in formats(system)]
 
     def cases(self, system: System) -> list[Case]:
         found = [case for case in system.reference.cases if case.short or self.options.cases == "all"]
@@ -133,12 +141,13 @@ class Suite:
 
     def workbench(self, check: Check) -> Workbench:
         """Return the workbench for a check. Module checks run in PyTorch, so any workbench of their system serves."""
-        return self.bench(check.system, check.numerics)
+        return self.bench(check.system, check.numerics, check.runtime)
 
-    def bench(self, name: str, numerics: str) -> Workbench:
-        """Return the workbench of a system for these numerics, or for the first chosen where none has them."""
-        chosen = next((known for known in self.runtimes if known.numerics == numerics), self.runtimes[0])
-        key = name, chosen.numerics
+    def bench(self, name: str, numerics: str, runtime: str = "") -> Workbench:
+        """Return the workbench of a system for a runtime and numerics, or for the first chosen where none has them."""
+        fitting = [known for known in self.runtimes if runtime in ("", known.name) and known.numerics == numerics]
+        chosen = [*fitting, self.runtimes[0]][0]
+        key = name, f"{chosen.name} {chosen.numerics}"
         if key not in self._benches:
             self._benches[key] = self._bench(systems()[name], chosen)
         return self._benches[key]
@@ -224,7 +233,7 @@ class Suite:
             dirty=bool(_git(self.root, "status", "--porcelain")),
             command=("pytest", *sys.argv[1:]),
             runtime=self.runtimes[0].name,
-            numerics=tuple(known.numerics for known in self.runtimes),
+            numerics=tuple(dict.fromkeys(known.numerics for known in self.runtimes)),
             weights=self._sources(),
             cases=tuple(dict.fromkeys(case.name for system in self.systems().values() for case in self.cases(system))),
             partial=partial,
@@ -266,6 +275,9 @@ class Suite:
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         heavy = [name for name in systems() if name not in self.systems()]
         left = [f"{name}: all of its cases are long; --cases all runs them" for name in heavy]
+        if self._with_programs and all(known.format != "pte" for known in self.runtimes):
+            why = executorch.unavailable() or "--runtime executorch runs them"
+            left.append(f"programs of {', '.join(self._with_programs)}: {why}")
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)

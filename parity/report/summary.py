@@ -107,6 +107,8 @@ def _kind(runtime: str, numerics: str, machine: str) -> str:
         return "device pass (Core ML)"
     if runtime == "coreml":
         return f"graph pass (coremltools' interface on {machine}, no Core ML behind it)"
+    if runtime == "executorch":
+        return "program pass (ExecuTorch)"
     return f"pass on {runtime} ({numerics})"
 
 

@@ -99,6 +99,11 @@ class Child:
             raise
 
     @property
+    def alive(self) -> bool:
+        """True until the child was closed, hung or died."""
+        return bool(self._end.alive)
+
+    @property
     def pid(self) -> int | None:
         return self._process.pid
 

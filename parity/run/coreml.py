@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.declarations import Arrays, ComputeUnits
+from parity.declarations import Arrays, ComputeUnits, Format
 from parity.run.child import Child, Ending, Limits, Service
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs
 
@@ -34,6 +34,7 @@ class CoreML:
     """Core ML by coremltools, or milrun in its place where a test of this adapter asks for it by `stand_in`."""
 
     numerics = "declared"
+    format: Format = "mlpackage"
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 import milrun
 from milrun.features import ArrayFeature, Feature
 from milrun.numerics import choose
-from parity.declarations import Arrays, ComputeUnits
+from parity.declarations import Arrays, ComputeUnits, Format
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs
 
 WORK_OF_STRANGERS = 3 * 10**12
@@ -30,6 +30,7 @@ class Milrun:
     """
 
     name = "milrun"
+    format: Format = "mlpackage"
 
     def __init__(self, numerics: str = "declared", work: int | None = None) -> None:
         choose(numerics, None)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from parity.declarations import Arrays, ComputeUnits, Stage, Variant
+from parity.declarations import Arrays, ComputeUnits, Format, Stage, Variant
 
 
 class State(Protocol):
@@ -42,6 +42,11 @@ class Runtime(Protocol):
 
     @property
     def numerics(self) -> str: ...
+
+    @property
+    def format(self) -> Format:
+        """The artifacts that this runtime runs."""
+        ...
 
     @property
     def proves(self) -> str:

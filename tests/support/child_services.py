@@ -113,3 +113,14 @@ def placed(package: str, compute_units: Any, **_: Any) -> Any:
 
     assert Path(package).is_absolute()
     return Counted(Placement({"neural_engine": 3, "cpu": 1}, {"neural_engine": 0.75, "cpu": 0.25}))
+
+
+class ProgramHost(Echo):
+    """A host of programs in which loading a method misbehaves as the method is named."""
+
+    def load(self, package: str, method: str) -> None:
+        misbehave(method)
+
+
+def program_host() -> ProgramHost:
+    return ProgramHost()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.declarations import Stage, Variant
-from parity.judge.package import composition, compression, manifest
+from parity.judge.package import composition, compression, manifest, program
 from parity.judge.package.contents import read
 from parity.verdict import Finding
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from parity.build.artifacts import Artifact
 
 
+__all__ = ["GATES", "INTERFACE", "findings", "program"]
+
 INTERFACE = "interface"
-GATES = ("alias", "unread", "manifest", "compression", "hazard", "parts")
+GATES = ("alias", "unread", "manifest", "compression", "hazard", "parts", "contract", "placement")
 
 
 def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Artifact] = ()) -> Iterator[Finding]:

@@ -222,7 +222,7 @@ def test_auto_takes_core_ml_where_it_can_predict(monkeypatch: pytest.MonkeyPatch
 
 
 def test_unknown_runtimes_and_numerics_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown runtime 'onnx'; choose auto, coreml or milrun"):
+    with pytest.raises(ValueError, match="unknown runtime 'onnx'; choose auto, coreml, milrun or executorch"):
         runtime("onnx")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="fp64"):
         runtime("milrun", "fp64")
