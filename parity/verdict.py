@@ -86,7 +86,7 @@ class Blame:
     op_index: int = 0
     op_count: int = 0
     source: str = ""
-    fault: Literal["graph", "precision", "constants", "module", "unknown"] = "unknown"
+    fault: Literal["graph", "precision", "constants", "weights", "module", "unknown"] = "unknown"
     detail: str = ""
 
 

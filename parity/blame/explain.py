@@ -16,12 +16,12 @@ from parity.blame.package.search import blame_artifact
 from parity.blame.program import blame_method
 from parity.blame.wording import unable
 from parity.build import convert
-from parity.build.artifacts import composed
+from parity.build.artifacts import Built, composed, uncompressed
 from parity.compare.outputs import Comparison
 from parity.declarations import HOST, Case, Reference, Seam, Stage, Variant
 from parity.judge import package
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chain_sets
+from parity.plan.checks import MODULE, chain_sets
 from parity.run.difference import difference
 from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Blame, Check, Finding, Verdict
@@ -148,11 +148,15 @@ def _artifact(
         module = bench.module(stage)
         given = cast(stage, variant, found.inputs)
         return found.placed(blame_method(stage, convert.call(module, stage, given), found))
+    own = Built(bench.system, bench.weights, bench.cache)
+    of_module = replace(check, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
     blamed = blame_artifact(
         stage=stage,
         variant=variant,
         package=bench.artifacts.get(stage, variant).package,
+        uncompressed=lambda: own.get(stage, uncompressed(stage, variant)).package,
         module=bench.module(stage),
+        module_holds=lambda: bench.run(of_module).passed,
         inputs=found.inputs,
         reference=found.reference,
         candidate=found.candidate,

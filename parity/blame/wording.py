@@ -15,7 +15,7 @@ from parity.blame.package.failure import Failure
 from parity.declarations import Arrays
 from parity.verdict import Blame
 
-Fault = Literal["graph", "precision", "constants", "module", "unknown"]
+Fault = Literal["graph", "precision", "constants", "weights", "module", "unknown"]
 LOG = logging.getLogger(__name__)
 TELLS_LITTLE = ("equal", "other", "noise")
 

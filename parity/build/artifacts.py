@@ -110,7 +110,7 @@ class Built:
                 packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
                 join(stage, packages, folder / PACKAGE, facts)
             elif variant.compressed:
-                source = self.get(stage, _uncompressed(stage, variant)).package
+                source = self.get(stage, uncompressed(stage, variant)).package
                 compress(variant, source, folder / PACKAGE, facts)
             else:
                 convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
@@ -228,7 +228,7 @@ def told_by(package: Path) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if name.startswith(FACTS)}
 
 
-def _uncompressed(stage: Stage, variant: Variant) -> Variant:
+def uncompressed(stage: Stage, variant: Variant) -> Variant:
     """Return the variant from which a compressed one is made: a declared one if there is, else an intermediate one."""
     plain = Variant(variant.precision, variant.precision, holds=variant.holds)
     alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False, published="") == plain)

@@ -29,6 +29,7 @@ FAULTS = {
     "graph": "the same op diverges in fp32 numerics too  →  the graph is wrong, not its precision",
     "constants": "its constants in half precision alone are too coarse  →  the graph is right",
     "precision": "the same op holds in fp32 numerics  →  its precision is too low, the graph is right",
+    "weights": "the same graph with the module's own weights holds  →  its weights are wrong, or too coarse",
     "module": "the traceable module differs from upstream already  →  the rewrite is wrong, before any conversion",
 }
 HOLDING = 4

@@ -57,6 +57,43 @@ class TooLoud(Small):
         self.second.bias.data *= 1.05  # type: ignore[union-attr]
 
 
+class ChannelsSwapped(Small):
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        for value in (self.second.weight.data, self.second.bias.data):  # type: ignore[union-attr]
+            value[[3, 5]] = value[[5, 3]]
+
+
+class LayersSwapped(Small):
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        first, second = self.first.weight.data, self.second.weight.data
+        self.first.weight.data, self.second.weight.data = second, first
+
+
+class Recurrent(nn.Module):
+    """An LSTM, whose weights the converter puts in an order of its own."""
+
+    order = (0, 1, 2, 3)
+
+    def __init__(self, upstream: Any = None) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.lstm = nn.LSTM(CHANNELS, CHANNELS, batch_first=True)
+        for name, value in self.lstm.named_parameters():
+            gates = value.data.chunk(4)
+            getattr(self.lstm, name).data = torch.cat([gates[gate] for gate in self.order])
+
+    def forward(self, x: Tensor) -> Tensor:
+        heard, _ = self.lstm(x.transpose(1, 2))
+        return heard.transpose(1, 2)
+
+
+class GatesSwapped(Recurrent):
+    order = (0, 1, 3, 2)
+
+
 class NotANumber(Small):
     def forward(self, x: Tensor) -> Tensor:
         holes = torch.where(x > 2.5, torch.full_like(x, torch.nan), x)

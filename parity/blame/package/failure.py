@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +27,13 @@ class Failure:
     """A failed output and its check. `inputs` are the golden ones in fp32.
 
     `rounded` are the inputs as the package gets them, and `widened` the same in fp32 again, for the module.
+    `uncompressed` converts the module for the same variant, without compression.
     """
 
     stage: Stage
     variant: Variant
     package: Path
+    uncompressed: Callable[[], Path]
     module: nn.Module
     inputs: Arrays
     reference: Arrays
@@ -98,11 +101,20 @@ class Failure:
 
     def model(self, numerics: str) -> Model:
         if numerics not in self._models:
-            model = milrun.load(self.package, numerics=numerics, seed=0)
-            if not isinstance(model, Model):
-                raise TypeError("a pipeline of packages is not a single graph: blame its parts")
-            self._models[numerics] = model
+            self._models[numerics] = _load(self.package, numerics)
         return self._models[numerics]
+
+    @cached_property
+    def uncompressed_gives(self) -> Arrays:
+        return _load(self._uncompressed, self.numerics).predict(self.rounded)
+
+    @cached_property
+    def uncompressed_program(self) -> Program:
+        return Program(_load(self._uncompressed, "fp32"))
+
+    @cached_property
+    def _uncompressed(self) -> Path:
+        return self.uncompressed()
 
     @cached_property
     def program(self) -> Program:
@@ -131,3 +143,10 @@ class Failure:
             if known := [names[name] for name, _ in operation.outputs if name in names]:
                 return self.graph.makes(known[0])
         return None
+
+
+def _load(package: Path, numerics: str) -> Model:
+    model = milrun.load(package, numerics=numerics, seed=0)
+    if not isinstance(model, Model):
+        raise TypeError("a pipeline of packages is not a single graph: blame its parts")
+    return model

@@ -15,7 +15,7 @@ from parity.blame.package.lockstep import Steps, beside, compare
 from parity.blame.package.names import is_anonymous, matching
 from parity.blame.package.program import Program
 from parity.blame.package.tracing import TracedGraph
-from parity.blame.package.weights import said_of_numbers, said_of_weights
+from parity.blame.package.weights import NAMED, lost, of_parameters, said_of_numbers, traits
 from parity.declarations import Arrays
 
 ROUNDING = 2e-5
@@ -159,16 +159,15 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
     if len(types) > 1 or len(kinds) > 1:
         what = f"torch's {kinds[0]} became" if len(kinds) == 1 else f"since values that agree, {_brief(kinds)} became"
         said.append(f"{what} {len(types)} ops here ({_brief(types)})" if len(types) > 1 else f"{what} one {types[0]}")
-    weights, traits = said_of_weights(program, search.graph, chain)
-    said += weights
+    weights = lost(of_parameters(program, search.graph, chain))
+    said += [weight.said() for weight in weights[:NAMED]]
     if node and len(chain) == 1:
         said += said_of_numbers(program, search.graph, chain[0], node)
     if errors[name] < COUNTS * min(search.error, 1.0):
         said.append(
             f"no single op explains the failure: this is the first of the largest own errors, {errors[name]:.2g}"
         )
-    if operation is not None and any(_twice(op.inputs.get("x"), op.inputs.get("y")) for op in chain):
-        traits |= {"same operands"}
+    twice = operation is not None and any(_twice(op.inputs.get("x"), op.inputs.get("y")) for op in chain)
     return Divergence(
         value=name,
         operation=operation,
@@ -180,7 +179,7 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
         behind=program.types_behind(name),
         own=errors[name],
         said=tuple(said),
-        traits=frozenset(traits),
+        traits=traits(weights) | ({"same operands"} if twice else set()),
     )
 
 

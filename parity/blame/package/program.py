@@ -12,7 +12,7 @@ from milrun.compile import compile_function
 from milrun.guard import Guard, budget
 from milrun.numerics import choose
 from milrun.plan import Context, execute
-from milrun.program import Block, Function, Operation, Value
+from milrun.program import Argument, Block, Datum, Function, Operation, TensorType, Value
 
 
 class Program:
@@ -70,6 +70,20 @@ class Program:
         """Return the named constants that an op reads, with the ops that make them."""
         return {name: self._constants[name] for name in self.reads(operation) if name in self._constants}
 
+    def maker(self, argument: Argument) -> Operation | None:
+        """Return the op that makes a named constant; None for anything else."""
+        return self._constants.get(argument) if isinstance(argument, str) else None
+
+    def content(self, argument: Argument) -> Datum | None:
+        """Return the value of a constant argument, as the ops get it; None if it is computed."""
+        if isinstance(argument, Value):
+            return argument.load()
+        maker = self.maker(argument)
+        if maker is None:
+            return None
+        (written,) = maker.inputs["val"] if maker.type == "const" else [argument]
+        return written.load() if isinstance(written, Value) else self.dense(argument)
+
     def dense(self, name: str) -> Tensor | None:
         """Return a constant as the ops get it, decompressed by milrun's own kernels; None if it is not a tensor."""
         needed: list[Operation] = []
@@ -93,17 +107,20 @@ def is_constant(operation: Operation) -> bool:
     return operation.type == "const" or operation.type.startswith("constexpr_")
 
 
-def levels(operation: Operation, program: Program) -> int:
-    """Return the number of distinct values of a palettized constant; 0 for any other."""
-    if not operation.type.startswith("constexpr_lut"):
+def bits(operation: Operation, program: Program) -> int:
+    """Return the bits of each stored value of a compressed constant; 0 for one that is stored whole."""
+    if not operation.type.startswith("constexpr_"):
         return 0
     for argument in operation.inputs.get("lut", []):
-        table = program.dense(argument) if isinstance(argument, str) else _loaded(argument)
-        if table is not None:
-            return int(table.numel() if table.dim() == 1 else table.shape[-2])
+        table = program.content(argument)
+        if isinstance(table, Tensor):
+            count = table.numel() if table.dim() == 1 else table.shape[-2]
+            return (count - 1).bit_length()
+    for name in ("quantized_data", "data", "nonzero_data"):
+        for argument in operation.inputs.get(name, []):
+            maker = program.maker(argument)
+            if maker is not None and maker.type != "const":
+                return bits(maker, program)
+            kind = argument.type if isinstance(argument, Value) else maker.outputs[0][1] if maker else None
+            return kind.dtype.bits if isinstance(kind, TensorType) else 0
     return 0
-
-
-def _loaded(argument: Value) -> Tensor | None:
-    value = argument.load()
-    return value if isinstance(value, Tensor) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from milrun import ModelError
-from parity.blame.package import frozen, graph, interface, precision
+from parity.blame.package import exchange, frozen, graph, interface, precision
 from parity.blame.package.divergence import Divergence
 from parity.blame.package.failure import Failure
 from parity.blame.package.graph import COUNTS
 from parity.blame.package.lockstep import Visit, beside
 from parity.blame.package.names import spelled
 from parity.blame.package.tracing import NodeFailed
+from parity.blame.package.weights import GATES
 from parity.blame.wording import Fault, blame, searched
 from parity.build.convert import call
 from parity.declarations import Arrays, Stage, Variant
@@ -38,7 +39,9 @@ def blame_artifact(
     stage: Stage,
     variant: Variant,
     package: Path,
+    uncompressed: Callable[[], Path],
     module: nn.Module,
+    module_holds: Callable[[], bool],
     inputs: Arrays,
     reference: Arrays,
     candidate: Arrays,
@@ -51,7 +54,9 @@ def blame_artifact(
         stage: The stage.
         variant: The variant of the package.
         package: The package.
+        uncompressed: Converts the module for the same variant, without compression.
         module: The traceable module that it was made from.
+        module_holds: Tells whether the module itself is within its bounds.
         inputs: The golden inputs, in fp32.
         reference: The golden outputs.
         candidate: The outputs of the package.
@@ -60,24 +65,24 @@ def blame_artifact(
     """
 
     def search(output: str) -> Blame:
-        return _blame(
-            Failure(
-                stage=stage,
-                variant=variant,
-                package=package,
-                module=module,
-                inputs=inputs,
-                reference=reference,
-                candidate=candidate,
-                output=output,
-                numerics=numerics,
-            )
+        failure = Failure(
+            stage=stage,
+            variant=variant,
+            package=package,
+            uncompressed=uncompressed,
+            module=module,
+            inputs=inputs,
+            reference=reference,
+            candidate=candidate,
+            output=output,
+            numerics=numerics,
         )
+        return _blame(failure, module_holds)
 
     return searched(stage.name, outputs, reference, candidate, search)
 
 
-def _blame(failure: Failure) -> Blame:
+def _blame(failure: Failure, module_holds: Callable[[], bool]) -> Blame:
     broken = interface.broken(
         failure.stage, failure.variant, failure.output, failure.reference, failure.candidate, failure.numerics
     )
@@ -86,10 +91,12 @@ def _blame(failure: Failure) -> Blame:
     if not failure.error:
         return blame(failure, "unknown", said=["its values are the golden's: no value diverges"])
     of_module = failure.distance(failure.reference, failure.module_gives)
-    if of_module >= MOST * failure.error and (
-        failure.distance(failure.module_gives, failure.candidate) <= MOST * failure.error
-    ):
-        return blame(failure, "module", said=["the traceable module is as far from the golden: see hop 1"])
+    of_package = failure.distance(failure.module_gives, failure.candidate)
+    if of_module >= MOST * failure.error and of_package <= MOST * failure.error and not module_holds():
+        said = (
+            f"the traceable module is {of_module:.2g} from the golden, the package {of_package:.2g} from it: see hop 1"
+        )
+        return blame(failure, "module", said=[said])
     failure.model(failure.numerics)
     try:
         return _of_package(failure)
@@ -117,6 +124,8 @@ def _of_package(failure: Failure) -> Blame:
             "runtime or the device is to blame"
         )
         return blame(failure, "unknown", said=[said])
+    if exchange.compressed(failure) and (found := exchange.find(failure)):
+        return blame(failure, "weights", found)
     if failure.numerics != "fp32":
         rounding = failure.distance(failure.module_gives, failure.module_gives_on_widened)
         if rounding >= MOST * failure.error:
@@ -193,6 +202,8 @@ def _of_graph(failure: Failure) -> Blame:
         return blame(failure, "graph", said=[stopped or "no value that package and module both name diverges"])
     if _is_rounding(failure, found, in_fp32):
         return _of_constants(failure, search.matched)
+    if _may_have_other_weights(found) and (other := exchange.find(failure)):
+        return blame(failure, "weights", other)
     return blame(failure, "graph", found, [stopped] if stopped else [])
 
 
@@ -207,6 +218,10 @@ def _is_rounding(failure: Failure, found: Divergence, error: float) -> bool:
     if failure.variant.precision != "float16" or found.traits:
         return False
     return found.own <= ROUNDED or found.own <= min(ROUNDED_AND_SCALED, COUNTS * error)
+
+
+def _may_have_other_weights(found: Divergence) -> bool:
+    return "other weights" in found.traits or not GATES.keys().isdisjoint(found.spelled)
 
 
 def _of_tracing(failure: Failure, said: str) -> Blame:

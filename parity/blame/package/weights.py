@@ -1,63 +1,141 @@
-"""Constants of an op beside the parameters of the module that they come from."""
+"""Constants of a package beside those that it should have: the module's parameters, or an uncompressed conversion."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from milrun.program import Operation
 from parity.blame.distance import relative_l2
 from parity.blame.likeness import likeness
 from parity.blame.package.names import plain, spelled
-from parity.blame.package.program import Program, levels
+from parity.blame.package.program import Program, bits
 from parity.blame.package.tracing import Node, TracedGraph
 
-ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal")
-"""Kinds of error that clustering and rounding make of weights."""
+ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal", "constant", "zero")
+"""Kinds of error that compression makes of weights."""
 ROUNDED = 1e-3
 """A relative error far above that of rounding to half precision."""
+NAMED = 3
+SAME = 0.1
+"""The share of the error that may be left where weights are explained by others."""
+GATES = {"lstm": 4, "gru": 3}
 
 
-def said_of_weights(program: Program, graph: TracedGraph, chain: Sequence[Operation]) -> tuple[list[str], set[str]]:
-    """Return a sentence for each parameter that the package holds otherwise, and the traits that hazards know."""
-    said: list[str] = []
-    traits: set[str] = set()
+@dataclass(frozen=True)
+class Weight:
+    """A constant of an op, as it should be and as the package has it. `bits` is 0 for a weight that is stored whole."""
+
+    name: str
+    operation: Operation
+    own: Tensor
+    value: Tensor
+    bits: int
+
+    @property
+    def error(self) -> float:
+        return relative_l2(self.own, self.value)
+
+    @property
+    def looks(self) -> str:
+        """The kind of error of the weights, unless their compression explains it."""
+        if self.error <= ROUNDED or not self.own.numel():
+            return ""
+        if order := self._order_of_gates():
+            return order
+        found = likeness(self.own.detach().float().numpy(), self.value.float().numpy())
+        return "" if self.bits and found.kind in ROUGH else str(found)
+
+    def _order_of_gates(self) -> str:
+        count = GATES.get(self.operation.type, 0)
+        if not count or self.own.dim() not in (1, 2) or self.own.shape[0] % count:
+            return ""
+        gates = list(self.own.chunk(count))
+        for order in itertools.permutations(range(count)):
+            if list(order) != sorted(order) and self.holds(torch.cat([gates[place] for place in order])):
+                return f"permutation of its {count} gates along axis 0: {', '.join(map(str, order))}"
+        return ""
+
+    def holds(self, other: Tensor) -> bool:
+        """Return whether the values are next to those of another weight."""
+        return self.value.shape == other.shape and relative_l2(other, self.value) <= SAME * self.error
+
+    def said(self, others: Iterable[Weight] = ()) -> str:
+        """Return a sentence; where the values are those of one of the `others`, it says so."""
+        stored = f"{self.bits} bits, {len(torch.unique(self.value))} distinct values, " if self.bits else ""
+        sentence = f"`{self.name}`: {stored}relative L2 {self.error:.2g}"
+        if source := next((other.name for other in others if other is not self and self.holds(other.own)), ""):
+            return f"{sentence}, it holds the values of `{source}`"
+        looks = self.looks
+        return f"{sentence}, they are not the module's: {looks}" if looks else sentence
+
+
+def lost(found: Iterable[Weight]) -> list[Weight]:
+    """Return the weights that differ by more than rounding; those that are other weights first, then the worst."""
+    differ = [weight for weight in found if weight.error > ROUNDED]
+    return sorted(differ, key=lambda weight: (not weight.looks, -weight.error))
+
+
+def traits(found: Sequence[Weight]) -> frozenset[str]:
+    """Return the traits that hazards know."""
+    if any(weight.looks for weight in found):
+        return frozenset({"other weights"})
+    return frozenset({"palettized"}) if any(weight.bits for weight in found) else frozenset()
+
+
+def of_parameters(program: Program, graph: TracedGraph, chain: Sequence[Operation]) -> Iterator[Weight]:
+    """Yield the constants of some ops beside the parameters that they come from, as far as their names tell."""
     for operation in chain:
         for name, maker in program.constants(operation).items():
             parameter = _parameter(graph, name)
-            count = levels(maker, program)
-            if parameter is None:
-                # The converter made it of parameters, as it does with those of an LSTM.
-                if count:
-                    said.append(f"`{name}` {_palettized(count)}")
-                    traits.add("palettized")
-                continue
-            own = graph.parameters[parameter]
-            value = program.dense(name)
-            error = relative_l2(own, value) if value is not None and value.shape == own.shape else None
-            size = "" if error is None else f", relative L2 {error:.2g}"
-            looks = _looks(own, value) if error and value is not None and error > ROUNDED else ""
-            if count:
-                more = f", and they are not the module's: {looks}" if looks else ""
-                said.append(f"`{parameter}` {_palettized(count)}{size}{more}")
-                traits.add("other weights" if looks else "palettized")
-            elif error is not None and error > ROUNDED:
-                said.append(f"`{parameter}` differs from the module's: {looks or 'other'}{size}")
-                traits.add("other weights")
-    return said, traits
+            own = graph.parameters[parameter] if parameter else None
+            value = program.dense(name) if own is not None else None
+            if parameter and own is not None and value is not None and value.shape == own.shape:
+                yield Weight(parameter, operation, own, value, bits(maker, program))
 
 
-def _palettized(count: int) -> str:
-    return f"is palettized to {count} levels: {(count - 1).bit_length()} bits"
+def of_packages(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight] | None:
+    """Return the constants of a package beside those of an uncompressed one; None if their graphs differ otherwise.
+
+    Args:
+        program: The package.
+        uncompressed: The other package.
+        graph: The module's graph, which knows the names of parameters.
+    """
+    found: list[Weight] = []
+    if len(program.operations) != len(uncompressed.operations):
+        return None
+    names: dict[str, str] = {}
+    for ours, theirs in zip(program.operations, uncompressed.operations, strict=True):
+        if ours.type != theirs.type or [*map(len, ours.inputs.values())] != [*map(len, theirs.inputs.values())]:
+            return None
+        names |= {one: other for (one, _), (other, _) in zip(ours.outputs, theirs.outputs, strict=True)}
+        makers = program.constants(ours)
+        for argument in ours.inputs:
+            for one, other in zip(ours.inputs[argument], theirs.inputs.get(argument, []), strict=True):
+                value, own = program.content(one), uncompressed.content(other)
+                if isinstance(one, str) and isinstance(value, Tensor) and isinstance(own, Tensor) and _fit(value, own):
+                    name = _parameter(graph, one) or f"{argument} of {ours.outputs[0][0]}"
+                    found.append(Weight(name, ours, own, value, bits(makers[one], program)))
+                elif not _equal(value, own) or (value is None and names.get(str(one), one) != other):
+                    return None
+    return found
 
 
-def _looks(own: Tensor, value: Tensor) -> str:
-    """Return what sets weights apart, unless clustering and rounding explain it."""
-    found = likeness(own.detach().numpy(), value.float().numpy())
-    return "" if found.kind in ROUGH else str(found)
+def _fit(value: Tensor, own: Tensor) -> bool:
+    return own.is_floating_point() and own.numel() > 1 and value.shape == own.shape
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return bool(one == other)
 
 
 def said_of_numbers(program: Program, graph: TracedGraph, operation: Operation, node: Node) -> list[str]:
@@ -80,9 +158,10 @@ def _number(value: Any) -> float | None:
 def _parameter(graph: TracedGraph, constant: str) -> str | None:
     """Return the parameter whose name a constant's begins with: the converter's passes only append to it."""
     name = plain(constant)
+    parameters: Mapping[str, Any] = graph.parameters
     found = [
         parameter
-        for parameter, value in graph.parameters.items()
+        for parameter, value in parameters.items()
         if isinstance(value, Tensor) and (name == spelled(parameter) or name.startswith(f"{spelled(parameter)}_"))
     ]
     return max(found, key=len) if found else None

@@ -31,12 +31,17 @@ def blamed(tmp_path: Path) -> Blamed:
         given = {"x": signal() if x is None else x}
         stage, package = small.stage(right), tmp_path / "small.mlpackage"
         convert(stage, variant, traceable(small.stage(wrong or right), None), package, {})
-        if variant.palettize:
+        if variant.compressed:
             plain, package = package, tmp_path / "palettized.mlpackage"
             compress(variant, plain, package, {})
         module = traceable(stage, None)
         candidate = milrun.load(package).predict(given)
-        return blame(stage, variant, package, given, call(module, stage, given), candidate)
+
+        def uncompressed() -> Path:
+            convert(stage, variant, module, tmp_path / "right.mlpackage", {})
+            return tmp_path / "right.mlpackage"
+
+        return blame(stage, variant, package, given, call(module, stage, given), candidate, uncompressed=uncompressed)
 
     return find
 
@@ -50,13 +55,17 @@ def blame(
     candidate: Arrays,
     output: str = "y",
     numerics: str = "declared",
+    uncompressed: Callable[[], Path] | None = None,
+    module_holds: bool = False,
 ) -> Blame:
     module = traceable(stage, None)
     found = blame_artifact(
         stage=stage,
         variant=variant,
         package=package,
+        uncompressed=uncompressed or (lambda: package),
         module=module,
+        module_holds=lambda: module_holds,
         inputs=inputs,
         reference=reference,
         candidate=candidate,
@@ -101,9 +110,30 @@ def test_the_epsilon_of_a_reciprocal_that_the_converter_computed_is_named_too(bl
 
 def test_a_gain_in_weights_is_named_with_the_parameter(blamed: Blamed) -> None:
     found = blamed(small.Small, small.TooLoud)
-    assert (found.fault, found.op_type, found.looks_like) == ("graph", "conv", "gain 1.05×")
+    assert (found.fault, found.op_type, found.looks_like) == ("weights", "conv", "gain 1.05×")
     assert line("return torch.sigmoid(self.second(hidden)) * 0.5").match(found.source)
-    assert "`second.weight` differs from the module's: gain 1.05×" in found.detail
+    assert "`second.weight`: relative L2 0.05, they are not the module's: gain 1.05×" in found.detail
+
+
+def test_weights_that_are_swapped_in_the_package_are_named_with_their_channels(blamed: Blamed) -> None:
+    found = blamed(small.Small, small.ChannelsSwapped)
+    assert (found.fault, found.op_type) == ("weights", "conv")
+    assert "`second.weight`: relative L2 0." in found.detail
+    assert "they are not the module's: permutation of axis 0: 3 is 5, 5 is 3" in found.detail
+
+
+def test_weights_of_another_layer_are_named_with_both_layers(blamed: Blamed) -> None:
+    found = blamed(small.Small, small.LayersSwapped)
+    assert found.fault == "weights"
+    assert re.search(r"`first\.weight`: relative L2 [\d.]+, it holds the values of `second\.weight`", found.detail)
+    assert re.search(r"`second\.weight`: relative L2 [\d.]+, it holds the values of `first\.weight`", found.detail)
+
+
+def test_the_gates_of_an_lstm_in_another_order_are_told(blamed: Blamed) -> None:
+    found = blamed(small.Recurrent, small.GatesSwapped)
+    assert (found.fault, found.op_type) == ("weights", "lstm")
+    assert "permutation of its 4 gates along axis 0: 0, 1, 3, 2" in found.looks_like + found.detail
+    assert line("heard, _ = self.lstm(x.transpose(1, 2))").match(found.source)
 
 
 def test_a_wrong_constant_is_named_by_the_op_that_multiplies_with_it(blamed: Blamed) -> None:
@@ -133,18 +163,29 @@ def test_nan_is_named_where_it_comes_up(blamed: Blamed) -> None:
     assert line("hidden = torch.tanh(self.first(x))").match(found.source)
 
 
-def test_palettization_to_4_bits_is_named_with_its_levels(blamed: Blamed) -> None:
+def test_palettization_to_4_bits_is_told_from_a_wrong_graph_with_the_tensors_that_lose_most(blamed: Blamed) -> None:
     found = blamed(small.Small, variant=PAL4)
-    assert (found.fault, found.op_type) == ("graph", "conv")
-    assert "`first.weight` is palettized to 16 levels: 4 bits, relative L2 0." in found.detail
+    assert (found.fault, found.op_type) == ("weights", "conv")
+    assert re.search(r"`(first|second)\.weight`: 4 bits, 16 distinct values, relative L2 0\.", found.detail)
+    assert "the same graph with the module's own weights is" in found.detail
     assert "H13" in found.detail
+
+
+def test_quantization_to_integers_is_told_with_its_bits(blamed: Blamed) -> None:
+    found = blamed(small.Small, variant=Variant("fp16-int8", "float16", quantize=True))
+    assert found.fault == "weights"
+    assert re.search(r"`(first|second)\.weight`: 8 bits, \d+ distinct values, relative L2 0\.", found.detail)
+
+
+def test_a_wrong_graph_is_told_from_palettization(blamed: Blamed) -> None:
+    found = blamed(small.Small, small.WrongFactor, variant=Variant("fp32-pal8", "float32", palettize=8))
+    assert (found.fault, found.op_type, found.looks_like) == ("graph", "mul", "gain 1.1×")
 
 
 def test_wrong_weights_are_told_from_palettized_ones(blamed: Blamed) -> None:
     found = blamed(small.Small, small.TooLoud, variant=Variant("fp32-pal8", "float32", palettize=8))
     assert found.looks_like.startswith("gain 1.05×")
-    assert "`second.weight` is palettized to 256 levels: 8 bits" in found.detail
-    assert "they are not the module's: gain 1.05×" in found.detail
+    assert re.search(r"`second\.weight`: 8 bits, \d+ distinct values, relative L2 0\.05, they are not", found.detail)
     assert "H13" not in found.detail
 
 
@@ -269,6 +310,12 @@ def test_a_module_that_is_wrong_already_is_blamed_before_its_package(
     assert "hop 1" in found.detail
 
 
+def test_a_module_that_is_within_its_bounds_is_not_accused(two_outputs: tuple[Stage, Path, Arrays, Arrays]) -> None:
+    stage, package, given, gives = two_outputs
+    found = blame(stage, FP32, package, given, {**gives, "y": gives["y"] / 1.5}, gives, module_holds=True)
+    assert found.fault != "module"
+
+
 def test_a_search_that_fails_is_logged_and_told_and_not_raised(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,7 +330,9 @@ def test_a_search_that_fails_is_logged_and_told_and_not_raised(
             stage=stage,
             variant=FP32,
             package=gone,
+            uncompressed=lambda: gone,
             module=module,
+            module_holds=lambda: True,
             inputs=given,
             reference=reference,
             candidate=wrong,
