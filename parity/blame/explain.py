@@ -106,7 +106,8 @@ def _module(
         why = (
             f"which layer it begins in can be told where {', '.join(absent)} is installed: make extra-{reference.extra}"
         )
-        return found.placed(blame_unheard(stage, module, found.reference, found.candidate, found.outputs, why))
+        of_module = blame_unheard(stage, module, found.inputs, found.reference, found.candidate, found.outputs, why)
+        return found.placed(of_module)
     upstream = reference.build(bench.weights.checkpoint())
     blamed = blame_module(
         stage=stage,

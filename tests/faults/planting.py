@@ -73,5 +73,5 @@ def assert_caught(fault: Fault, verdict: Verdict) -> None:
     if fault.step is not None:
         assert f"from step {fault.step} of " in verdict.blame.detail, verdict.blame
     if fault.line:
-        assert verdict.blame.fault in ("graph", "weights"), verdict.blame
+        assert verdict.blame.fault in (("module",) if fault.mode == "module" else ("graph", "weights")), verdict.blame
         assert fault.line in verdict.blame.source, verdict.blame

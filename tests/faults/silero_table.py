@@ -26,6 +26,13 @@ def fault(name: str, stage: str, plant: Callable[[Stage], Stage], *caught_by: st
 
 
 POUR, ROOT, CELL = "F.pad(", "torch.sqrt(", "self.lstm("
+
+
+def rewritten(name: str, stage: str, mutant: Any, line: str) -> Fault:
+    """In the traceable module, which is compared with upstream and shares no submodule with it."""
+    return fault(name, stage, module(mutant), "cosine", mode="module", variant="module", line=line)
+
+
 FAULTS = (
     fault("a forgotten context", "unified", module(mutants.Forgetful), "relative_l2"),
     fault("mirrored on the left", "stft", module(mutants.MirroredLeft), "relative_l2", line=POUR),
@@ -44,6 +51,9 @@ FAULTS = (
     fault("states that start anew", "unified_256ms", module(mutants.Restarting), "relative_l2"),
     fault("chunks that overlap", "unified_256ms", module(mutants.Overlapping), "relative_l2"),
     fault("16-bit samples", "stft", module(mutants.Scaled), "finite"),
+    rewritten("mirrored on the left, and not converted", "stft", mutants.MirroredLeft, "F.pad(audio, (MIRRORED, 0)"),
+    rewritten("a forgotten context, and not converted", "unified", mutants.Forgetful, "F.pad(heard[:, CONTEXT:]"),
+    rewritten("chunks that overlap, and not converted", "unified_256ms", mutants.Overlapping, "return audio[:, first"),
 )
 FINE, ROUGH = SYSTEM.stage("unified").variant("fp16-pal6"), coarse("unified")
 COARSE = tuple(

@@ -350,3 +350,65 @@ class Even(Filled):
 class EvenTooLoud(Even):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x * 4)
+
+
+class UpstreamChain(nn.Module):
+    """Computes on its input alone: no submodule can be shared."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        wave = torch.sin(x * 3)
+        power = torch.cumsum(wave**2, 2)
+        return torch.log1p(power) * 0.5
+
+
+class Chain(Stateless):
+    """The same, statement by statement, with the frames first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.transpose(1, 2)
+        wave = torch.sin(frames * 3)
+        square = wave * wave
+        power = self.summed(square)
+        level = torch.log1p(power)
+        return level.transpose(1, 2) * 0.5
+
+    def summed(self, square: Tensor) -> Tensor:
+        return torch.cumsum(square, 1)
+
+
+class ChainOfMeans(Chain):
+    def summed(self, square: Tensor) -> Tensor:
+        total = torch.cumsum(square, 1)
+        return total * 0.9
+
+
+class ChainOfSquares(Stateless):
+    """Gives another of upstream's values than it should."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(torch.sin(x * 3) ** 2, 2)
+
+
+class UpstreamStyled(nn.Module):
+    """A convolution, and after it a gain that a layer makes of the style alone: of the first frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.style = Small(), nn.Linear(CHANNELS, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.inner(x)
+        gain = torch.sigmoid(self.style(x[:, :, 0]))
+        return hidden * gain[:, :, None] + 1
+
+
+class CutStyledTooLoud(nn.Module):
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.middle, self.style = Cut(upstream), upstream.style
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.middle(x)
+        gain = torch.sigmoid(self.style(x[:, :, 0]))
+        loud = half * gain[:, :, None] * 1.5
+        return loud + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from parity.blame.module.calls import Names
@@ -35,10 +36,14 @@ def _of_same_weights(module: nn.Module, upstream: nn.Module) -> Names:
 
 
 def _layers(model: nn.Module) -> dict[Weights, list[str]]:
-    """Return the names of the layers that hold weights and no other layers, by their weights."""
+    """Return the names of the layers that hold weights and no other layers, by their weights.
+
+    Scripted layers are left out: nothing can be heard of their calls.
+    """
     found: dict[Weights, list[str]] = {}
     for name, part in model.named_modules():
-        if next(part.children(), None) is None and next(part.parameters(), None) is not None:
+        scripted = isinstance(part, torch.jit.ScriptModule)
+        if not scripted and next(part.children(), None) is None and next(part.parameters(), None) is not None:
             found.setdefault(_weights(part), []).append(name)
     return found
 

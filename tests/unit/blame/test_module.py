@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from parity.base.paths import project
 from parity.blame.module.search import blame_module, blame_unheard
@@ -18,13 +20,17 @@ from tests.support import small_stages as small
 from tests.support.small_stages import Modules, line, signal
 
 
-def of_module(cut: Modules) -> Blame:
-    """Hop 1 of a rewrite."""
-    stage, upstream, cut_from = small.stage(cut), small.Upstream(), small.Upstream()
-    given = {"x": signal()}
+def of_module(
+    cut: Modules, model: Callable[[], nn.Module] = small.Upstream, right: Callable[[], nn.Module] = small.Small
+) -> Blame:
+    """Hop 1 of a rewrite of a model, of which it should be the `right` part."""
+    torch.manual_seed(0)
+    cut_from = model()
+    upstream = copy.deepcopy(cut_from)
+    stage, given = small.stage(cut), {"x": signal()}
     module = traceable(stage, cut_from)
     tensor = torch.from_numpy(given["x"])
-    reference = {"y": call(small.Small(), stage, given)["y"]}
+    reference = {"y": call(upstream if right is model else right(), stage, given)["y"]}
     candidate = call(module, stage, given)
     found = blame_module(
         stage=stage,
@@ -45,7 +51,7 @@ def of_module(cut: Modules) -> Blame:
 def of_weights(
     rewrite: Modules,
     right: Modules = small.Filled,
-    model: Callable[[], small.Upstream] = small.Upstream,
+    model: Callable[[], Any] = small.Upstream,
     heard: Callable[[np.ndarray], list[np.ndarray]] = lambda x: [x],
     given: np.ndarray | None = None,
 ) -> Blame:
@@ -87,9 +93,42 @@ def test_a_rewrite_that_errs_between_shared_layers_is_blamed_at_the_layer_that_i
 def test_a_rewrite_that_errs_after_all_shared_layers_is_blamed_as_a_whole() -> None:
     found = of_module(small.CutTooLoud)
     assert (found.value, found.looks_like) == ("", "gain 1.5×")
-    assert re.match(r"tests/support/small_stages\.py:\d+ in CutTooLoud\.forward$", found.source)
-    assert "after `inner.second`, the last submodule shared with upstream" in found.detail
+    assert line("return torch.sigmoid(self.second(hidden)) * 0.75").match(found.source)
+    assert "after `inner.second`, the last submodule shared with upstream on the way to it" in found.detail
     assert "H16" in found.detail
+
+
+def test_where_nothing_is_shared_the_statement_is_named_that_leaves_upstream() -> None:
+    found = of_module(small.ChainOfMeans, small.UpstreamChain, small.UpstreamChain)
+    assert re.fullmatch(r"tests/support/small_stages\.py:\d+ in summed: return total \* 0\.9", found.source), found
+    assert re.search(
+        r"it shares no submodule with upstream whose values can be compared; upstream computes the same values up to "
+        r"tests/support/small_stages\.py:\d+ in summed: total = torch\.cumsum\(square, 1\); the output is made at "
+        r"tests/support/small_stages\.py:\d+ in forward: return level\.transpose\(1, 2\) \* 0\.5",
+        found.detail,
+    ), found
+
+
+def test_an_output_that_upstream_computes_elsewhere_is_told_as_such() -> None:
+    found = of_module(small.ChainOfSquares, small.UpstreamChain, small.UpstreamChain)
+    assert line("return torch.cumsum(torch.sin(x * 3) ** 2, 2)").match(found.source)
+    assert "upstream computes the same values, but gives others here" in found.detail
+
+
+def test_the_last_shared_layer_is_on_the_way_of_the_value_and_not_one_that_sees_only_the_style() -> None:
+    found = of_module(small.CutStyledTooLoud, small.UpstreamStyled, small.UpstreamStyled)
+    assert "after `inner.second`, the last submodule shared with upstream on the way to it" in found.detail
+    assert line("loud = half * gain[:, :, None] * 1.5").match(found.source)
+
+
+def test_a_scripted_upstream_is_compared_by_its_values() -> None:
+    def script() -> nn.Module:
+        return torch.jit.script(small.UpstreamChain())
+
+    found = of_module(small.ChainOfMeans, script, script)
+    assert found.source.endswith("in summed: return total * 0.9")
+    scripted = of_weights(small.FilledReversed, model=lambda: torch.jit.script(small.Upstream()))
+    assert line("return torch.sigmoid(self.end(hidden.flip(1))) * 0.5").match(scripted.source)
 
 
 def test_a_shared_layer_that_computes_otherwise_is_blamed_itself() -> None:
@@ -104,7 +143,9 @@ def test_a_shared_layer_that_computes_otherwise_is_blamed_itself() -> None:
 
 def test_a_rewrite_that_shares_nothing_with_upstream_is_told_so() -> None:
     found = of_module(small.Reciprocal)
-    assert found.detail == "it shares no submodule with upstream whose values can be compared"
+    shared, computed = found.detail.split("; ")
+    assert shared == "it shares no submodule with upstream whose values can be compared"
+    assert computed == "upstream computes no such value of the inputs"
 
 
 def test_layers_are_known_by_their_weights_where_none_was_taken_over() -> None:
@@ -119,9 +160,15 @@ def test_layers_are_known_by_their_weights_where_none_was_taken_over() -> None:
     )
 
 
-def test_layers_with_the_same_weights_are_told_apart_by_nothing() -> None:
+def test_layers_with_the_same_weights_are_told_apart_by_nothing_but_their_values() -> None:
     found = of_weights(small.FilledReversed, model=small.UpstreamTwins)
-    assert found.detail == "it shares no submodule with upstream whose values can be compared"
+    assert found.value == ""
+    assert line("return torch.sigmoid(self.end(hidden.flip(1))) * 0.5").match(found.source)
+    assert re.fullmatch(
+        r"it shares no submodule with upstream whose values can be compared; upstream computes the same values up to "
+        r"tests/support/small_stages\.py:\d+ in forward: hidden = torch\.tanh\(self\.begin\(x\)\)",
+        found.detail,
+    )
 
 
 def steps(x: np.ndarray) -> list[np.ndarray]:
@@ -171,13 +218,16 @@ def test_what_a_norm_evens_out_is_blamed_where_it_goes_in() -> None:
 
 def test_where_upstream_cannot_run_it_says_what_would_tell_more() -> None:
     state, given = dict(small.Upstream().state_dict()), {"x": signal()}
-    for rewrite, said in ((small.Filled, "install it"), (small.Reciprocal, "it shares no submodule with upstream")):
+    for rewrite, said, end in (
+        (small.Filled, "install it", "return torch.sigmoid(self.end(torch.tanh(self.begin(x)))) * 0.5"),
+        (small.Reciprocal, "it shares no submodule with upstream", "return 1 / small"),
+    ):
         stage = small.stage(rewrite)
         module = traceable(stage, state)
         gives = call(module, stage, given)
-        found = blame_unheard(stage, module, {"y": gives["y"] * 2}, gives, ["y"], "install it")
+        found = blame_unheard(stage, module, given, {"y": gives["y"] * 2}, gives, ["y"], "install it")
         assert found.detail.startswith(said)
-        assert found.source.endswith(f"in {rewrite.__name__}.forward")
+        assert line(end).match(found.source)
         assert found.looks_like == "gain 0.5×"
 
 
