@@ -18,6 +18,7 @@ FRAMES = Dim("frames", 1, 2000)
 HARMONICS = 9
 SAMPLES_PER_FRAME = 600
 F0_HOP = 300
+BINS = 11
 
 
 class Albert(nn.Module):
@@ -177,11 +178,19 @@ class Noise(nn.Module):
         self.register_buffer("harmonic", torch.arange(1, HARMONICS + 1, dtype=torch.float32)[None, :, None])
 
     def forward(self, F0_curve: Tensor, style_timbre: Tensor, source_noise: Tensor) -> tuple[Tensor, Tensor]:
-        x = torch.tanh(self.merge(self._harmonics(F0_curve, source_noise))).transpose(1, 2)
+        return self.sources(
+            self.spectrum(torch.tanh(self.merge(self._harmonics(F0_curve, source_noise)))), style_timbre
+        )
+
+    def spectrum(self, merged: Tensor) -> Tensor:
+        """Return magnitudes and angles of the merged harmonics."""
+        x = merged.transpose(1, 2)
         x = F.pad(x, (self.fft // 2, self.fft // 2), mode="reflect")
         real_part = F.conv1d(x, self.real_kernel, stride=self.hop)
         imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
-        spectrum = torch.cat([torch.sqrt(real_part**2 + imaginary**2), angle_of(imaginary, real_part)], 1)
+        return torch.cat([torch.sqrt(real_part**2 + imaginary**2), angle_of(imaginary, real_part)], 1)
+
+    def sources(self, spectrum: Tensor, style_timbre: Tensor) -> tuple[Tensor, Tensor]:
         first, second = (
             snaked(block, conv(spectrum), style_timbre)
             for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
@@ -199,6 +208,33 @@ class Noise(nn.Module):
         voiced = voiced.transpose(1, 2)
         amplitude = voiced * self.sines.noise_std + (1 - voiced) * self.sines.sine_amp / 3
         return torch.sin(phase).transpose(1, 2) * self.sines.sine_amp * voiced + amplitude * source_noise
+
+
+class NoiseSpectrum(nn.Module):
+    """The spectrum within the noise stage, as complex numbers, on upstream's merged harmonics.
+
+    An angle jumps by a turn where the imaginary part of a negative number rounds through zero. One such jump in 16,000
+    values moves the sources by as much as a bug would; the complex number behind it does not move.
+    """
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.noise = Noise(upstream)
+
+    def forward(self, merged: Tensor) -> tuple[Tensor, Tensor]:
+        magnitude, angle = self.noise.spectrum(merged).chunk(2, 1)
+        return magnitude * torch.cos(angle), magnitude * torch.sin(angle)
+
+
+class NoiseSources(nn.Module):
+    """The rear of the noise stage, on upstream's magnitudes and angles."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.noise = Noise(upstream)
+
+    def forward(self, spectrum: Tensor, style_timbre: Tensor) -> tuple[Tensor, Tensor]:
+        return self.noise.sources(spectrum, style_timbre)
 
 
 class Vocoder(nn.Module):
@@ -275,6 +311,8 @@ FP32 = Variant("fp32", "float32")
 FP16 = Variant("fp16", "float16")
 FP16_PAL8 = Variant("fp16-pal8", "float16", palettize=8, ships=True)
 TRACE_AT = {"tokens": 16, "frames": 40}
+NOISE_VARIANTS = (FP32, Variant("fp32-pal8", "float32", palettize=8, ships=True))
+SOURCES = {"x_source_0": f32(1, 256, 20 * FRAMES), "x_source_1": f32(1, 128, 120 * FRAMES + 1)}
 
 STAGES = (
     Stage(
@@ -331,8 +369,8 @@ STAGES = (
             "style_timbre": f32(1, STYLE),
             "source_noise": f32(1, SAMPLES_PER_FRAME * FRAMES, HARMONICS),
         },
-        outputs={"x_source_0": f32(1, 256, 20 * FRAMES), "x_source_1": f32(1, 128, 120 * FRAMES + 1)},
-        variants=(FP32, Variant("fp32-pal8", "float32", palettize=8, ships=True)),
+        outputs=SOURCES,
+        variants=NOISE_VARIANTS,
         trace_at=TRACE_AT,
     ),
     Stage(
@@ -361,6 +399,27 @@ STAGES = (
     ),
 )
 
+INNER = (
+    Stage(
+        "noise_spectrum",
+        NoiseSpectrum,
+        inputs={"merged": f32(1, SAMPLES_PER_FRAME * FRAMES, 1)},
+        outputs={"real_part": f32(1, BINS, 120 * FRAMES + 1), "imaginary": f32(1, BINS, 120 * FRAMES + 1)},
+        variants=(Variant("fp32", "float32", ships=True),),
+        trace_at=TRACE_AT,
+        within="noise",
+    ),
+    Stage(
+        "noise_sources",
+        NoiseSources,
+        inputs={"spectrum": f32(1, 2 * BINS, 120 * FRAMES + 1), "style_timbre": f32(1, STYLE)},
+        outputs=SOURCES,
+        variants=NOISE_VARIANTS,
+        trace_at=TRACE_AT,
+        within="noise",
+    ),
+)
+
 
 def speak(run: Run, case: Case) -> None:
     """The host glue, as the app does it: durations are rounded half to even, and half-precision values are widened."""
@@ -380,4 +439,4 @@ def speak(run: Run, case: Case) -> None:
     run("tail", {"x_pre": run("vocoder", body)["x_pre"]})
 
 
-SYSTEM = System(REFERENCE, STAGES, speak)
+SYSTEM = System(REFERENCE, STAGES, speak, inner=INNER)

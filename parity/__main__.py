@@ -15,7 +15,8 @@ from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError
 from parity.golden import cli as golden_cli
-from parity.judge.calibrate import CalibrationError, calibrate
+from parity.judge.calibrate import CalibrationError, calibrate, counted
+from parity.judge.distance import far
 from parity.judge.measurements import measurements
 from parity.plan import starter
 from parity.plan.checks import CHAIN
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bounds.add_argument("--numerics", default="declared", metavar="NAME[,NAME]", help="default: declared")
     bounds.add_argument("--weights", **OPTION)
-    bounds.add_argument("--cases", choices=("short", "all"), default="short", help="default: short")
+    bounds.add_argument("--cases", default="short", metavar="short|all|NAME[,NAME]", help="default: short")
     bounds.add_argument("--stages", nargs="+", default=[], metavar="STAGE", help="only these; chain is one of them")
     bounds.add_argument("--reason", default="", help="why bounds may loosen: goes into the gates")
     bounds.set_defaults(do=_calibrate)
@@ -117,7 +118,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     if broken := [f"{verdict.check.id}: {fault}" for verdict in verdicts if (fault := _broken(verdict))]:
         raise CalibrationError("\n".join(["these can't be measured; mend them first", *broken]))
     path = suite.project.golden_folder / declared.name / suite.weights(declared).folder / GATES
-    for line in calibrate(list(measurements(verdicts, declared, suite.cache)), path, options.reason):
+    measured = list(measurements(verdicts, declared, suite.cache))
+    for line in (*calibrate(measured, path, options.reason), counted(measured), *far(measured, declared)):
         print(line)
     return 0
 

@@ -225,6 +225,7 @@ class Stage:
         carries: Outputs that are inputs of the next step, such as a cache or a position: output → input.
         derived: Values that decisions depend on, such as the distance of a logit from its threshold.
         derive: Computes the `derived` values from the outputs of one step.
+        within: Stage of which this one is a part, for a stage in `System.inner`.
 
     Example:
         `Stage("encoder", Encoder, {"mel": MEL}, {"hidden": HIDDEN}, VARIANTS, trace_at={"frames": 32})`
@@ -244,6 +245,7 @@ class Stage:
     carries: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Tensor] = field(default_factory=dict)
     derive: Callable[[Arrays], Arrays] = lambda outputs: {}
+    within: str = ""
 
     def variant(self, name: str) -> Variant:
         """Return the variant of a name, or raise a ValueError that lists the known ones."""
@@ -494,6 +496,8 @@ class System:
         sized: Returns the system in the size of a checkpoint, if checkpoints come in several sizes.
         contract: Numbers that the host code uses and that a `.pte` tells by a method of the same name, such as the ids
             of special tokens. A program that tells another number, or none, fails.
+        inner: Parts of stages whose outputs are far from upstream's. The reference taps a seam for each inside its
+            stage, so that they are judged on upstream's values; the chain does not run them, and nothing ships them.
 
     Example:
         `SYSTEM = System(REFERENCE, STAGES, chain)`
@@ -509,6 +513,17 @@ class System:
     sums: tuple[str, ...] = ()
     sized: Callable[[Path], System] | None = None
     contract: Mapping[str, float] = field(default_factory=dict)
+    inner: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that each inner stage lies within a stage of the system."""
+        names = {stage.name for stage in self.stages}
+        for stage in self.inner:
+            if stage.within not in names or stage.name in names:
+                raise ValueError(
+                    f"{self.name}: the inner stage {stage.name} lies within {stage.within or 'no stage'}; it needs a "
+                    f"name of its own, and `within` one of {', '.join(sorted(names))}"
+                )
 
     @property
     def name(self) -> str:
@@ -517,14 +532,19 @@ class System:
 
     def stage(self, name: str) -> Stage:
         """Return the stage of a name, or raise a ValueError that lists the known ones."""
-        for stage in self.stages:
+        for stage in self.every:
             if stage.name == name:
                 return stage
-        raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(stage.name for stage in self.stages)}")
+        raise ValueError(f"{self.name} has no stage {name!r}; it has {', '.join(stage.name for stage in self.every)}")
+
+    @property
+    def every(self) -> tuple[Stage, ...]:
+        """The deployable graphs and the inner stages, which both have seams, modules and artifacts."""
+        return (*self.stages, *self.inner)
 
     def family(self, stage: str, output: str) -> str:
         """Return the gate name for an output, as `Stage.family` does. Outputs of a chain are named `stage.output`."""
-        known = {other.name: other for other in self.stages}
+        known = {other.name: other for other in self.every}
         if stage in known:
             return known[stage].family(output)
         owner, _, name = output.partition(".")

@@ -37,6 +37,23 @@ def clustered(name: str, *shape: int) -> np.ndarray:
     return ((level + off) * np.float32(2.0**-7)).reshape(shape)
 
 
+def tailed(name: str, *shape: int, wide: int, one_in: int) -> np.ndarray:
+    """Float32 of mean 0 and variance 1, normal except that one value in so many comes from a wider distribution.
+
+    Trained weights have such tails, and a palette has to spend entries on them.
+
+    wide: how many times wider.
+    one_in: a power of two; 1 for normal values without a tail.
+    """
+    values = normal(name, *shape)
+    if one_in == 1:
+        return values
+    words = _words(f"{name}/tail", (values.size + 1) // 2).astype("<u8", copy=False).view("<u4")[: values.size]
+    rare = (words.reshape(shape) & np.uint32(one_in - 1)) == 0
+    scale = np.float32((1 + (wide * wide - 1) / one_in) ** -0.5)
+    return np.where(rare, values * np.float32(wide), values) * scale
+
+
 def normal(name: str, *shape: int) -> np.ndarray:
     """Float32 of mean 0 and variance 1 within ±3.5: the sum of four 16-bit uniform numbers, which is exact.
 

@@ -18,7 +18,7 @@ from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify
 from parity.golden.store import GoldenStore
 from parity.plan import systems
-from parity.plan.weights import OPTION, Weights, WeightsError, dressed
+from parity.plan.weights import AUTO, OPTION, Weights, WeightsError, dressed, lacking
 from parity.plan.weights import choose as chosen
 
 _TOLD = (GoldenError, WeightsError, ValueError, OSError)
@@ -51,13 +51,24 @@ def main(
         for name in _named(options.systems, known):
             # A reference that was published several times has one truth, except with published weights.
             published = systems.checkpoints(name) if options.weights == "hub" and references is None else []
-            for reference in [replace(known[name], checkpoint=hub) for hub in published] or [known[name]]:
-                weights = choose(reference, options.weights, kept)
+            several = [(replace(known[name], checkpoint=hub), options.weights) for hub in published]
+            for reference, option in several or [(known[name], option) for option in _truths(known[name], options)]:
+                weights = choose(reference, option, kept)
                 stores.append(GoldenStore(dressed(reference, weights), root or project().golden_folder, kept, weights))
     except _TOLD as error:
         return _failed(error)
     with hidden():
         return max([_done(store, options) for store in stores])
+
+
+def _truths(reference: Reference, options: argparse.Namespace) -> list[str]:
+    """Return the weights to take: without `--weights`, for looking, all whose truth git keeps."""
+    if options.weights != AUTO or not options.looks or not reference.trained or not reference.seed:
+        return [options.weights]
+    if missing := lacking(reference.trained):
+        print(f"{reference.name}, trained weights: not looked at, {', '.join(missing)} not installed")
+        return ["seeded"]
+    return ["trained", "seeded"]
 
 
 def _done(store: GoldenStore, options: argparse.Namespace) -> int:
@@ -95,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--again", action="store_true", help="record again what an unfinished refresh recorded")
         if name == "verify":
             verb.add_argument("--allow-rounding", action="store_true", help="accept another machine's rounding")
-        verb.set_defaults(do=do)
+        verb.set_defaults(do=do, looks=name in ("status", "verify"))
     return parser
 
 

@@ -97,7 +97,7 @@ def diff(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> Re
     def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
         say(f"{case.name}: recording {number} …")
         recorded = store.record(case)
-        return CaseEntry.of(recorded, case.inputs, {}, store.whole), recorded
+        return CaseEntry.of(recorded, case.inputs, {}, store.whole, store.room), recorded
 
     return _compared(store, store.read_lock(), list(cases) or list(store.reference.cases), not cases, made, say)
 
@@ -162,7 +162,7 @@ def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, number: str, s
     if not recording.arrays(recorded).keys() <= known.keys():
         say(f"{case.name}: recording again with other kernels and inputs a few ulp off, to measure rounding …")
         known = spread(case, recorded, store.record)
-    entry = CaseEntry.of(recorded, case.inputs, known, store.whole)
+    entry = CaseEntry.of(recorded, case.inputs, known, store.whole, store.room)
     entry, data = case_file.pack(entry, recorded, store.whole)
     store.keep(entry, lambda folder: recording.write(recorded, folder))
     store.transaction.add(store.path(case.name).name, data)

@@ -22,7 +22,7 @@ from parity.golden import case_file, lock, provenance, recording, rounding
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
 from parity.golden.provenance import Provenance
 from parity.golden.recording import digests, tensors
-from parity.golden.tensors import CaseEntry, foreign, hashes
+from parity.golden.tensors import CASE_IN_GIT, CaseEntry, foreign, hashes
 from parity.golden.transaction import Transaction
 from parity.plan.weights import Weights
 
@@ -75,8 +75,10 @@ class GoldenStore:
 
     @property
     def mend(self) -> str:
-        source = "PATH" if self.weights.path else self.weights.source
-        option = f" --weights {source}" if self.weights.folder else ""
+        option = f" --weights {self.weights.option}" if self.weights.folder else ""
+        if self.weights.path:  # of a checkpoint of one's own, what a run takes by default
+            short = [case.name for case in self.reference.cases if case.short]
+            option += f" --cases {' '.join(short)}" if short else ""
         first = f"make extra-{self.reference.extra}, then " if self.absent else ""
         return f'{first}python -m golden refresh {self.reference.name}{option} --reason "…"'
 
@@ -84,6 +86,11 @@ class GoldenStore:
     def whole(self) -> bool:
         """True if git keeps every tensor whole, as for default weights whose truth only an extra can record again."""
         return bool(self.reference.extra) and not self.weights.folder
+
+    @property
+    def room(self) -> int:
+        """Bytes of whole tensors that git keeps of a case; fewer of a reference with two truths in git."""
+        return CASE_IN_GIT // 8 if self.reference.trained else CASE_IN_GIT
 
     @property
     def absent(self) -> list[str]:

@@ -132,7 +132,11 @@ class CaseEntry(Strict):
 
     @staticmethod
     def of(
-        golden: Golden, inputs: Mapping[str, np.ndarray], spread: Mapping[str, float], whole: bool = False
+        golden: Golden,
+        inputs: Mapping[str, np.ndarray],
+        spread: Mapping[str, float],
+        whole: bool = False,
+        room: int = CASE_IN_GIT,
     ) -> CaseEntry:
         """Return the entry of a recorded case.
 
@@ -141,8 +145,9 @@ class CaseEntry(Strict):
             inputs: Inputs of the case itself.
             spread: Measured spread of tensors, by their sha256.
             whole: Whether git keeps every tensor whole, however large.
+            room: Bytes of whole tensors otherwise.
         """
-        entries, room = {}, CASE_IN_GIT
+        entries: dict[str, Entry] = {}
         for digest, array in sorted(arrays(golden).items(), key=lambda item: (item[1].nbytes, item[0])):
             most = array.nbytes if whole else min(room, IN_GIT)
             entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), most)

@@ -23,6 +23,8 @@ from parity.judge.gates import Gate, GateError, Gates, gate
 ENOUGH = 2
 """Multiple of the worst value up to which a bound set by hand counts as tight enough to be kept."""
 FEWEST = 2
+CASES = 5
+"""How many cases an output should be measured on. Three times the worse of two says little of the spread."""
 RATIO = 10.0
 """A bound with more than so many times the room that is taken is reported: what it was needed for has been mended."""
 
@@ -74,6 +76,23 @@ def calibrate(measured: Iterable[Measured], gates_path: Path, reason: str = "") 
     if untouched:
         lines.append(f"not measured, and left as they are: {len(untouched)}")
     return lines or [f"no bound moved: {len(records)} measurements agree with them"]
+
+
+def counted(records: list[Measured]) -> str:
+    """Return a line about the number of cases, with a warning where outputs were measured on too few."""
+    cases: dict[tuple[str, str, str], set[str]] = {}
+    for record in records:
+        cases.setdefault((record.stage, record.variant, record.output), set()).add(record.case)
+    fewest = min(map(len, cases.values()))
+    names = len({record.case for record in records})
+    line = f"{names} case{'s' * (names != 1)} measured"
+    if fewest >= CASES:
+        return line
+    few = sum(len(found) < CASES for found in cases.values())
+    return (
+        f"warning: {line}; {few} of {len(cases)} outputs rest on fewer than {CASES} (the fewest: {fewest}), which say "
+        "little of the spread. Add short cases, or measure --cases all"
+    )
 
 
 def propose(records: Iterable[Measured], current: Gates | None, reason: str = "") -> tuple[Gates, list[str]]:

@@ -29,7 +29,7 @@ def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) ->
     """Yield every check of a system: a complete run has a verdict on each. A runtime has those of its format."""
     for case in cases:
         of_case = partial(Check, system=system.name, case=case.name)
-        for stage in system.stages:
+        for stage in system.every:
             yield of_case(stage=stage.name, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
             for runtime in runtimes:
                 on_runtime = partial(of_case, stage=stage.name, runtime=runtime.name, numerics=runtime.numerics)
@@ -77,7 +77,7 @@ def formats(system: System) -> set[Format]:
 
 def tables(system: System) -> Iterator[tuple[str, str, str]]:
     """Return every (stage, variant, output) that needs gates."""
-    for stage in system.stages:
+    for stage in system.every:
         for variant in (MODULE, *(variant.name for variant in stage.variants)):
             yield from ((stage.name, variant, output) for output in _gated(stage, (*stage.outputs, *stage.derived)))
     for chosen in chain_sets(system):

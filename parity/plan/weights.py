@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from parity.declarations import Hub, Reference, System, Trained
 AUTO = "auto"
 OPTION: Mapping[str, Any] = {
     "default": AUTO,
-    "help": "trained, seeded, hub, or the path of a checkpoint; auto (the default) takes trained ones where they are "
-    "installed, or else seeded ones",
+    "help": "trained, seeded, hub, or the path of a checkpoint, PATH or PATH,NAME=FILE with a file that "
+    "belongs to it, such as a voice; auto (the default) takes trained ones where they are installed, else seeded ones",
 }
 """The option `--weights` of commands."""
 _FILE = "checkpoint.pth"
@@ -38,6 +39,7 @@ class Weights:
     find: Makes or fetches the checkpoint.
     folder: Folder of their truth and bounds within the system's folder; empty for the default weights.
     path: The file that the user named.
+    files: Files that the user named with it, such as a voice, by the names that the reference has for them.
     """
 
     source: str
@@ -45,6 +47,13 @@ class Weights:
     find: Callable[[], Path]
     folder: str = ""
     path: Path | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def option(self) -> str:
+        """The value of `--weights` that chooses them."""
+        named = [f"{name}={file}" for name, file in self.files.items()]
+        return shlex.quote(",".join([str(self.path), *named])) if self.path else self.source
 
     def checkpoint(self) -> Path:
         """Return the file, made or fetched at first use."""
@@ -60,9 +69,10 @@ class Weights:
 
 
 def choose(reference: Reference, option: str, cache: Cache) -> Weights:
-    """Return the weights of one system for `--weights auto|trained|seeded|hub|PATH`.
+    """Return the weights of one system for `--weights auto|trained|seeded|hub|PATH[,NAME=FILE]`.
 
-    `auto` takes the trained weights where their packages are installed, or else the seeded ones.
+    With a path, files that belong to the checkpoint can be named, such as a voice. `auto` takes the trained weights
+    where their packages are installed, or else the seeded ones.
     """
     if option == AUTO:
         option = "trained" if reference.trained and not (reference.seed and lacking(reference.trained)) else "seeded"
@@ -72,11 +82,56 @@ def choose(reference: Reference, option: str, cache: Cache) -> Weights:
         return _seeded(reference, cache)
     if option == "hub":
         return _published(reference)
-    path = Path(option)
-    if not path.is_file():
-        raise WeightsError(f"--weights {option}: no such file. Name a checkpoint, or say trained, seeded or hub")
-    identity = {"source": "path", "sha256": _sha256(path)}
-    return Weights("path", identity, lambda: path, f"{PREFIX}path-{digest(identity)[:12]}", path)
+    return _named(reference, option)
+
+
+def _named(reference: Reference, option: str) -> Weights:
+    """Return the weights in a file. They are told by their tensors, whatever wrote the archive."""
+    path, *others = option.split(",")
+    files = {name: Path(file) for name, _, file in (other.partition("=") for other in others)}
+    for name, file in {"": Path(path), **files}.items():
+        if name and name not in reference.published:
+            known = ", ".join(reference.published) or "none"
+            raise WeightsError(f"--weights {option}: {reference.name} takes no file {name!r}; it takes {known}")
+        if not file.is_file():
+            advice = "Name the file of the " + name if name else "Name a checkpoint, or say trained, seeded or hub"
+            raise WeightsError(f"--weights {option}: {file}: no such file. {advice}")
+    told = {name: contents(file) for name, file in files.items()}
+    identity = {"source": "path", "tensors": contents(Path(path)), **told}
+    return Weights("path", identity, lambda: Path(path), f"{PREFIX}path-{digest(identity)[:12]}", Path(path), files)
+
+
+def contents(path: Path) -> str:
+    """Return a hash of the tensors in a checkpoint, or of its bytes if they are not read as tensors here."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            held = load_file(path)
+        else:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever the reader of another format, or of a damaged file, raises
+        return _sha256(path)
+    found = hashlib.sha256()
+    for name, value in sorted(_leaves(held), key=lambda leaf: leaf[0]):
+        if isinstance(value, torch.Tensor):
+            found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+            found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            found.update(f"{name} {value!r}\n".encode())
+    return found.hexdigest()
+
+
+def _leaves(held: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(held, Mapping):
+        for key, value in held.items():
+            yield from _leaves(value, f"{name}/{key}")
+    elif isinstance(held, list | tuple):
+        for position, value in enumerate(held):
+            yield from _leaves(value, f"{name}/{position}")
+    else:
+        yield name, held
 
 
 def lacking(trained: Trained) -> list[str]:
@@ -139,9 +194,11 @@ def dressed(reference: Reference, weights: Weights) -> Reference:
     """Return the reference under these weights; trained and published weights go with voices of theirs."""
     if weights.source == "trained" and reference.trained:
         return replace(reference, cases=tuple(map(reference.trained.dress, reference.cases)))
-    if weights.source != "hub" or not reference.published:
+    files = dict(weights.files)
+    if weights.source == "hub":
+        files = {name: fetched(hub) for name, hub in reference.published.items()}
+    if not files:
         return reference
-    files = {name: fetched(hub) for name, hub in reference.published.items()}
     return replace(reference, cases=tuple(reference.dress(case, files) for case in reference.cases))
 
 

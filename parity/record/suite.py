@@ -22,6 +22,7 @@ from parity.declarations import Case, ComputeUnits, Stage, System, Variant
 from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
 from parity.judge.calibrate import slack
+from parity.judge.distance import far
 from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, formats, plan
@@ -76,7 +77,10 @@ class Suite:
         return [name for name, system in systems().items() if "pte" in formats(system)]
 
     def cases(self, system: System) -> list[Case]:
-        found = [case for case in system.reference.cases if case.short or self.options.cases == "all"]
+        asked = self.options.cases
+        if asked not in ("short", "all"):
+            return [system.reference.case(name) for name in asked.split(",")]
+        found = [case for case in system.reference.cases if case.short or asked == "all"]
         if not found and not system.reference.heavy:
             raise ValueError(
                 f"{system.name} declares no short case: mark one as short, declare it heavy, or ask for --cases all"
@@ -84,8 +88,12 @@ class Suite:
         return found
 
     def systems(self) -> dict[str, System]:
-        """Return the systems that this run judges: all except those too heavy for short cases."""
-        return {name: system for name, system in systems().items() if self.cases(system)}
+        """Return the systems that this run judges, without those too heavy for short cases, and without those that have
+        no seeded weights where a run is to have these."""
+        return {name: system for name, system in systems().items() if self.cases(system) and not self._unseeded(system)}
+
+    def _unseeded(self, system: System) -> bool:
+        return self.options.weights == "seeded" and system.reference.seed is None
 
     def begin(self) -> None:
         """Announce this run, and clean up after runs that were killed."""
@@ -104,10 +112,16 @@ class Suite:
         A heavy system has none where only short cases run. Of packages that somebody else built, those that are there
         are checked; a system of which none is there has no check.
         """
-        found = list(plan(system, self.cases(system), self.runtimes))
+        found = self._planned(system)
         lacking = {id for id, names in self._not_given(system, found).items() if names}
         left = [check for check in found if check.id not in lacking]
         return left if not lacking or any(check.mode != "module" for check in left) else []
+
+    def _planned(self, system: System) -> list[Check]:
+        """Return every check of a system. Nobody ships inner stages, so they are not looked for in `--artifacts`."""
+        inner = {stage.name for stage in system.inner} if self.options.artifacts else set()
+        found = plan(system, self.cases(system), self.runtimes)
+        return [check for check in found if check.mode == "module" or check.stage not in inner]
 
     def _not_given(self, system: System, checks: Sequence[Check]) -> dict[str, list[str]]:
         """Return, for each check, the packages that it needs and `--artifacts` does not have."""
@@ -243,9 +257,34 @@ class Suite:
             errors=tuple(errors),
             skipped=tuple(skipped),
             not_run_here=(*self._not_run(verdicts), *self._untrained(), *lacking),
-            notes=(*notes, *(() if partial else self._slack(verdicts))),
+            notes=(*notes, *self._borrowed(), *self._far(verdicts), *(() if partial else self._slack(verdicts))),
             left_out=tuple(left_out),
         )
+
+    def _borrowed(self) -> list[str]:
+        """Return a line for what a system has from other weights: its bounds, its voice."""
+        lines = []
+        for name, system in self.systems().items():
+            weights = self.weights(system)
+            if weights.folder and self.bounds(system, GATES).parent.name != weights.folder:
+                lines.append(
+                    f"{name}: judged by the bounds of the default weights; the checkpoint's own come from "
+                    f"`parity calibrate {name} --weights {weights.option}`"
+                )
+            unnamed = [file for file in system.reference.published if file not in weights.files]
+            if weights.path and unnamed:
+                files = ",".join(f"{file}=FILE" for file in unnamed)
+                lines.append(f"{name}: no {', '.join(unnamed)} named, the seeded one stands in: --weights PATH,{files}")
+        return lines
+
+    def _far(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Return a line for each stage whose module is far from upstream and lacks an inner stage."""
+        modules = [verdict for verdict in verdicts if verdict.check.mode == "module"]
+        return [
+            line
+            for system in self.systems().values()
+            for line in far(measurements(modules, system, self.cache), system)
+        ]
 
     def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Return bounds far looser than a run of every case measured, in which a bug could hide."""
@@ -266,15 +305,20 @@ class Suite:
         """Return a line for each system of which `--artifacts` lacks some packages, or all."""
         lines = []
         for name, system in systems().items():
-            checks = list(plan(system, self.cases(system), self.runtimes))
+            checks = self._planned(system)
             names = dict.fromkeys(name for lacked in self._not_given(system, checks).values() for name in lacked)
             if names:
                 lines.append(f"{name}, not in {self.options.artifacts}: {', '.join(names)}")
         return lines
 
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-        heavy = [name for name in systems() if name not in self.systems()]
-        left = [f"{name}: all of its cases are long; --cases all runs them" for name in heavy]
+        left = [
+            f"{name}: it has no seeded weights; --weights trained runs it"
+            if self._unseeded(system)
+            else f"{name}: all of its cases are long; --cases all runs them"
+            for name, system in systems().items()
+            if name not in self.systems()
+        ]
         if self._with_programs and all(known.format != "pte" for known in self.runtimes):
             why = executorch.unavailable() or "--runtime executorch runs them"
             left.append(f"programs of {', '.join(self._with_programs)}: {why}")

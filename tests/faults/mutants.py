@@ -28,17 +28,44 @@ class RemainderNoise(Noise):
 class ArctangentNoise(Noise):
     """`torch.atan2`, which coremltools 9.0 decomposes so that the angle of (0, negative) is 0 instead of π."""
 
-    def forward(self, F0_curve: Tensor, style_timbre: Tensor, source_noise: Tensor) -> tuple[Tensor, Tensor]:
-        x = torch.tanh(self.merge(self._harmonics(F0_curve, source_noise))).transpose(1, 2)
-        x = F.pad(x, (self.fft // 2, self.fft // 2), mode="reflect")
+    def spectrum(self, merged: Tensor) -> Tensor:
+        x = F.pad(merged.transpose(1, 2), (self.fft // 2, self.fft // 2), mode="reflect")
         real_part = F.conv1d(x, self.real_kernel, stride=self.hop)
         imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
-        spectrum = torch.cat([torch.sqrt(real_part**2 + imaginary**2), torch.atan2(imaginary, real_part)], 1)
-        first, second = (
-            kokoro.snaked(block, conv(spectrum), style_timbre)
-            for conv, block in zip(self.noise_convs, self.noise_res, strict=True)
-        )
-        return first, second
+        return torch.cat([torch.sqrt(real_part**2 + imaginary**2), torch.atan2(imaginary, real_part)], 1)
+
+
+class PaddedNoise(Noise):
+    """An STFT padded with zeros where upstream reflects. It moves both sources by less than a jump of one angle."""
+
+    def spectrum(self, merged: Tensor) -> Tensor:
+        x = F.pad(merged.transpose(1, 2), (self.fft // 2, self.fft // 2))
+        real_part = F.conv1d(x, self.real_kernel, stride=self.hop)
+        imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
+        return torch.cat([torch.sqrt(real_part**2 + imaginary**2), kokoro.angle_of(imaginary, real_part)], 1)
+
+
+class PaddedSpectrum(kokoro.NoiseSpectrum):
+    """The spectrum within that stage."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__(upstream)
+        self.noise = PaddedNoise(upstream)
+
+
+class ArctangentSpectrum(kokoro.NoiseSpectrum):
+    """The spectrum with torch's `atan2`."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__(upstream)
+        self.noise = ArctangentNoise(upstream)
+
+
+class DeafSources(kokoro.NoiseSources):
+    """The rear of the noise stage under a style that is one hundredth off."""
+
+    def forward(self, spectrum: Tensor, style_timbre: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(spectrum, style_timbre * 1.01)
 
 
 class BakedNoise(Noise):

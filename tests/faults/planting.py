@@ -57,8 +57,12 @@ def judged(clean: Workbench, fault: Fault, folder: Path) -> Verdict:
     """What the fault's check says of it. Everything but the fault is as `clean` has it."""
     check = fault.check
     if fault.mode == "module":
-        stages = tuple(fault.plant(stage) if stage.name == fault.stage else stage for stage in clean.system.stages)
-        return explained(replace(clean, system=replace(clean.system, stages=stages), cache=Cache(folder)), check)
+        stages, inner = (
+            tuple(fault.plant(stage) if stage.name == fault.stage else stage for stage in found)
+            for found in (clean.system.stages, clean.system.inner)
+        )
+        system = replace(clean.system, stages=stages, inner=inner)
+        return explained(replace(clean, system=system, cache=Cache(folder)), check)
     return explained(replace(clean, artifacts=Planted(clean, fault, folder), cache=Cache(folder / "cache")), check)
 
 

@@ -107,6 +107,23 @@ FAULTS = (
     Fault("noise stage in fp16", "noise", "fp32", same, ("relative_l2", "cosine"), built_as=HALF),
     Fault("x % 1 of the phase", "noise", "fp32", module(mutants.RemainderNoise), ("relative_l2",)),
     Fault("atan2 at π", "noise", "fp32", module(mutants.ArctangentNoise), ("relative_l2",)),
+    Fault(
+        "an STFT padded with zeros, in the traceable module",
+        "noise_spectrum",
+        "module",
+        module(mutants.PaddedSpectrum),
+        ("relative_l2",),
+        mode="module",
+    ),
+    Fault("a style 1 % off", "noise_sources", "fp32", module(mutants.DeafSources), ("relative_l2",)),
+    Fault("an STFT padded with zeros", "noise_spectrum", "fp32", module(mutants.PaddedSpectrum), ("relative_l2",)),
+    Fault(
+        "atan2 at π, on upstream's harmonics",
+        "noise_spectrum",
+        "fp32",
+        module(mutants.ArctangentSpectrum),
+        ("relative_l2",),
+    ),
     Fault("source noise baked at trace time", "noise", "fp32", module(mutants.BakedNoise), ("relative_l2",)),
     Fault(
         "inverse STFT without window normalisation",
@@ -131,8 +148,9 @@ FAULTS = (
     Fault("NaN in the last sample", "tail", "fp32", module(mutants.Poisoned), ("finite",)),
     Fault("one frame of shift", "prosody", "fp32", module(mutants.LatePitch), ("relative_l2",)),
     Fault("two outputs swapped", "prosody", "fp16", module(mutants.SwappedCurves), ("f0_correlation", "rms_ratio")),
-    Fault("a frozen length", "prosody", "fp32", module(mutants.FrozenProsody), ("shape",)),
-    Fault("frozen dynamic dimensions", "prosody", "fp32", fixed_shapes, ("runs",)),
+    # With seeded weights `hello` has as many frames as stages are traced with.
+    Fault("a frozen length", "prosody", "fp32", module(mutants.FrozenProsody), ("shape",), case="early_morning"),
+    Fault("frozen dynamic dimensions", "prosody", "fp32", fixed_shapes, ("runs",), case="early_morning"),
     Fault("an input wired to nothing", "prosody", "fp32", module(mutants.Deaf), ("relative_l2",)),
     Fault("4-bit palettization", "prosody", "fp16-pal8", same, ("relative_l2",), built_as=FOUR_BITS),
     Fault(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parity.base.cache import Cache
+from parity.declarations import Trained
 from parity.golden.cli import main
 from parity.plan.weights import Weights
 from tests.support.golden_system import REFERENCE, World, weights
@@ -126,3 +128,29 @@ def test_other_weights_are_kept_apart(golden: Golden) -> None:
     assert golden("refresh", "tiny", "--weights", "hub", gain=2.0) == 0
     assert golden("status", "--weights", "hub") == 0
     assert golden("status") == 0
+
+
+def test_status_and_verify_look_at_every_truth_in_git_unless_weights_are_named(
+    golden: Golden, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = replace(REFERENCE, trained=Trained({"numpy": version("numpy")}, write=lambda path: None))
+    known = {"tiny": here}
+    assert golden("refresh", "tiny", "--weights", "seeded", references=known) == 0
+    assert golden("status", references=known) == 1
+    printed = capsys.readouterr().out
+    assert "tiny, trained weights: 2 cases" in printed
+    assert "tiny, seeded weights: 2 cases" in printed
+    assert golden("status", "--weights", "seeded", references=known) == 0
+    assert golden("refresh", "tiny", "--weights", "trained", references=known) == 0
+    assert golden("status", references=known) == 0
+    assert golden("verify", references=known) == 0
+    assert capsys.readouterr().out.count("verified: the same bits") == 2
+
+
+def test_truth_of_weights_that_are_not_installed_is_left_out_by_name(
+    golden: Golden, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"tiny": replace(REFERENCE, trained=Trained({"no-such-package": "1.0"}, write=lambda path: None))}
+    golden("refresh", "tiny", "--weights", "seeded", references=known)
+    assert golden("status", references=known) == 0
+    assert "tiny, trained weights: not looked at, no-such-package 1.0 not installed" in capsys.readouterr().out

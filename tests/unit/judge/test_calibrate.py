@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parity.compare import metrics
 from parity.gate.loosening import loosened
-from parity.judge.calibrate import CalibrationError, Measured, calibrate, propose, slack, write
+from parity.judge.calibrate import CalibrationError, Measured, calibrate, counted, propose, slack, write
 from parity.judge.derivation import bound_from, derives
 from parity.judge.gates import GateError, Gates, gate, load, parse
 
@@ -245,3 +245,11 @@ def test_fewer_cases_than_a_bound_rests_on_move_nothing() -> None:
     proposed, lines = propose(measured("relative_l2", 0.02, 0.001), current)
     assert proposed.by_name() == current.by_name()
     assert "is broken and stays" in lines[0]
+
+
+def test_it_says_how_many_cases_there_were_and_warns_below_five() -> None:
+    five = [one("cosine", 0.999, output, str(case), "declared") for output in ("x_pre", "audio") for case in range(5)]
+    assert counted(five) == "5 cases measured"
+    fewer = [record for record in five if (record.output, record.case) != ("audio", "4")]
+    assert counted(fewer).startswith("warning: 5 cases measured; 1 of 2 outputs rest on fewer than 5 (the fewest: 4)")
+    assert counted([*five, *measured("cosine", 0.9)]).startswith("6 cases measured")

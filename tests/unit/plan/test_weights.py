@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from parity.base.cache import Cache
-from parity.declarations import Hub, Trained
+from parity.declarations import Case, Hub, Trained
 from parity.gate import bounds
+from parity.golden.store import GoldenStore
 from parity.plan.weights import WeightsError, choose, dressed, foreign
 from tests.support.golden_system import REFERENCE
 from tests.support.project import GATES, Project
@@ -39,12 +42,18 @@ def test_bounds_of_other_weights_lie_beside_their_truth(project: Project) -> Non
     # As long as there are no others, those of the seeded weights hold, and these are louder.
     run = checked(project, "--weights", checkpoint)
     assert run.broken("tiny-front-fp16-goodbye-forced") == {("hidden", "rms_ratio")}
+    assert (
+        "tiny: judged by the bounds of the default weights; the checkpoint's own come from `parity calibrate"
+        in run.said
+    )
     found = project.run("parity", "calibrate", "tiny", "--weights", checkpoint)
     assert found.code == 0, found.said
     assert (project.folder / GATES).read_bytes() == before
     own = room / "gates.toml"
     assert "derived_from" in own.read_text()
-    assert checked(project, "--weights", checkpoint).green
+    own_bounds = checked(project, "--weights", checkpoint)
+    assert own_bounds.green
+    assert "judged by the bounds of" not in own_bounds.said
     text, count = re.subn(r"(relative_l2 *= \{ max = )[^,]+", r"\g<1>1e-30", own.read_text())
     assert count
     own.write_text(text)
@@ -121,3 +130,43 @@ def test_another_version_of_a_package_may_have_other_weights(tmp_path: Path) -> 
     reference = replace(REFERENCE, trained=Trained({"numpy": "0.1"}, write))
     with pytest.raises(WeightsError, match=rf"numpy {np.__version__} is installed; .* those of numpy 0\.1"):
         choose(reference, "auto", Cache(tmp_path))
+
+
+def test_a_file_is_told_by_its_tensors_whatever_the_archive(tmp_path: Path) -> None:
+    state = {"weight": torch.arange(12.0).reshape(3, 4), "gain": torch.ones(1, dtype=torch.bfloat16)}
+    torch.save(state, tmp_path / "one.pth")
+    torch.save(dict(reversed(state.items())), tmp_path / "renamed.pth", _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / "one.safetensors")
+    torch.save({**state, "weight": state["weight"] + 1e-7}, tmp_path / "other.pth")
+    (tmp_path / "archive.nemo").write_bytes(b"no tensors that torch can read")
+    folders = {path.name: choose(REFERENCE, str(path), Cache(tmp_path)).folder for path in tmp_path.glob("*.*")}
+    assert (tmp_path / "one.pth").read_bytes() != (tmp_path / "renamed.pth").read_bytes()
+    assert folders["one.pth"] == folders["renamed.pth"] == folders["one.safetensors"]
+    assert len(set(folders.values())) == 3
+
+
+def test_a_file_that_belongs_to_a_checkpoint_can_be_named_with_it(tmp_path: Path) -> None:
+    for name, value in (("mine.pth", 1.0), ("voice one.pt", 2.0), ("other.pt", 3.0)):
+        torch.save({"x": torch.full((1, 3), value)}, tmp_path / name)
+
+    def dress(case: Case, files: Mapping[str, Path]) -> Case:
+        return replace(case, inputs={"x": torch.load(files["voice"], weights_only=True)["x"].numpy()})
+
+    hub = Hub("nobody/tiny", "voice.pt", "0" * 40, "0" * 64)
+    reference = replace(REFERENCE, published={"voice": hub}, dress=dress)
+    asked = [
+        f"{tmp_path}/mine.pth{voice}"
+        for voice in ("", f",voice={tmp_path}/voice one.pt", f",voice={tmp_path}/other.pt")
+    ]
+    plain, voiced, other = (choose(reference, option, Cache(tmp_path)) for option in asked)
+    assert len({plain.folder, voiced.folder, other.folder}) == 3
+    assert dressed(reference, plain) is reference
+    assert {case.inputs["x"].mean() for case in dressed(reference, voiced).cases} == {2.0}
+    assert voiced.option == f"'{asked[1]}'"
+    assert str(GoldenStore(reference, tmp_path, Cache(tmp_path), voiced).mend) == (
+        f"python -m golden refresh tiny --weights '{asked[1]}' --cases hello flight --reason \"…\""
+    )
+    with pytest.raises(WeightsError, match="tiny takes no file 'vocie'; it takes voice"):
+        choose(reference, f"{asked[0]},vocie={tmp_path}/other.pt", Cache(tmp_path))
+    with pytest.raises(WeightsError, match=r"none\.pt: no such file. Name the file of the voice"):
+        choose(reference, f"{asked[0]},voice={tmp_path}/none.pt", Cache(tmp_path))
