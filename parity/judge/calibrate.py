@@ -24,7 +24,7 @@ ENOUGH = 2
 """Multiple of the worst value up to which a bound set by hand counts as tight enough to be kept."""
 FEWEST = 2
 CASES = 5
-"""How many cases an output should be measured on. Three times the worse of two says little of the spread."""
+"""Number of cases to measure an output on. Three times the worse of two says little of the spread."""
 RATIO = 10.0
 """A bound with more than so many times the room that is taken is reported: what it was needed for has been mended."""
 

@@ -25,7 +25,7 @@ GATES = (0, 2, 3, 1)
 """ONNX has the gates of an LSTM as input, output, forget, cell; PyTorch has input, forget, cell, output."""
 PLAIN = ("Conv", "ConvTranspose", "MatMul")
 _AFTER = ("Add", "Cast")
-"""What stands between a product of integers and the multiplication by its scale: the bias, and the type."""
+"""Steps between a product of integers and the multiplication by its scale: the bias, and the type."""
 
 
 class ExportError(ValueError):
