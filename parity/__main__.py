@@ -23,6 +23,7 @@ from parity.plan.checks import CHAIN
 from parity.plan.systems import system
 from parity.plan.weights import OPTION
 from parity.record import run, workers
+from parity.record.obstacles import obstacles
 from parity.record.run import RunRecord, SessionError
 from parity.record.suite import Options, Suite
 from parity.verdict import Verdict
@@ -109,6 +110,8 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise CalibrationError(
             f"{declared.name} has nothing to measure: its stages are {stages}, and --cases all runs its long cases too"
         )
+    if found := obstacles(suite, checks, gated=False):
+        raise CalibrationError("\n".join(dict.fromkeys(found.values())))
     workers.prepare(suite, checks, measure=True)
     verdicts = []
     with Progress(len(checks), "measuring", every=10) as progress:

@@ -8,6 +8,7 @@ from functools import partial
 
 from parity.base.fingerprint import digest
 from parity.gate.problem import Problem
+from parity.golden.errors import GoldenError
 from parity.judge import gates
 from parity.judge.workbench import Workbench
 from parity.plan.checks import tables
@@ -43,6 +44,7 @@ def uncovered(record: RunRecord, checks: Iterable[Expected]) -> list[Problem]:
     """Return what a run does not say by itself: the checks and gates that it was made to leave out."""
     judged = {verdict.id: verdict for verdict in record.verdicts}
     known = {*judged, *(check.id for check in record.expected), *(error.id for error in record.errors)}
+    known |= {one.id for one in record.left_out if one.by}
     passed = [(one, judged[one.check.id]) for one in checks if one.check.id in judged and judged[one.check.id].passed]
     return [
         *_together(
@@ -70,10 +72,11 @@ def uncovered(record: RunRecord, checks: Iterable[Expected]) -> list[Problem]:
 def faults(suite: Suite) -> Iterator[Problem]:
     """Yield what a run of the short cases does not meet: goldens of long cases, gates that are missing or too many."""
     for name, system in suite.systems().items():
-        for case in system.reference.cases:
+        short = {case.name for case in suite.cases(system)}
+        for case in (case for case in system.reference.cases if case.name not in short):
             try:
                 suite.goldens(system).identity(case)
-            except ValueError as error:
+            except (GoldenError, ValueError) as error:
                 yield Problem(name, str(error))
         for line in gates.complete(suite.gates(system), tables(system)):
             yield Problem(name, line)

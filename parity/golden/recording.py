@@ -115,14 +115,23 @@ def _unusable(array: object, output: bool) -> str:
     return ""
 
 
-def write(golden: Golden, folder: Path) -> None:
-    """Write every distinct tensor once, and the list of seams beside them."""
+def write(golden: Golden, folder: Path, seconds: float) -> None:
+    """Write every distinct tensor once, the list of seams beside them, and the seconds that recording took."""
     found = iter(digests(golden).values())
     seams = [
         (seam.stage, {name: next(found) for name in seam.inputs}, {name: next(found) for name in seam.outputs})
         for seam in golden.seams
     ]
-    save_file(arrays(golden), folder / _FILE, {"seams": json.dumps(seams)})
+    save_file(arrays(golden), folder / _FILE, {"seams": json.dumps(seams), "seconds": f"{seconds:.4f}"})
+
+
+def seconds(folder: Path) -> float:
+    """Return the time of a recording; 0 for one that was written before it was kept."""
+    try:
+        with safe_open(folder / _FILE, "numpy") as file:
+            return float(file.metadata().get("seconds", 0))
+    except (OSError, SafetensorError, ValueError, AttributeError):
+        return 0.0
 
 
 def read(folder: Path, reference: str, case: str) -> Golden:

@@ -164,7 +164,7 @@ def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, number: str, s
         known = spread(case, recorded, store.record)
     entry = CaseEntry.of(recorded, case.inputs, known, store.whole, store.room)
     entry, data = case_file.pack(entry, recorded, store.whole)
-    store.keep(entry, lambda folder: recording.write(recorded, folder))
+    store.keep(entry, lambda folder: recording.write(recorded, folder, store.took[case.name]))
     store.transaction.add(store.path(case.name).name, data)
     note = _Staged(provenance=store.provenance.digest(), case=entry)
     store.transaction.add(f"{case.name}.json", note.model_dump_json().encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache as once
 from pathlib import Path
@@ -39,6 +39,7 @@ class GoldenStore:
         root: The folder that holds a folder for each reference.
         cache: Where complete recordings are kept.
         weights: The weights of the reference.
+        took: The seconds of the first recording that this store made of each case.
         scope: Prefix of the stages of one system, where several share the reference; see `within`.
     """
 
@@ -51,6 +52,7 @@ class GoldenStore:
         self.root = Path(root)
         self.cache = cache
         self.weights = weights
+        self.took: dict[str, float] = {}
         self.scope = ""
         self.folder = provenance.folder(self.root, reference, weights)
         self.transaction = Transaction(self.folder)
@@ -75,10 +77,15 @@ class GoldenStore:
 
     @property
     def mend(self) -> str:
+        short = [case for case in self.reference.cases if case.short]
+        own = self.weights.path is not None  # of a checkpoint of one's own, what a run takes by default
+        return self.mending(short if own and short else self.reference.cases)
+
+    def mending(self, cases: Sequence[Case]) -> str:
+        """Return the command that records these cases."""
         option = f" --weights {self.weights.option}" if self.weights.folder else ""
-        if self.weights.path:  # of a checkpoint of one's own, what a run takes by default
-            short = [case.name for case in self.reference.cases if case.short]
-            option += f" --cases {' '.join(short)}" if short else ""
+        if len(cases) < len(self.reference.cases):
+            option += f" --cases {' '.join(case.name for case in cases)}"
         first = f"make extra-{self.reference.extra}, then " if self.absent else ""
         return f'{first}python -m golden refresh {self.reference.name}{option} --reason "…"'
 
@@ -112,6 +119,23 @@ class GoldenStore:
             self._identities[case.name] = stamps, self._read(case)[0].identity()
         return self._identities[case.name][1]
 
+    def assert_usable(self, case: Case) -> None:
+        """Raise the error that `load` would, without recording anything."""
+        entry, _ = self._read(case)
+        if self.absent and not self.at_hand(entry):
+            self._assert_recordable(case)
+
+    def estimate(self, cases: Sequence[Case]) -> float:
+        """Return the seconds that recording these cases takes, by the default weights' recordings of this machine.
+
+        A refresh records each case twice. 0 where this machine has not recorded each of them.
+        """
+        default = lock.read(self.root / self.reference.name / lock.NAME)
+        entries = [default.cases.get(case.name) for case in cases] if default else []
+        folders = [entry and self.cache.find(KIND, self._key(entry)) for entry in entries]
+        found = [recording.seconds(folder) if folder else 0.0 for folder in folders]
+        return 2 * sum(found) if all(found) else 0.0
+
     def path(self, case: str) -> Path:
         """Return the file of a case."""
         return self.folder / f"{case}{case_file.PACKED if self.whole else case_file.SUFFIX}"
@@ -130,12 +154,18 @@ class GoldenStore:
 
     def record(self, case: Case) -> Golden:
         """Run the reference on a case."""
+        self._assert_recordable(case)
+        # The number of threads that share a sum changes its last digits.
+        with threads(1):
+            model, start = self.model, time.perf_counter()
+            found = recording.record(self.reference, model, case)
+            self.took.setdefault(case.name, time.perf_counter() - start)
+            return found
+
+    def _assert_recordable(self, case: Case) -> None:
         if self.absent:
             why = f"recording needs {', '.join(self.absent)}, which is not installed here"
             raise ExtraWanted(self._where(case), why, f"make extra-{self.reference.extra}")
-        # The number of threads that share a sum changes its last digits.
-        with threads(1):
-            return recording.record(self.reference, self.model, case)
 
     def rerecorded(self, case: Case) -> Golden:
         """Record a case again with other rounding, see `rounding.rerecorded`; nothing of it is kept."""
@@ -207,7 +237,7 @@ class GoldenStore:
         def make(folder: Path) -> None:
             made = self.record(case)
             self._prove(case, entry, kept, made)
-            recording.write(made, folder)
+            recording.write(made, folder, self.took[case.name])
 
         found = recording.read(self.keep(entry, make), self.reference.name, case.name)
         self._prove(case, entry, kept, found)

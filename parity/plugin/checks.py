@@ -14,6 +14,7 @@ from parity.plugin.items import CHECK, GATES, CheckItem, GatesItem, check_items
 from parity.plugin.names import ITEMS, MEASURED, PARITY
 from parity.plugin.suite import build_missing, suite_of
 from parity.record import run
+from parity.record.obstacles import obstacles
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.record.suite import Suite
 from parity.report import junit
@@ -32,6 +33,7 @@ class Outcomes:
     others: the names of the other items selected: the gates of systems.
     collected: the names of all items, before anything is left out.
     asked: the names of those that the command line's own options leave out.
+    blocked: the ids of those that can't be judged, each with the reason.
     ended: those that ended without a verdict.
     """
 
@@ -39,15 +41,16 @@ class Outcomes:
     others: dict[str, None] = field(default_factory=dict)
     collected: dict[str, None] = field(default_factory=dict)
     asked: dict[str, None] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
     ended: dict[str, pytest.TestReport] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
         return [id for id, report in self.ended.items() if report.failed]
 
-    def told(self) -> dict[str, list[str]]:
+    def told(self) -> dict[str, dict[str, Any]]:
         """Return what a worker tells of its collection."""
-        return {name: list(getattr(self, name)) for name in ("selected", "others", "collected", "asked")}
+        return {name: getattr(self, name) for name in ("selected", "others", "collected", "asked", "blocked")}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,6 +86,10 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     left_out = [item for item in collected if item not in kept]
     outcomes.collected.update({item.name: None for item in collected})
     outcomes.asked.update(dict.fromkeys(selection.asked(session.config, left_out)))
+    if not session.config.option.collectonly:
+        checks = [item.check for item in items if isinstance(item, CheckItem)]
+        outcomes.blocked.update(obstacles(suite_of(session.config), checks))
+        items[:] = [item for item in items if item.name not in outcomes.blocked or not isinstance(item, CheckItem)]
     return result
 
 
@@ -95,6 +102,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput[_TOLD] = outcomes.told()
     elif checks and _writes(config):
+        for said in dict.fromkeys(outcomes.blocked.values()):
+            config.get_terminal_writer().line(f"not judged: {said}")
         # Who debugs, or stops at a failure, wants the first check now and not all of them soon.
         soon = config.option.maxfail or config.option.usepdb or suite_of(config).runtimes[0].name != "milrun"
         config.stash[MEASURED] = build_missing(config, checks, measure=not soon)
@@ -104,7 +113,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Learn from a worker which checks were selected."""
     for name, known in getattr(node, "workeroutput", {}).get(_TOLD, {}).items():
-        getattr(node.config.stash[OUTCOMES], name).update(dict.fromkeys(known))
+        getattr(node.config.stash[OUTCOMES], name).update(known)
 
 
 class Listener:
@@ -140,7 +149,7 @@ def _finish(session: pytest.Session) -> None:
     suite, outcomes = suite_of(config), config.stash[OUTCOMES]
     # Before a collection that failed, and after options that can't be, there is nothing to say of what was left out.
     broken = session.testsfailed or session.exitstatus == pytest.ExitCode.USAGE_ERROR
-    left_out = [] if broken and not outcomes.selected else _left_out(config, suite, outcomes)
+    left_out = [] if broken and not (outcomes.selected or outcomes.blocked) else _left_out(config, suite, outcomes)
     if outcomes.selected or any(one.by for one in left_out):
         record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes), left_out=left_out)
         config.stash[WRITTEN] = (
@@ -161,11 +170,11 @@ def _left_out(config: pytest.Config, suite: Suite, outcomes: Outcomes) -> list[L
     left_out = {id: place for id, place in planned.items() if id not in known}
     if not left_out:
         return []
-    hidden = "a hook, a plugin or a setting such as collect_ignore"
-    by = selection.elsewhere(config) or hidden
+    what = selection.elsewhere(config) or "a hook, a plugin or a setting such as collect_ignore"
+    by = f"{what} removed them, and only the command line itself may"
     uncollected = left_out.keys() - outcomes.collected.keys() if selection.files_asked(config) else set()
     asked = uncollected | outcomes.asked.keys()
-    return [LeftOut(id, *place, "" if id in asked else by) for id, place in left_out.items()]
+    return [LeftOut(id, *place, "" if id in asked else outcomes.blocked.get(id, by)) for id, place in left_out.items()]
 
 
 @pytest.hookimpl(trylast=True)

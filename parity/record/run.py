@@ -40,10 +40,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A check that the run did not select, or the item of a system's gates.
+    """A check that the run did not make, or the item of a system's gates.
 
     system, stage: what it is of; "gates" for a system's gates.
-    by: what removed it, where that was not the run's own command line.
+    by: what removed it or stood in its way, where that was not the run's own command line.
     """
 
     id: str
@@ -96,6 +96,13 @@ class RunRecord:
             if check not in judged and check.id not in raised
         }
 
+    @property
+    def not_judged(self) -> list[str]:
+        """Each reason why checks were not judged that the command line did not ask for, with their number and names."""
+        removed = [one for one in self.left_out if one.by]
+        reasons = dict.fromkeys(one.by for one in removed)
+        return [f"{parts(one for one in removed if one.by == by)}: {by}" for by in reasons]
+
     def problems(self) -> list[str]:
         """Return each reason why this run is not a pass; none only if something was judged and all of it held."""
         found = [] if self.verdicts else ["nothing was judged: the run has no verdict at all"]
@@ -104,6 +111,7 @@ class RunRecord:
         for by in dict.fromkeys(one.by for one in removed):
             names = self.parts([one for one in removed if one.by == by])
             found.append(f"the selection: {by} left out {names}. Only the command line itself may leave checks out")
+        found += [f"not judged: {said}" for said in self.not_judged]
         found += [f"{error.id}: the check raised: {error.message}" for error in self.errors]
         counts = Counter(verdict.id for verdict in self.verdicts)
         found += [f"{id}: {count} verdicts where one is expected" for id, count in counts.items() if count > 1]

@@ -125,7 +125,7 @@ def test_a_run_without_a_check_does_not_pass(project: Project) -> None:
     project.write(HOOKS, "def pytest_collection_modifyitems(items):\n    items.clear()\n")
     found = gated(project, 1)
     assert "nothing was judged: the run has no verdict at all" in problems(found)
-    assert "the selection: a hook, a plugin or a setting such as collect_ignore left out" in problems(found)
+    assert "a hook, a plugin or a setting such as collect_ignore removed them" in problems(found)
 
 
 def skipped(project: Project) -> None:
@@ -152,7 +152,7 @@ def stale(project: Project) -> None:
     ("damage", "says"),
     [
         (skipped, "expected, but skipped"),
-        (not_asked_for, "the run left it out"),
+        (not_asked_for, "-k front in addopts of pyproject.toml removed them"),
         (unable_to_import, "half an edit"),
         (unable_to_build, "the check raised"),
         (stale, "stale"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import pytest
 
-from tests.support.project import CONVERTED, GATES, HOOKS, REFERENCE, SETTINGS, SYSTEM, Project
-from tests.support.runs import checked, gathered
+from tests.support.project import CONVERTED, GATES, HOOKS, REFERENCE, REFERENCES, SETTINGS, SYSTEM, Project
+from tests.support.runs import artifacts, checked, gathered
 
 OWN = "def test_mine():\n    pass\n"
 FP16 = 'Variant("fp16", "float16", ships=True'
@@ -98,11 +99,11 @@ def in_a_hook(project: Project) -> None:
 @pytest.mark.parametrize(
     ("damage", "environment", "named"),
     [
-        (in_the_settings, "", "-k 'not back' in addopts of pyproject.toml left out"),
-        (None, "-k 'not back'", "-k 'not back' in PYTEST_ADDOPTS left out"),
-        (None, f"--deselect {CONVERTED}::tiny-back", "tiny-back in PYTEST_ADDOPTS left out"),
-        (None, f"--ignore {CONVERTED} -k front", f"--ignore {CONVERTED} in PYTEST_ADDOPTS left out"),
-        (in_a_hook, "", "a hook, a plugin or a setting such as collect_ignore left out"),
+        (in_the_settings, "", "-k 'not back' in addopts of pyproject.toml removed"),
+        (None, "-k 'not back'", "-k 'not back' in PYTEST_ADDOPTS removed"),
+        (None, f"--deselect {CONVERTED}::tiny-back", "tiny-back in PYTEST_ADDOPTS removed"),
+        (None, f"--ignore {CONVERTED} -k front", f"--ignore {CONVERTED} in PYTEST_ADDOPTS removed"),
+        (in_a_hook, "", "a hook, a plugin or a setting such as collect_ignore removed"),
     ],
 )
 def test_what_removes_checks_beside_the_command_line_fails_the_run(
@@ -129,6 +130,51 @@ def test_collecting_alone_is_no_pass_unless_the_command_line_asks_for_it(project
     assert found.code == 4
     assert "--collect-only in PYTEST_ADDOPTS leaves out every check" in found.said
     assert project.run("pytest", "-m", "parity", "--collect-only").code == 0
+
+
+def test_missing_truth_of_ones_own_checkpoint_is_said_once_before_anything_is_built(project: Project) -> None:
+    (checkpoint,) = project.folder.glob(".parity/weights/*/*.pth")
+    shutil.copy(checkpoint, project.path("my weights.pth"))
+    project.edit(REFERENCES, "short=True", 'short=name == "hello"')
+    built = artifacts(project)
+    run = checked(project, "--weights", "my weights.pth")
+    assert not run.green
+    assert not run.verdicts
+    assert artifacts(project) == built
+    (said,) = (line for line in run.said.splitlines() if "no truth was ever recorded" in line)
+    assert said.startswith("not judged: 8 checks: tiny 8 (front 3, back 3, chain 2): tiny, case hello: ")
+    assert "the weights my weights.pth" in said
+    mend = "python -m golden refresh tiny --weights 'my weights.pth' --cases hello"
+    assert f'{mend} --reason "…", about ' in said
+    assert len(run.said) < 4000
+
+    calibrated = project.run("parity", "calibrate", "tiny", "--weights", "my weights.pth")
+    assert calibrated.code == 2
+    assert mend in calibrated.said
+    assert artifacts(project) == built
+
+    project.done("golden", "refresh", "tiny", "--weights", "my weights.pth", "--cases", "hello", "--reason", "mine")
+    assert checked(project, "--weights", "my weights.pth").green
+
+
+def test_weights_that_are_not_there_are_said_once(project: Project) -> None:
+    run = checked(project, "--weights", "nowhere.pth")
+    assert not run.green
+    assert run.said.count("--weights nowhere.pth: no such file") == 1
+
+
+def test_a_stage_without_a_gate_is_said_once_and_the_others_are_judged(project: Project) -> None:
+    blocks = project.read(GATES).split("\n\n")
+    project.write(GATES, "\n\n".join(block for block in blocks if not block.startswith("[front.fp16.hidden]")))
+    project.edit(CONVERTED, "torch.tanh(self.conv(x))", "torch.tanh(1.0 * self.conv(x))")
+    built = artifacts(project)
+    run = checked(project, "-k", "not gates")
+    assert not run.green
+    assert len(run.verdicts) == 14
+    assert all(verdict.passed for verdict in run.verdicts.values())
+    told = "not judged: tiny: 1 output without a gate, such as front.fp16.hidden. Measure them: "
+    assert run.said.startswith(f"{told}python -m parity calibrate tiny")
+    assert len(artifacts(project) - built) == 2
 
 
 def test_an_output_without_a_gate_is_one_line_with_the_command(project: Project) -> None:

@@ -101,7 +101,7 @@ def test_a_planted_recording_is_proven_like_any_other(world: World) -> None:
     liar = world.store(gain=1.5, machine="other")
     honest = world.store()
     entry, _ = honest.checked(HELLO)
-    liar.keep(entry, lambda folder: recording.write(liar.record(HELLO), folder))
+    liar.keep(entry, lambda folder: recording.write(liar.record(HELLO), folder, 1.0))
     with pytest.raises(NotTheSameTruth, match="encoder/outputs/hidden"):
         world.store(machine="other").load(HELLO)
 
