@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from parity.base.paths import at, using
 from parity.base.text import many
 from parity.gate import bounds, coverage, git
+from parity.gate.coverage import Expected
 from parity.gate.git import Revision
 from parity.gate.loosening import Loosening
 from parity.gate.problem import Problem
@@ -46,7 +47,21 @@ _ENDED = {
 _OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 
 Say = Callable[[str], None]
-Declared = Mapping[str, Collection[str]]
+Cases = Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the code declares.
+
+    cases: by reference; None where the code can't say.
+    checks: those of a complete run.
+    problems: what is wrong with it.
+    """
+
+    cases: Cases | None = None
+    checks: tuple[Expected, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,10 +111,14 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
     base = git.base(root, name)
     files = tuple(git.changed_files(root, base.commit))
     say(f"{many(len(files), 'file')} changed since {base.commit[:12]}, the base in {base.name}; every check is made")
-    remembered = _at_the_base(root, base.commit)
-    record, problems = _run(root)
-    declared, uncovered = _covered(root, record)
-    moved, unexplained = _taken_away(root, base.commit, declared)
+    remembered, stamps = _at_the_base(root, base.commit), _stamps(root, files)
+    with _running(root) as (id, process):  # beside it, for both import the systems and read their sources
+        declared = _declared(root)
+        record, problems = _ended(root, id, process.wait())
+    uncovered = [*declared.problems, *(coverage.uncovered(record, declared.checks) if record else [])]
+    if _stamps(root, git.changed_files(root, base.commit)) != stamps:
+        uncovered.append(Problem("the working tree", "its code changed while the gate ran: run it again"))
+    moved, unexplained = _taken_away(root, base.commit, declared.cases)
     return Outcome(
         base,
         git.head(root),
@@ -135,7 +154,7 @@ def _leave(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _taken_away(root: Path, commit: str, declared: Declared | None) -> tuple[list[Loosening], list[Problem]]:
+def _taken_away(root: Path, commit: str, declared: Cases | None) -> tuple[list[Loosening], list[Problem]]:
     try:
         moved = bounds.loosenings(bounds.of_commit(root, commit), bounds.of_tree(root), declared)
     except ValueError as error:
@@ -143,17 +162,23 @@ def _taken_away(root: Path, commit: str, declared: Declared | None) -> tuple[lis
     return moved, [Problem(one.name, f"{one.old} → {one.new}: {one.problem}") for one in moved if one.problem]
 
 
-def _covered(root: Path, record: RunRecord | None) -> tuple[Declared | None, list[Problem]]:
-    """Hold a run against what the code declares, and return the cases that this has, by reference."""
+def _declared(root: Path) -> Declared:
+    """Return what the code declares, and what of it no run of the short cases meets."""
     try:
         with using(at(root)), redirect_stdout(sys.stderr):  # a converter may print when it is imported
             suite = Suite(Options(), "gate", at(root))
-            checks = coverage.expected(suite)
-            problems = list(coverage.faults(suite))
+            checks, problems = coverage.expected(suite), list(coverage.faults(suite))
     except Exception as error:  # whatever an edit has broken
-        return None, [Problem("this code", f"does not say what there is to check: {type(error).__name__}: {error}")]
-    declared = {system.reference.name: [case.name for case in system.reference.cases] for system in systems().values()}
-    return declared, [*problems, *(coverage.uncovered(record, checks) if record else [])]
+        said = f"does not say what there is to check: {type(error).__name__}: {error}"
+        return Declared(problems=(Problem("this code", said),))
+    cases = {system.reference.name: [case.name for case in system.reference.cases] for system in systems().values()}
+    return Declared(cases, tuple(checks), tuple(problems))
+
+
+def _stamps(root: Path, files: Collection[str]) -> dict[str, int]:
+    """Return when each changed file of code or bounds was written."""
+    paths = (root / name for name in files if name.endswith((".py", ".toml")))
+    return {str(path): path.stat().st_mtime_ns for path in paths if path.exists()}
 
 
 def _at_the_base(root: Path, commit: str) -> RunRecord | None:
@@ -188,12 +213,22 @@ def junit(root: Path) -> Path:
     return at(root).state_folder / "gate" / "junit.xml"
 
 
-def _run(root: Path) -> tuple[RunRecord | None, list[Problem]]:
+@contextmanager
+def _running(root: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run the suite under an id of our own, so that no other record can be taken for this run's."""
     id = run.new_id(datetime.now(UTC))
     environment = {name: value for name, value in os.environ.items() if name not in _OF_PYTEST}
     command = [sys.executable, "-m", "pytest", "-m", "parity", "--parity-run-id", id, f"--junitxml={junit(root)}"]
-    code = subprocess.run(command, cwd=root, env=environment).returncode
+    with subprocess.Popen(command, cwd=root, env=environment) as process:
+        try:
+            yield id, process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _ended(root: Path, id: str, code: int) -> tuple[RunRecord | None, list[Problem]]:
+    """Return the record of a run that ended, and what is wrong with it."""
     ended = f"pytest ended with {code}: {_ENDED.get(code, 'killed' if code < 0 else 'unknown')}"
     try:
         record = run.load(run.folder_of(at(root).state_folder, id))

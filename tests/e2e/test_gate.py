@@ -92,6 +92,12 @@ def test_what_became_easier_to_pass_needs_a_reason_of_its_own(project: Project) 
     assert "a wider kernel" in project.read(".parity/gate/gate.md")
 
 
+def test_code_that_changes_while_the_gate_runs_is_no_pass(project: Project) -> None:
+    project.write(HOOKS, "from pathlib import Path\n\ndef pytest_sessionfinish():\n    Path('late.py').touch()\n")
+    found = gated(project, 1)
+    assert "the working tree: its code changed while the gate ran: run it again" in problems(found)
+
+
 def without_back(project: Project) -> None:
     project.edit(CONVERTED, "(FRONT, BACK)", "(FRONT,)")
     project.edit(
