@@ -47,13 +47,21 @@ class Written:
 
 def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Written:
     """Write the reports below `root`. `evidence` gives the folder of an evidence key; by default that of the cache."""
-    written, judged = Written.below(root), _with_problems(outcome)
-    page = html.render(judged, evidence or _kept(root), run.history(at(root).state_folder))
-    write_atomically(written.page, page.encode())
+    written = Written.below(root)
+    write_atomically(written.page, _page(outcome, root, evidence))
     write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(written.markdown, render(outcome).encode())
     add(written.junit, "gate", [problem.line() for problem in outcome.problems])
     return written
+
+
+def _page(outcome: Outcome, root: Path, evidence: Evidence | None) -> bytes:
+    """Return the page of the run: its own, unless the gate has something to add to it."""
+    state, judged = at(root).state_folder, _with_problems(outcome)
+    own = run.folder_of(state, judged.id) / "report.html"
+    if judged == outcome.record and own.exists():
+        return own.read_bytes()
+    return html.render(judged, evidence or _kept(root), run.history(state)).encode()
 
 
 def _kept(root: Path) -> Evidence:
