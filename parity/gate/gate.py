@@ -52,7 +52,7 @@ Cases = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True)
 class Declared:
-    """What the code declares.
+    """Declarations of the working tree.
 
     cases: by reference; None where the code can't say.
     checks: those of a complete run.
