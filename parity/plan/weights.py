@@ -64,11 +64,6 @@ class Weights:
         """True if git keeps their truth: that of trained and of seeded weights, which every machine can have."""
         return self.source in ("trained", "seeded")
 
-    @property
-    def option(self) -> str:
-        """The value of `--weights` that chooses them."""
-        return shlex.quote(str(self.path)) if self.path else self.source
-
     def __str__(self) -> str:
         return " ".join([self.source, *filter(None, map(self.identity.get, ("repository", "file")))])
 
