@@ -87,18 +87,32 @@ def choose(reference: Reference, option: str, cache: Cache) -> Weights:
 
 def _named(reference: Reference, option: str) -> Weights:
     """Return the weights in a file. They are told by their tensors, whatever wrote the archive."""
+    path, files = _files(option)
+    for name in files:
+        if name not in reference.published:
+            known = ", ".join(reference.published) or "none"
+            raise WeightsError(f"--weights {option}: {reference.name} takes no file {name!r}; it takes {known}")
+    told = {name: contents(file) for name, file in files.items()}
+    identity = {"source": "path", "tensors": contents(path), **told}
+    return Weights("path", identity, lambda: path, f"{PREFIX}path-{digest(identity)[:12]}", path, files)
+
+
+def assert_there(option: str) -> None:
+    """Raise an error if the value of `--weights` names a file that is not there."""
+    if option not in (AUTO, "trained", "seeded", "hub"):
+        _files(option)
+
+
+def _files(option: str) -> tuple[Path, dict[str, Path]]:
+    """Return the checkpoint that `PATH,NAME=FILE` names, and the files that belong to it."""
     path, *others = option.split(",")
     files = {name: Path(file) for name, _, file in (other.partition("=") for other in others)}
     for name, file in {"": Path(path), **files}.items():
-        if name and name not in reference.published:
-            known = ", ".join(reference.published) or "none"
-            raise WeightsError(f"--weights {option}: {reference.name} takes no file {name!r}; it takes {known}")
         if not file.is_file():
             advice = "Name the file of the " + name if name else "Name a checkpoint, or say trained, seeded or hub"
-            raise WeightsError(f"--weights {option}: {file}: no such file. {advice}")
-    told = {name: contents(file) for name, file in files.items()}
-    identity = {"source": "path", "tensors": contents(Path(path)), **told}
-    return Weights("path", identity, lambda: Path(path), f"{PREFIX}path-{digest(identity)[:12]}", Path(path), files)
+            named = "" if option == str(file) else f"{file}: "
+            raise WeightsError(f"--weights {option}: {named}no such file. {advice}")
+    return Path(path), files
 
 
 def contents(path: Path) -> str:

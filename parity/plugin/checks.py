@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from parity import report
+from parity.plan.weights import WeightsError, assert_there
 from parity.plugin import selection
 from parity.plugin.items import CHECK, GATES, CheckItem, GatesItem, check_items
 from parity.plugin.names import ITEMS, MEASURED, PARITY
@@ -62,6 +63,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.pluginmanager.register(Listener(session.config.stash[OUTCOMES]))
     if session.config.option.collectonly and (removed := selection.elsewhere(session.config, "collectonly")):
         raise pytest.UsageError(f"{removed} leaves out every check: give it on the command line")
+    try:
+        assert_there(session.config.option.parity_weights)
+    except WeightsError as error:
+        raise pytest.UsageError(str(error)) from error
     if _writes(session.config):
         suite_of(session.config).begin()
 

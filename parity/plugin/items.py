@@ -15,6 +15,7 @@ from parity.declarations import System
 from parity.judge import gates
 from parity.plan.checks import tables
 from parity.plan.systems import declared
+from parity.plan.weights import WeightsError
 from parity.plugin.names import FILES, ITEMS, MEASURED, PARITY
 from parity.plugin.suite import suite_of
 from parity.record import run
@@ -54,7 +55,7 @@ class SystemItem(pytest.Item):
         self.add_marker(self.mark)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        told = isinstance(excinfo.value, NotPassedError | StateError)
+        told = isinstance(excinfo.value, NotPassedError | StateError | WeightsError)
         return str(excinfo.value) if told else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:

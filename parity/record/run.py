@@ -101,16 +101,12 @@ class RunRecord:
         """Each reason why checks were not judged that the command line did not ask for, with their number and names."""
         removed = [one for one in self.left_out if one.by]
         reasons = dict.fromkeys(one.by for one in removed)
-        return [f"{parts(one for one in removed if one.by == by)}: {by}" for by in reasons]
+        return [f"{self.parts(one for one in removed if one.by == by)}: {by}" for by in reasons]
 
     def problems(self) -> list[str]:
         """Return each reason why this run is not a pass; none only if something was judged and all of it held."""
         found = [] if self.verdicts else ["nothing was judged: the run has no verdict at all"]
         found += [f"{check.id}: expected, but {reason}" for check, reason in self.missing.items()]
-        removed = [one for one in self.left_out if one.by]
-        for by in dict.fromkeys(one.by for one in removed):
-            names = self.parts([one for one in removed if one.by == by])
-            found.append(f"the selection: {by} left out {names}. Only the command line itself may leave checks out")
         found += [f"not judged: {said}" for said in self.not_judged]
         found += [f"{error.id}: the check raised: {error.message}" for error in self.errors]
         counts = Counter(verdict.id for verdict in self.verdicts)

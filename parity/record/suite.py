@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,7 +28,7 @@ from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, formats, plan
 from parity.plan.systems import systems
-from parity.plan.weights import AUTO, Weights, choose, fitted, lacking
+from parity.plan.weights import AUTO, Weights, WeightsError, choose, fitted, lacking
 from parity.record import claims, run
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.run import Name, Runtime, executorch, runtime
@@ -261,10 +262,19 @@ class Suite:
             left_out=tuple(left_out),
         )
 
+    def _weighted(self) -> dict[str, System]:
+        """Return the systems whose weights are there; checks of the others were not judged."""
+        found = {}
+        for name, system in self.systems().items():
+            with suppress(WeightsError):
+                self.weights(system)
+                found[name] = system
+        return found
+
     def _borrowed(self) -> list[str]:
         """Return a line for what a system has from other weights: its bounds, its voice."""
         lines = []
-        for name, system in self.systems().items():
+        for name, system in self._weighted().items():
             weights = self.weights(system)
             if weights.folder and self.bounds(system, GATES).parent.name != weights.folder:
                 lines.append(
@@ -282,14 +292,14 @@ class Suite:
         modules = [verdict for verdict in verdicts if verdict.check.mode == "module"]
         return [
             line
-            for system in self.systems().values()
+            for system in self._weighted().values()
             for line in far(measurements(modules, system, self.cache), system)
         ]
 
     def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Return bounds far looser than a run of every case measured, in which a bug could hide."""
         lines = []
-        for system in self.systems().values():
+        for system in self._weighted().values():
             if len(self.cases(system)) < len(system.reference.cases):
                 continue
             gates, found = self.gates(system), list(measurements(verdicts, system, self.cache))
@@ -330,7 +340,7 @@ class Suite:
         """Return a line for each system that runs on seeded weights because the packages of its trained ones lack."""
         return [
             f"{name}, trained weights: {', '.join(lacking(trained))} not installed; seeded weights stand in"
-            for name, system in self.systems().items()
+            for name, system in self._weighted().items()
             if (trained := system.reference.trained)
             and self.options.weights == AUTO
             and self.weights(system).source == "seeded"
@@ -338,8 +348,8 @@ class Suite:
 
     def _sources(self) -> str:
         """Return the weights of this run: the file, or the sources of those of its systems."""
-        sources = {self.weights(system).source: None for system in self.systems().values()}
-        return self.options.weights if "path" in sources else ", ".join(sources)
+        sources = {self.weights(system).source: None for system in self._weighted().values()}
+        return self.options.weights if "path" in sources or not sources else ", ".join(sources)
 
 
 def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:

@@ -142,7 +142,7 @@ def test_missing_truth_of_ones_own_checkpoint_is_said_once_before_anything_is_bu
     assert not run.verdicts
     assert artifacts(project) == built
     (said,) = (line for line in run.said.splitlines() if "no truth was ever recorded" in line)
-    assert said.startswith("not judged: 8 checks: tiny 8 (front 3, back 3, chain 2): tiny, case hello: ")
+    assert said.startswith("not judged: 8 checks: tiny 8: tiny, case hello: ")
     assert "the weights my weights.pth" in said
     mend = "python -m golden refresh tiny --weights 'my weights.pth' --cases hello"
     assert f'{mend} --reason "…", about ' in said
