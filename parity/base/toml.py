@@ -136,7 +136,7 @@ def checked(kind: Any, content: Any, place: Place) -> Any:
         return TypeAdapter(kind, config=None if _is_model(kind) else ConfigDict(strict=True)).validate_python(content)
     except ValidationError as error:
         found: Any = error.errors(include_url=False)[0]
-        names = tuple(str(part) for part in found["loc"] if part != "[key]")
+        names = tuple(str(part) for part in found["loc"] if not str(part).startswith("["))
         if found["type"] == "missing":
             raise place.at(*names[:-1]).wrong(f"has no {names[-1]}: add {names[-1]} = …") from None
         if found["type"] == "value_error":

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from parity.base import files, toml
 from parity.compare import metrics
-from parity.compare.metrics import Metric
 from parity.judge import gates, headroom
-from parity.judge.derivation import bound_from, cases_of, origin, worst_of
+from parity.judge.derivation import Origin, bound_from, worst_of
 from parity.judge.gates import Gate, GateError, Gates, gate
 
 ENOUGH = 2
@@ -158,7 +157,8 @@ def _on_fewer_cases(measured: dict[str, list[Measured]], before: dict[str, Gate]
     """Return the outputs that were measured on fewer cases than their bounds were derived from."""
     known: dict[tuple[str, str, str], int] = {}
     for old in before.values():
-        known[old.table] = max(known.get(old.table, 0), cases_of(old.derived_from))
+        if isinstance(old.derived_from, Origin):
+            known[old.table] = max(known.get(old.table, 0), old.derived_from.cases)
     now: dict[tuple[str, str, str], set[str]] = {}
     for records in measured.values():
         now.setdefault(_output(records[0]), set()).update(record.case for record in records)
@@ -222,14 +222,9 @@ def _suggest(measured: list[Measured]) -> Gate | None:
             f"{first.gate} was measured on case {first.case} in {first.numerics} alone, and one value has no spread: "
             "measure more cases"
         )
-    bound = bound_from(metric, values)
+    cases = len({record.case for record in measured})
+    origin = Origin.of(metric, values, cases, ", ".join(sorted({record.numerics for record in measured})))
+    bound = bound_from(metric, [origin.worst])
     if bound is None:
         return None
-    return gate((first.stage, first.variant, first.output), metric, bound, _origin(metric, measured))
-
-
-def _origin(metric: Metric, measured: list[Measured]) -> str:
-    taken = {(record.case, record.numerics) for record in measured}
-    cases, numerics = {case for case, _ in taken}, sorted({numerics for _, numerics in taken})
-    count = f"{len(taken)} measurement{'s' * (len(taken) > 1)}: {len(cases)} case{'s' * (len(cases) > 1)}"
-    return origin(metric, [record.value for record in measured], f"{count} × {', '.join(numerics)}")
+    return gate((first.stage, first.variant, first.output), metric, bound, origin)

@@ -6,18 +6,57 @@ rounded to two digits away from the ideal, never nearer than the metric's floor.
 
 from __future__ import annotations
 
-import math
-import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
+from typing import Annotated
 
+from pydantic import Field
+
+from parity.base.text import many
+from parity.base.toml import Table, Text, number
 from parity.compare.metrics import Metric
 from parity.judge import headroom
 
 HEADROOM = 3
-_CASES = re.compile(r" over [0-9]+ measurements?: ([0-9]+) case")
-_WORST = re.compile(r"worst (-?[0-9.]+(?:e[+-]?[0-9]+)?), median ")
+
+
+class Origin(Table):
+    """Measurements that a bound was derived from.
+
+    worst, median: in as many digits as are worth reading.
+    cases: how many there were.
+    numerics: those that they were measured in.
+    """
+
+    worst: float
+    median: float
+    cases: Annotated[int, Field(gt=0)]
+    numerics: Text
+
+    @staticmethod
+    def of(metric: Metric, values: Sequence[float], cases: int, numerics: str) -> Origin:
+        """Return the origin of a bound on values that were measured.
+
+        Args:
+            metric: The metric.
+            values: Its values.
+            cases: How many cases they are of.
+            numerics: The numerics that they were measured in.
+        """
+        worst, median = (
+            float(headroom.number(found)) for found in (worst_of(metric, values), statistics.median(values))
+        )
+        return Origin(worst=worst, median=median, cases=cases, numerics=numerics)
+
+    def written(self) -> str:
+        """Return the table as TOML writes it."""
+        fields = {"worst": number(self.worst), "median": number(self.median), "cases": self.cases}
+        return f'{{ {", ".join(f"{name} = {value}" for name, value in fields.items())}, numerics = "{self.numerics}" }}'
+
+    def __str__(self) -> str:
+        values = f"worst {headroom.number(self.worst)}, median {headroom.number(self.median)}"
+        return f"{values} of {many(self.cases, 'case')} × {self.numerics}"
 
 
 def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
@@ -36,44 +75,9 @@ def worst_of(metric: Metric, values: Sequence[float]) -> float:
     return max(values, key=metric.distance)
 
 
-def origin(metric: Metric, values: Sequence[float], count: str) -> str:
-    """Return the text that says what a bound was derived from; `derives` reads it.
-
-    Args:
-        metric: The metric.
-        values: What was measured.
-        count: How many measurements they are, and of what.
-    """
-    worst, median = headroom.number(worst_of(metric, values)), headroom.number(statistics.median(values))
-    return f"worst {worst}, median {median} over {count}"
-
-
-def derives(metric: Metric, derived_from: str, limit: float) -> bool:
-    """Return whether a bound is the one that follows from the measurements of its `derived_from`.
-
-    The text has the worst value in a few digits. Any value that they may stand for counts.
-    """
-    said = _WORST.match(derived_from)
-    if said is None:
-        return False
-    bounds = [bound for value in _meant(float(said[1])) if (bound := bound_from(metric, [value])) is not None]
-    return bool(bounds) and min(bounds) <= limit <= max(bounds)
-
-
-def cases_of(derived_from: str) -> int:
-    """Return the number of cases that a bound was derived from; 0 for a text that does not say it."""
-    said = _CASES.search(derived_from)
-    return int(said[1]) if said else 0
-
-
-def _meant(value: float) -> Iterator[float]:
-    """Yield the ends of the range of values that `headroom.number` writes as this one."""
-    near = abs(1 - abs(value))
-    if near < 0.01:
-        digits = min(9, 2 - math.floor(math.log10(near))) if near else 9
-    else:
-        digits = 3 - math.floor(math.log10(abs(value))) if value else 99
-    yield from (value - 0.5 * 10.0**-digits, value, value + 0.5 * 10.0**-digits)
+def derives(metric: Metric, origin: Origin | str, limit: float) -> bool:
+    """Return whether a bound is the one that follows from the measurements it was derived from."""
+    return isinstance(origin, Origin) and bound_from(metric, [origin.worst]) == limit
 
 
 def _distance(metric: Metric, value: float) -> Decimal:

@@ -2,12 +2,13 @@
 
 A file of gates has a table `[stage.variant.output]` for each output, with an entry for each metric:
 
-    cosine = { min = 0.9995, derived_from = "worst 0.99998 …", reason = "8-bit palettization" }
+    cosine = { min = 0.99993, derived_from = { worst = 0.99998, median = 0.99999, cases = 5, numerics = "declared" } }
 
-The form of the bound is the metric's: `min` where higher is better, `max` where lower is, `within` (of the ideal) where
-nearer is. The variant `module` is the traceable module against upstream; the stage `chain` is the whole system, whose
-outputs are its own and, as "stage.output" in quotes, those of each stage within it. The table `retired` gives a reason
-for each gate, or table of gates, that was taken away.
+A bound that was set by hand says in words what it was derived from, and gives a `reason`. The form of the bound is the
+metric's: `min` where higher is better, `max` where lower is, `within` (of the ideal) where nearer is. The variant
+`module` is the traceable module against upstream; the stage `chain` is the whole system, whose outputs are its own and,
+as "stage.output" in quotes, those of each stage within it. The table `retired` gives a reason for each gate, or table
+of gates, that was taken away.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
 
 from parity.base import toml
 from parity.base.toml import Filled, Place, Text
 from parity.compare import metrics
 from parity.compare.metrics import Metric
 from parity.judge import derivation
+from parity.judge.derivation import Origin
 from parity.verdict import Bound, Finding, Form
 
 Table = tuple[str, str, str]
@@ -32,11 +36,17 @@ ACCEPTABLE_BLINDNESS = frozenset({"sign", "phase"})
 """Faults that no gate of an output has to see: over a chain, rounding moves the phase of a harmonic source for good."""
 
 
+_Derived = Annotated[
+    Annotated[Origin, Tag("[table]")] | Annotated[Text, Tag("[text]")],
+    Discriminator(lambda origin: "[table]" if isinstance(origin, dict) else "[text]"),
+]
+
+
 class _Entry(toml.Table):
     min: float | None = None
     max: float | None = None
     within: float | None = None
-    derived_from: Text
+    derived_from: _Derived
     reason: Text = ""
 
 
@@ -53,7 +63,7 @@ class Gate:
     output: str
     metric: str
     bound: Bound
-    derived_from: str
+    derived_from: Origin | str
     reason: str = ""
 
     @property
@@ -74,7 +84,7 @@ class Gate:
         return Finding(self.output, self.metric, self.bound.holds(value), value, self.bound)
 
 
-def gate(table: Table, metric: Metric, limit: float, derived_from: str, reason: str = "") -> Gate:
+def gate(table: Table, metric: Metric, limit: float, derived_from: Origin | str, reason: str = "") -> Gate:
     """Return the gate with the form of bound that its metric takes."""
     stage, variant, output = table
     bound = Bound(FORMS[metric.better], limit, metric.ideal)
@@ -196,7 +206,7 @@ def _unexplained(gate: Gate) -> str:
     metric = metrics.find(gate.metric)
     if gate.reason or derivation.derives(metric, gate.derived_from, gate.bound.limit):
         return ""
-    origin = f"does not follow from its derived_from, {gate.derived_from!r}"
+    origin = f"does not follow from its derived_from, {str(gate.derived_from)!r}"
     return f"{gate.name}: {gate.bound} {origin}, and it lacks a reason: write one beside it, or calibrate it anew"
 
 
@@ -236,4 +246,5 @@ def _gate(table: Table, name: str, content: object, place: Place) -> Gate:
 def _entry(gate: Gate) -> str:
     reason = f", reason = {toml.quoted(gate.reason)}" if gate.reason else ""
     bound = toml.number(gate.bound.limit)
-    return f"{{ {gate.bound.form} = {bound}, derived_from = {toml.quoted(gate.derived_from)}{reason} }}"
+    origin = gate.derived_from.written() if isinstance(gate.derived_from, Origin) else toml.quoted(gate.derived_from)
+    return f"{{ {gate.bound.form} = {bound}, derived_from = {origin}{reason} }}"

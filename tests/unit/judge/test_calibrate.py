@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from parity.compare import metrics
 from parity.gate.loosening import loosened
 from parity.judge.calibrate import CalibrationError, Measured, calibrate, counted, propose, slack, write
-from parity.judge.derivation import bound_from, derives
+from parity.judge.derivation import Origin, bound_from, derives
 from parity.judge.gates import GateError, Gates, gate, load, parse
 
 CASES = ("hello", "flight", "millbrook")
@@ -69,7 +69,8 @@ def test_a_suggested_bound_holds_everything_it_was_taken_from(metric: str, dista
     values = [declared.ideal + sign * distance for distance in distances]
     records = [one(metric, value, "c", str(n), "fp32") for n, value in enumerate(values)]
     proposed = propose(records, None)[0].gates
-    assert len(proposed) == (bound(metric, *values) is not None)
+    origin = Origin.of(declared, values, len(values), "fp32")
+    assert len(proposed) == (bound(metric, origin.worst) is not None)
     for made in proposed:
         assert made.room < declared.limit
         assert all(made.check(value).passed for value in values)
@@ -79,7 +80,8 @@ def test_a_suggested_bound_holds_everything_it_was_taken_from(metric: str, dista
 def test_a_new_gate_says_what_it_was_derived_from() -> None:
     records = [*measured("relative_l2", 0.0031, 0.0024), *measured("relative_l2", 0.002, 0.001, numerics="fp32")]
     (found,) = propose(records, None)[0].gates
-    assert found.derived_from == "worst 0.0031, median 0.0022 over 4 measurements: 2 cases × declared, fp32"
+    assert found.derived_from == Origin(worst=0.0031, median=0.0022, cases=2, numerics="declared, fp32")
+    assert str(found.derived_from) == "worst 0.0031, median 0.0022 of 2 cases × declared, fp32"
 
 
 def test_a_bound_tightens_and_keeps_its_reason() -> None:
@@ -236,7 +238,7 @@ def test_no_measurement_of_any_gate_is_an_error(records: list[Measured]) -> None
 
 
 def test_fewer_cases_than_a_bound_rests_on_move_nothing() -> None:
-    six = 'derived_from = "worst 0.0031, median 0.002 over 6 measurements: 6 cases × declared"'
+    six = 'derived_from = { worst = 0.0031, median = 0.002, cases = 6, numerics = "declared" }'
     current = gates(f"relative_l2 = {{ max = 0.0093, {six} }}")
     fewer = [*measured("relative_l2", 0.001, 0.0009), *measured("max_relative", 0.5, 0.4)]
     proposed, lines = propose(fewer, current)

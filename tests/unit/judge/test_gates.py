@@ -14,12 +14,12 @@ from parity.judge.gates import gate as make
 X_PRE = ("vocoder", "fp16-pal8", "x_pre")
 FILE = """
 [vocoder.fp16-pal8.x_pre]
-cosine      = { min = 0.9995, derived_from = "worst 0.99998, median 0.99999 over 2", reason = "8-bit palettization" }
-relative_l2 = { max = 0.0093, derived_from = "worst 0.0031, median 0.002 over 2 measurements" }
+cosine      = { min = 0.9995, derived_from = "two passages", reason = "8-bit palettization" }
+relative_l2 = { max = 0.0093, derived_from = { worst = 0.0031, median = 0.002, cases = 2, numerics = "declared" } }
 rms_ratio   = { within = 0.005, derived_from = "by hand", reason = "a gain is heard from there on" }
 
 [chain.ships."vocoder.x_pre"]
-relative_l2 = { max = 0.09, derived_from = "worst 0.03, median 0.02 over 2 measurements" }
+relative_l2 = { max = 0.09, derived_from = { worst = 0.03, median = 0.02, cases = 2, numerics = "declared" } }
 """
 
 
@@ -203,7 +203,8 @@ def test_gates_that_cover_each_others_blind_spots_are_enough() -> None:
 
 @pytest.mark.parametrize("limit", [0.0092, 0.0095, 0.02])
 def test_a_bound_that_does_not_follow_from_its_measurements_needs_a_reason(limit: float) -> None:
-    text = f'relative_l2 = {{ max = {limit}, derived_from = "worst 0.0031, median 0.002 over 2 measurements"'
+    origin = '{ worst = 0.0031, median = 0.002, cases = 2, numerics = "declared" }'
+    text = f"relative_l2 = {{ max = {limit}, derived_from = {origin}"
     (said,) = complete(one(f"{text} }}"), [X_PRE])
     assert said.startswith(f"vocoder.fp16-pal8.x_pre.relative_l2: ≤ {limit} does not follow from its derived_from")
     assert complete(one(f'{text}, reason = "a wider kernel" }}'), [X_PRE]) == []
