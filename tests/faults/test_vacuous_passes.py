@@ -97,7 +97,7 @@ def test_02_a_bound_that_was_set_by_hand_without_a_reason_is_refused(project: Pr
     run = checked(project)
     assert not run.green
     assert "front.fp16.hidden.cosine: ≥ 0.9999 does not follow from its derived_from" in run.said
-    project.change_gate("front.fp16.hidden", "cosine", " }", ', reason = "a wider kernel" }')
+    project.change_gate("front.fp16.hidden", "cosine", " } }", ' }, reason = "a wider kernel" }')
     assert checked(project).green
 
 

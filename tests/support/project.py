@@ -1,11 +1,10 @@
-"""A whole small project: this harness, one made-up system with its goldens and gates, and a git history.
+"""A whole small project beside this harness: one made-up system with its goldens and gates, and a git history.
 
 Everything in it is done by the commands that a user has. It is made once in a test run; each test gets a copy.
 """
 
 from __future__ import annotations
 
-import compileall
 import os
 import shutil
 import subprocess
@@ -16,11 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 
 HERE = Path(__file__).parents[2]
-PACKAGES = ("milrun", "parity")
-FILES = (
-    *(".gitignore", "golden/*.py", "golden/.gitignore"),
-    *("references/__init__.py", "converters/__init__.py"),
-)
+FILES = (".gitignore", "golden/.gitignore", "references/__init__.py", "converters/__init__.py")
 
 REFERENCE = dedent('''\
     """Two layers that stand for a speech model."""
@@ -174,7 +169,7 @@ class Project:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         # No bytecode of what a test edits: within a second, Python could not tell it from that of the next edit.
-        own = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment}
+        own = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(HERE), **environment}
         return subprocess.Popen(
             [str(self.python), "-m", *arguments],
             cwd=self.folder,
@@ -251,14 +246,9 @@ class Project:
     @staticmethod
     def bare(folder: Path, python: Path, system: Mapping[str, str] = SYSTEM) -> Project:
         """With a system that has neither goldens nor gates yet, and no history."""
-        for name in PACKAGES:
-            shutil.copytree(HERE / name, folder / name)
-            compileall.compile_dir(folder / name, quiet=1)
-        for pattern in FILES:
-            for path in HERE.glob(pattern):
-                (folder / path.relative_to(HERE)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, folder / path.relative_to(HERE))
         project = Project(folder, python)
+        for name in FILES:
+            project.write(name, (HERE / name).read_text(encoding="utf-8"))
         project.write(SETTINGS, CONFIGURATION)
         for name, text in system.items():
             project.write(name, text)
