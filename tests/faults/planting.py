@@ -47,10 +47,11 @@ _upstream: dict[str, Any] = {}
 
 
 def upstream(bench: Workbench) -> Any:
-    """One model for all mutants: building it takes a second."""
-    if bench.system.name not in _upstream:
-        _upstream[bench.system.name] = bench.system.reference.build(bench.weights.checkpoint())
-    return _upstream[bench.system.name]
+    """One model for all mutants of the same weights: building it takes a second."""
+    key = digest({"system": bench.system.name, "weights": dict(bench.weights.identity)})
+    if key not in _upstream:
+        _upstream[key] = bench.system.reference.build(bench.weights.checkpoint())
+    return _upstream[key]
 
 
 def judged(clean: Workbench, fault: Fault, folder: Path) -> Verdict:
