@@ -183,7 +183,8 @@ def test_a_base_that_nobody_knows_can_not_be_told_from_a_pass_by_accident(projec
 
 
 def test_a_fault_of_the_gate_itself_is_no_pass(project: Project) -> None:
-    project.write("converters/tiny.py", project.read(CONVERTED) + "\n\nfrom parity.gate import report\n\ndel report.render\n")
+    breaks = "\n\nfrom parity.gate import report\n\ndel report.render\n"
+    project.write(CONVERTED, project.read(CONVERTED) + breaks)
     finished = project.run("parity", "gate")
     assert finished.code == 1
     assert "NameError" in finished.said

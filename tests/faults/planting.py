@@ -26,7 +26,8 @@ class Planted:
     folder: Path
 
     def key(self, stage: Stage, variant: Variant) -> str:
-        return digest({"fault": self.fault.name, "stage": stage.name, "variant": variant.name})
+        weights = dict(self.bench.weights.identity)
+        return digest({"fault": self.fault.name, "stage": stage.name, "variant": variant.name, "weights": weights})
 
     def get(self, stage: Stage, variant: Variant) -> Artifact:
         system, fault = self.bench.system, self.fault
