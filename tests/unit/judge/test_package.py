@@ -17,7 +17,7 @@ from torch import nn
 
 from parity.base.cache import Cache
 from parity.build import convert
-from parity.build.artifacts import Built, _uncompressed
+from parity.build.artifacts import Built, uncompressed
 from parity.declarations import ComputeUnits, Dim, Stage, Variant, f32, real
 from parity.judge.package import findings
 from parity.plan.weights import choose
@@ -262,4 +262,4 @@ def test_a_variant_runs_where_it_says_or_where_its_stage_does(build: Build) -> N
 
 def test_units_of_its_own_make_no_other_package_to_compress(build: Build) -> None:
     """What a variant is made from is the one that is checked itself, wherever either is to run."""
-    assert _uncompressed(WIDE, INT8) == PLAIN
+    assert uncompressed(WIDE, INT8) == PLAIN
