@@ -187,12 +187,13 @@ class FakeRuntime:
     world: World
 
     numerics = "declared"
+    format = "mlpackage"
 
     @property
     def name(self) -> str:
         return self.world.runtime
 
-    def load(self, package: Path, units: str) -> FakeSession:
+    def load(self, package: Path, units: str, function: str | None) -> FakeSession:
         return FakeSession(self.world, package.stem)
 
 

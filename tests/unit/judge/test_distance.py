@@ -44,7 +44,7 @@ def test_only_the_module_counts() -> None:
 
 
 def test_an_inner_stage_is_checked_by_itself_and_not_in_the_chain() -> None:
-    runtime: Any = type("Runtime", (), {"name": "milrun", "numerics": "declared"})
+    runtime: Any = type("Runtime", (), {"name": "milrun", "numerics": "declared", "format": "mlpackage"})
     checks = list(plan(SYSTEM, SYSTEM.reference.cases[:1], [runtime]))
     own = [(check.variant, check.mode) for check in checks if check.stage == "noise_sources"]
     assert own == [("module", "module"), ("fp32", "forced"), ("fp32-pal8", "forced")]
