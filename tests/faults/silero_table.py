@@ -34,7 +34,7 @@ def rewritten(name: str, stage: str, mutant: Any, line: str) -> Fault:
 
 
 FAULTS = (
-    fault("a forgotten context", "unified", module(mutants.Forgetful), "relative_l2"),
+    fault("a forgotten context", "unified", module(mutants.Forgetful), "relative_l2", line=POUR),
     fault("mirrored on the left", "stft", module(mutants.MirroredLeft), "relative_l2", line=POUR),
     fault("mirrored on both sides", "stft", module(mutants.MirroredOnBothSides), "relative_l2", line=POUR),
     fault("padded with zeros", "stft", module(mutants.PaddedWithZeros), "cosine", line=POUR),

@@ -12,7 +12,7 @@ from milrun.program import Operation
 from parity.blame.distance import relative_l2
 from parity.blame.package.divergence import Divergence
 from parity.blame.package.lockstep import Steps, beside, compare
-from parity.blame.package.names import is_anonymous, matching
+from parity.blame.package.names import family, is_anonymous, matching
 from parity.blame.package.program import Program
 from parity.blame.package.tracing import TracedGraph
 from parity.blame.package.weights import NAMED, lost, of_parameters, said_of_numbers, traits
@@ -123,7 +123,11 @@ def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str
     """Return the divergence, and the package's own error if it could not be run."""
     steps = search.steps()
     if search.counts_otherwise(steps.errors):
-        search = replace(search, matched=matched_values(search.graph, search.program, outputs, anonymous=False))
+        named = matched_values(search.graph, search.program, outputs, anonymous=False)
+        # Of names that are alike but for a number, one more or less makes all others mean something else.
+        shifted = {family(name) for name, theirs in named.items() if steps.errors.get(theirs) == math.inf}
+        kept = {name: theirs for name, theirs in named.items() if theirs in outputs or family(name) not in shifted}
+        search = replace(search, matched=kept)
         steps = search.steps()
     without = search.strangers(steps.errors)
     errors = search.steps(without).errors if without else steps.errors

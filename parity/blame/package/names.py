@@ -34,3 +34,8 @@ def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[s
 def is_anonymous(torch_name: str) -> bool:
     """Return whether a name is a number, which another version of the module gives another value."""
     return torch_name.isdigit()
+
+
+def family(torch_name: str) -> str:
+    """Return a name without the number that tells it from others alike, as in `input.3`."""
+    return re.sub(r"\.\d+$", "", torch_name)
