@@ -73,9 +73,10 @@ def faults(suite: Suite) -> Iterator[Problem]:
     """Yield what a run of the short cases does not meet: goldens of long cases, gates that are missing or too many."""
     for name, system in suite.systems().items():
         short = {case.name for case in suite.cases(system)}
-        for case in (case for case in system.reference.cases if case.name not in short):
+        goldens = suite.goldens(system)
+        for case in (case for case in goldens.reference.cases if case.name not in short):
             try:
-                suite.goldens(system).identity(case)
+                goldens.identity(case)
             except (GoldenError, ValueError) as error:
                 yield Problem(name, str(error))
         for line in gates.complete(suite.gates(system), tables(system)):

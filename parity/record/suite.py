@@ -28,7 +28,7 @@ from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, formats, plan
 from parity.plan.systems import systems
-from parity.plan.weights import AUTO, Weights, WeightsError, choose, fitted, lacking
+from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
 from parity.record import claims, run
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.run import Name, Runtime, executorch, runtime
@@ -187,7 +187,7 @@ class Suite:
         weights = self.weights(system)
         key = digest({"reference": system.reference.name, "weights": dict(weights.identity)})
         if key not in self._stores:
-            self._stores[key] = open_store(system.reference, self.cache, weights)
+            self._stores[key] = open_store(dressed(system.reference, weights), self.cache, weights)
         return self._stores[key].within(system.scope)
 
     def gates(self, system: System) -> gates.Gates:
