@@ -6,7 +6,7 @@ A reference declares the truth, a system declares the port. `docs/add-a-system.m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -62,6 +62,8 @@ class Dim:
         high: Largest value of `name`.
         scale: Factor of `name`.
         offset: Addend.
+        buckets: The only values that artifacts have, ascending. The host takes the smallest that holds its input and
+            fills it up with zeros, and of the outputs only the valid part counts.
 
     Example:
         `600 * Dim("frames", 1, 2000) + 1` is the size of a waveform of 600 samples for each frame, and one more.
@@ -72,12 +74,13 @@ class Dim:
     high: int
     scale: int = 1
     offset: int = 0
+    buckets: tuple[int, ...] = ()
 
     def __rmul__(self, factor: int) -> Dim:
-        return Dim(self.name, self.low, self.high, self.scale * factor, self.offset * factor)
+        return replace(self, scale=self.scale * factor, offset=self.offset * factor)
 
     def __add__(self, offset: int) -> Dim:
-        return Dim(self.name, self.low, self.high, self.scale, self.offset + offset)
+        return replace(self, offset=self.offset + offset)
 
     def at(self, value: int) -> int:
         """Return the size for a value of the dimension."""
@@ -221,6 +224,8 @@ class Stage:
             the reference.
         aside: True for a stage that computes the same as others on the path. The chain runs it for comparison, and its
             time does not count.
+        enumerated: True if one artifact takes all sizes of a dimension with buckets; otherwise each size has its own.
+        bucket: The bucket of an artifact; None for the stage with all of them. See `at`.
         stepped: True for a stage that runs step by step; its golden holds every step (see `parity.steps`).
         carries: Outputs that are inputs of the next step, such as a cache or a position: output → input.
         derived: Values that decisions depend on, such as the distance of a logit from its threshold.
@@ -241,6 +246,8 @@ class Stage:
     target: str = "iOS17"
     parts: tuple[str, ...] = ()
     aside: bool = False
+    enumerated: bool = False
+    bucket: int | None = None
     stepped: bool = False
     carries: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Tensor] = field(default_factory=dict)
@@ -259,6 +266,25 @@ class Stage:
         """Return the values that a variant keeps in Core ML states, output → input. States cannot hold integers."""
         carried = {name: source for name, source in self.carries.items() if self.inputs[source].dtype != "int32"}
         return carried if variant.holds else {}
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The sizes in which the stage is built; none for a stage of any size, or of one."""
+        dims = (size for tensor in self.inputs.values() for size in tensor.shape if isinstance(size, Dim))
+        return next((dim.buckets for dim in dims if dim.buckets), ())
+
+    def at(self, bucket: int) -> Stage:
+        """Return the stage of one bucket: its sizes are fixed, unless one artifact takes them all."""
+        if self.enumerated:
+            return replace(self, bucket=bucket)
+
+        def fixed(tensor: Tensor) -> Tensor:
+            shape = (size.at(bucket) if isinstance(size, Dim) and size.buckets else size for size in tensor.shape)
+            return replace(tensor, shape=tuple(shape))
+
+        inputs = {name: fixed(tensor) for name, tensor in self.inputs.items()}
+        outputs = {name: fixed(tensor) for name, tensor in self.outputs.items()}
+        return replace(self, inputs=inputs, outputs=outputs, bucket=bucket)
 
     def family(self, output: str) -> str:
         """Return the gate name for an output.

@@ -152,5 +152,6 @@ def _lock(root: Path, kind: str, key: str) -> Path:
 def _size(path: Path) -> int:
     with suppress(OSError, ValueError, KeyError, TypeError):
         files = json.loads((path / MANIFEST).read_bytes())["files"]
-        return sum(int(file["size"]) for file in files.values())
+        # Files that several entries share count once, a part in each.
+        return sum(int(file["size"]) // (path / name).lstat().st_nlink for name, file in files.items())
     return sum(part.lstat().st_size for part in (path, *path.rglob("*")) if not part.is_dir())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.base import lockfile
-from parity.blame import first_step
+from parity.blame import first_step, leak
 from parity.blame.first_step import Failing
 from parity.blame.module.search import blame_module, blame_unheard
 from parity.blame.package.search import blame_artifact
@@ -23,7 +23,7 @@ from parity.judge import package
 from parity.judge.workbench import Workbench
 from parity.plan.checks import MODULE, chain_sets
 from parity.run.difference import difference
-from parity.run.runtime import Crosser, cast, closing
+from parity.run.runtime import Crosser, cast, closing, filled, fitting
 from parity.verdict import Blame, Check, Finding, Verdict
 
 CARRIED, CHAINED = "carried", "chained"
@@ -151,12 +151,19 @@ def _artifact(
         return found.placed(blame_method(stage, convert.call(module, stage, given), found))
     own = Built(bench.system, bench.weights, bench.cache)
     of_module = replace(check, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
+    module = bench.module(stage)
+    if stage.buckets:
+        if leaking := leak.blamed(stage, module, found):
+            return found.placed(leaking)
+        one = fitting(stage, found.inputs)
+        given = cast(one, variant, filled(stage, found.inputs, one.bucket or 0))
+        stage, found = leak.within(stage, module, found, bench.execute(one, variant, given))
     blamed = blame_artifact(
         stage=stage,
         variant=variant,
         package=bench.artifacts.get(stage, variant).package,
         uncompressed=lambda: own.get(stage, uncompressed(stage, variant)).package,
-        module=bench.module(stage),
+        module=module,
         module_holds=lambda: bench.run(of_module).passed,
         inputs=found.inputs,
         reference=found.reference,

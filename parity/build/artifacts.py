@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ class Built:
         self.system = system
         self.weights = weights
         self.cache = cache
-        self._keys: dict[tuple[str, str], str] = {}
+        self._keys: dict[tuple[str, str, int | None], str] = {}
 
     @cached_property
     def _common(self) -> dict[str, Any]:
@@ -88,15 +89,19 @@ class Built:
         return {**self._common, **declared, "module": code(stage.module)}
 
     def key(self, stage: Stage, variant: Variant) -> str:
-        name = stage.name, variant.name
+        name = stage.name, variant.name, stage.bucket
         if name not in self._keys:
-            self._keys[name] = digest(self.parts(stage, variant))
+            each = [one for one in each_bucket(stage) if one is not stage]
+            keys = {f"{one.bucket}": self.key(one, variant) for one in each}
+            self._keys[name] = digest(keys or self.parts(stage, variant))
         return self._keys[name]
 
     def ready(self, stage: Stage, variant: Variant) -> bool:
-        return self.cache.has("artifact", self.key(stage, variant))
+        return self.cache.has("artifact", self.key(next(each_bucket(stage)), variant))
 
     def get(self, stage: Stage, variant: Variant) -> Artifact:
+        """Return an artifact, built if need be; of a stage in several buckets, that of the first."""
+        stage = next(each_bucket(stage))
         parts = self.parts(stage, variant)
         key = digest(parts)
 
@@ -114,9 +119,23 @@ class Built:
                 compress(variant, source, folder / PACKAGE, facts)
             else:
                 convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
+            self._share(folder, stage, variant)
 
         name = PROGRAM if variant.format == "pte" else PACKAGE
         return Artifact(stage, variant, self.cache.get("artifact", key, make, parts) / name, key)
+
+    def _share(self, folder: Path, stage: Stage, variant: Variant) -> None:
+        """Make files that another bucket has byte for byte, such as the weights, links to these."""
+        if stage.bucket is None:
+            return
+        for other in each_bucket(self.system.stage(stage.name)):
+            if other.bucket == stage.bucket or not (found := self.cache.find("artifact", self.key(other, variant))):
+                continue
+            for path in filter(Path.is_file, folder.rglob("*")):
+                same = found / path.relative_to(folder)
+                if same.is_file() and not path.samefile(same) and filecmp.cmp(path, same, shallow=False):
+                    path.unlink()
+                    path.hardlink_to(same)
 
 
 class Given:
@@ -136,6 +155,9 @@ class Given:
         return given(self.folder, stage, variant)
 
     def key(self, stage: Stage, variant: Variant) -> str:
+        there = [one for one in each_bucket(stage) if one is not stage and self.path(one, variant).exists()]
+        if there:
+            return digest({f"{one.bucket}": self.key(one, variant) for one in there})
         package = self.path(stage, variant)
         if not package.exists():
             raise ArtifactError(
@@ -166,10 +188,19 @@ class Given:
 Artifacts = Built | Given
 
 
+def each_bucket(stage: Stage) -> Iterator[Stage]:
+    """Yield the stage of each artifact: of each bucket, or itself where it has one artifact."""
+    if stage.bucket is None and stage.buckets and not stage.enumerated:
+        yield from map(stage.at, stage.buckets)
+    else:
+        yield stage
+
+
 def given(folder: Path, stage: Stage, variant: Variant) -> Path:
     """Return where a package that somebody else built lies, or would lie, in a folder."""
-    program = variant.format == "pte"
-    usual = folder / (f"{variant.name}.pte" if program else f"{stage.name}-{variant.name}.mlpackage")
+    program, stage = variant.format == "pte", next(each_bucket(stage))
+    name = stage.name if stage.enumerated or stage.bucket is None else f"{stage.name}_{stage.bucket}"
+    usual = folder / (f"{variant.name}.pte" if program else f"{name}-{variant.name}.mlpackage")
     published = folder / variant.published
     return published if variant.published and published.exists() and not usual.exists() else usual
 
@@ -246,5 +277,5 @@ def _contents(package: Path) -> dict[str, str]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _plain(item) for name, item in value.items() if (name, item) != ("buckets", ())}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -220,7 +220,11 @@ def _input_types(stage: Stage, variant: Variant, given: Collection[str]) -> list
             ),
         )
 
-    def shape(tensor: Tensor) -> tuple[Any, ...]:
+    def shape(tensor: Tensor) -> Any:
+        dim = next((size for size in tensor.shape if isinstance(size, Dim) and size.buckets), None)
+        if dim:
+            shapes = [tensor.sizes({dim.name: bucket}) for bucket in dim.buckets]
+            return ct.EnumeratedShapes(shapes, default=tensor.sizes(stage.trace_at))
         return tuple(size(declared) for declared in tensor.shape)
 
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
@@ -47,6 +48,7 @@ def forced(means: Means, stage: Stage, variant: Variant, seam: Seam, interface_k
     try:
         with closing(means.session(stage, variant)) as session:
             yield from list(_artifact(means, stage, variant, seam, Crosser(stage, variant, session)))
+            yield from _buckets(stage, session)
     except (RuntimeFailure, ModelError, ValueError) as error:
         if interface_kept:
             raise
@@ -89,6 +91,9 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
 
         run = Chain(system, golden, tables, execute, given)
         system.chain(run, case)
+        for name, crosser in loaded.items():
+            for found in _buckets(system.stage(name), crosser.session):
+                yield replace(found, output=f"{name}.{found.output}")
         free = Free(system, tables, execute, given)
         given_out = {} if run.missed else given_out  # of a loop that ends early, nothing that follows is compared
         if given_out:
@@ -96,6 +101,15 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
     yield from chain_outputs(system, run, chosen, means.runtime.numerics)
     if given_out:
         yield decisions(free.own, golden, given_out)
+
+
+def _buckets(stage: Stage, session: Session) -> Iterator[Finding]:
+    """Say which buckets ran, and how much of each was valid."""
+    for bucket, (times, longest) in getattr(session, "used", {}).items():
+        ran = f", {times} times" if times > 1 else ""
+        yield Finding(
+            stage.name, "bucket", True, value=float(bucket), message=f"{longest} in the bucket of {bucket}{ran}"
+        )
 
 
 def _artifact(means: Means, stage: Stage, variant: Variant, seam: Seam, cross: Crosser, own: bool = False) -> Compared:

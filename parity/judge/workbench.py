@@ -30,9 +30,9 @@ from parity.judge import package
 from parity.judge.gates import Gates, judge
 from parity.plan.checks import chain_sets
 from parity.plan.weights import Weights
-from parity.run import Runtime, RuntimeFailure, Session
+from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.executorch import ExecuTorch
-from parity.run.runtime import Crosser, closing
+from parity.run.runtime import Bucketed, Crosser, closing, fitting
 from parity.verdict import Check, Finding, Verdict
 
 
@@ -207,6 +207,8 @@ class Workbench:
             return Crosser(stage, variant, session)(inputs)
 
     def session(self, stage: Stage, variant: Variant) -> Session:
+        if stage.buckets and stage.bucket is None:
+            return Bucketed(stage, lambda one: self.session(one, variant))
         artifact = self.artifacts.get(stage, variant)
         method = stage.name if variant.format == "pte" else None
         return self.runtime.load(artifact.package, self.compute_units or stage.units(variant), method)
@@ -259,7 +261,7 @@ def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
     if check.mode == "carried":
         yield from modes.carried(bench, stage, variant, seam)
         return
-    found = list(_contents(bench, stage, variant))
+    found = list(_contents(bench, fitting(stage, stepping.first(stage, seam)), variant))
     yield from found
     kept = all(finding.passed for finding in found if finding.output == package.INTERFACE)
     yield from modes.forced(bench, stage, variant, seam, interface_kept=kept)

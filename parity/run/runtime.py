@@ -1,8 +1,12 @@
-"""Interface of a runtime: load an artifact, run it, close it; and a loaded artifact, crossed in the app's dtypes."""
+"""Interface of a runtime: load an artifact, run it, close it; and a loaded artifact, crossed in the app's dtypes.
+
+Of a stage in several fixed sizes, the smallest one that holds the inputs runs on them, filled up with zeros.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +14,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from parity.declarations import Arrays, ComputeUnits, Format, Stage, Variant
+from parity.declarations import Arrays, ComputeUnits, Dim, Format, Stage, Tensor, Variant
 
 
 class State(Protocol):
@@ -24,8 +28,11 @@ class State(Protocol):
 class Session(Protocol):
     """A loaded artifact, for one caller at a time."""
 
-    load_seconds: float
-    """Time of this load, as cold or warm as it was, without the start of a process or an import."""
+    @property
+    def load_seconds(self) -> float:
+        """Time of this load, as cold or warm as it was, without the start of a process or an import."""
+        ...
+
     run_seconds: float
     """Time of the last run inside the runtime; NaN before the first."""
 
@@ -146,3 +153,98 @@ def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray
         floats = value.dtype.kind == "f" and np.dtype(wanted).kind == "f"
         result[name] = value.astype(wanted) if floats else value
     return result
+
+
+def valid(stage: Stage, inputs: Arrays) -> int:
+    """Return the value of the dimension with buckets that inputs have."""
+    for name, tensor in stage.inputs.items():
+        found = _axis(tensor)
+        if found and name in inputs:
+            axis, dim = found
+            return (inputs[name].shape[axis] - dim.offset) // dim.scale
+    raise ValueError(f"{stage.name}: none of its inputs tells how long it is")
+
+
+def fitting(stage: Stage, inputs: Arrays) -> Stage:
+    """Return the stage of the smallest bucket that holds inputs; the stage itself where it has no buckets."""
+    if not stage.buckets:
+        return stage
+    length = valid(stage, inputs)
+    for bucket in stage.buckets:
+        if length <= bucket:
+            return stage.at(bucket)
+    raise ValueError(f"{stage.name}: {length} is more than the largest bucket holds, {stage.buckets[-1]}")
+
+
+def filled(stage: Stage, inputs: Arrays, bucket: int) -> dict[str, np.ndarray]:
+    """Return inputs of a bucket's size, with zeros behind what is valid."""
+    made = {}
+    for name, value in inputs.items():
+        found = _axis(stage.inputs[name])
+        if found:
+            axis, dim = found
+            value = np.pad(value, [(0, dim.at(bucket) - value.shape[i] if i == axis else 0) for i in range(value.ndim)])
+        made[name] = value
+    return made
+
+
+def cut(stage: Stage, outputs: Arrays, length: int) -> dict[str, np.ndarray]:
+    """Return the valid part of outputs. What has another size than the bucket's stays as it is, for others to judge."""
+    made = {}
+    for name, value in outputs.items():
+        found = _axis(stage.outputs[name]) if name in stage.outputs else None
+        if found and found[0] < value.ndim:
+            axis, dim = found
+            value = np.take(value, range(min(dim.at(length), value.shape[axis])), axis)
+        made[name] = value
+    return made
+
+
+def _axis(tensor: Tensor) -> tuple[int, Dim] | None:
+    return next(((i, size) for i, size in enumerate(tensor.shape) if isinstance(size, Dim) and size.buckets), None)
+
+
+class Bucketed:
+    """Session of a stage with buckets, as the host has it: the buckets that its inputs want are loaded when they come.
+
+    Attributes:
+        used: How many times each bucket ran, and the longest input that it got.
+    """
+
+    def __init__(self, stage: Stage, load: Callable[[Stage], Session]) -> None:
+        self.stage, self._load = stage, load
+        self._loaded: dict[int | None, Session] = {}
+        self.used: dict[int, tuple[int, int]] = {}
+        self.run_seconds = math.nan
+
+    @property
+    def load_seconds(self) -> float:
+        """Time of all loads; the first bucket is loaded if none was."""
+        if not self._loaded:
+            self._session(self.stage.at(self.stage.buckets[0]))
+        return sum(session.load_seconds for session in self._loaded.values())
+
+    def run(self, inputs: Arrays, state: State | None = None) -> dict[str, np.ndarray]:
+        length, one = valid(self.stage, inputs), fitting(self.stage, inputs)
+        assert one.bucket is not None
+        session = self._session(one)
+        outputs = session.run(filled(self.stage, inputs, one.bucket), state)
+        self.run_seconds = session.run_seconds
+        times, longest = self.used.get(one.bucket, (0, 0))
+        self.used[one.bucket] = times + 1, max(longest, length)
+        return cut(self.stage, outputs, length)
+
+    def make_state(self) -> State:
+        raise ValueError(
+            f"{self.stage.name}: states of a stage with buckets are not supported; keep the values in inputs"
+        )
+
+    def close(self) -> None:
+        for session in self._loaded.values():
+            session.close()
+
+    def _session(self, one: Stage) -> Session:
+        key = None if one.enumerated else one.bucket
+        if key not in self._loaded:
+            self._loaded[key] = self._load(one)
+        return self._loaded[key]

@@ -92,6 +92,11 @@ def _whole(stage: Stage, name: str, value: np.ndarray) -> np.ndarray:
     return value.reshape(-1) if name in stage.outputs and stage.outputs[name].kind == "stream" else value
 
 
+def first(stage: Stage, golden: Seam) -> Arrays:
+    """Return the inputs of the first recorded crossing of a stage."""
+    return next(crossings(stage, golden)).inputs if stage.stepped else golden.inputs
+
+
 def walk(
     stage: Stage,
     golden: Seam,
@@ -134,8 +139,8 @@ class Track:
         made = derived if derived is not None else self.stage.derive(plain) if known else {}
         for name, value in {**outputs, **made}.items():
             declared = self.stage.outputs.get(name) or self.stage.derived.get(name)
-            if declared and value.shape != declared.sizes({}):
-                raise ValueError(f"{name} has the shape {value.shape} at step {step}, {declared.sizes({})} is declared")
+            if declared and (misfit := declared.bind(value.shape, {})):
+                raise ValueError(f"{name} has the shape {value.shape} at step {step}: {misfit}")
             if name in axes:
                 self._keeps(name, inputs[self.stage.carries[name]], value, slots[name], step)
                 value = np.take(value, slots[name], axes[name])

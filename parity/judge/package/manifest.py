@@ -77,14 +77,19 @@ def _feature(name: str, tensor: Tensor, dtype: str) -> ArrayFeature:
     ranges = tuple(
         (size.at(size.low), size.at(size.high)) if isinstance(size, Dim) else (size, size) for size in tensor.shape
     )
-    return ArrayFeature(name, np.dtype(dtype), tuple(low for low, _ in ranges), ranges)
+    enumerated = tuple(
+        tensor.sizes({size.name: bucket}) for size in tensor.shape if isinstance(size, Dim) for bucket in size.buckets
+    )
+    return ArrayFeature(name, np.dtype(dtype), tuple(low for low, _ in ranges), ranges, enumerated or None)
 
 
 def _fits(wanted: ArrayFeature, found: Feature, given: Type | None) -> bool:
     if not isinstance(found, ArrayFeature) or found.dtype != wanted.dtype:
         return False
+    if _says_a_shape(found) and (wanted.enumerated or found.enumerated):
+        return sorted(found.enumerated or ()) == sorted(wanted.enumerated or ())
     if _says_a_shape(found):
-        return _ranged(found).ranges == wanted.ranges and found.enumerated is None
+        return _ranged(found).ranges == wanted.ranges
     sizes, ranges = given.shape if isinstance(given, TensorType) else None, wanted.ranges or ()
     return sizes is None or (
         len(sizes) == len(ranges)
