@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from parity.base.cache import Cache
 from parity.declarations import Arrays, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
-from parity.record.suite import Suite
 from parity.run import Session, stepping
-from parity.verdict import Check
+
+Kind = TypeVar("Kind", bound=Workbench)
 
 
 @dataclass
@@ -55,9 +53,12 @@ def _again_and_again(stage: Stage, golden: Seam) -> Iterator[Arrays]:
         yield from (crossing.outputs for crossing in stepping.crossings(stage, golden))
 
 
-def parrot(suite: Suite, check: Check, glue: Any, folder: Path) -> Parrot:
-    """The bench for a chained check, with this glue between stages that are beyond doubt."""
-    clean = suite.workbench(check)
+def parrot(clean: Workbench, glue: Any, case: str) -> Parrot:
+    """Return the workbench for a chained check, with this glue between stages that are beyond doubt."""
+    return recast(clean, Parrot, system=replace(clean.system, chain=glue), case=case)
+
+
+def recast(clean: Workbench, kind: type[Kind], **changed: Any) -> Kind:
+    """Return a workbench as another kind of it."""
     parts = {name: getattr(clean, name) for name in clean.__dataclass_fields__}
-    system = replace(clean.system, chain=glue)
-    return Parrot(**{**parts, "system": system, "cache": Cache(folder)}, case=check.case)
+    return kind(**{**parts, **changed})

@@ -3,18 +3,14 @@ case that is longer than the other. Each stage has a line that a mutant changes.
 
 from textwrap import dedent
 
+from tests.support.project import reference
+
 REFERENCES, CONVERTED = "references/plural.py", "converters/plural.py"
 
-REFERENCE = dedent('''\
-    """Functions of x that stand for a speech model."""
-
-    import numpy as np
-    import torch
-    from torch import nn
-
-    from parity.declarations import Case, Hub, Reference, Seam
-
-
+REFERENCE = reference(
+    "plural",
+    "Functions of x that stand for a speech model.",
+    model="""
     class Upstream(nn.Module):
         def __init__(self):
             super().__init__()
@@ -34,14 +30,8 @@ REFERENCE = dedent('''\
 
     def seed(checkpoint):
         torch.save(Upstream().state_dict(), checkpoint)
-
-
-    def build(checkpoint):
-        model = Upstream()
-        model.load_state_dict(torch.load(checkpoint, weights_only=True))
-        return model.eval()
-
-
+    """,
+    recording="""
     def record(model, case):
         with torch.no_grad():
             outputs = model(torch.from_numpy(case.inputs["x"]))
@@ -52,19 +42,8 @@ REFERENCE = dedent('''\
     def case(name, frames):
         x = 2 * np.sin(np.arange(4 * frames, dtype=np.float32) ** 2).reshape(1, 4, frames)
         return Case(name, {"x": x}, short=True)
-
-
-    REFERENCE = Reference(
-        name="plural",
-        sample_rate=8_000,
-        cases=(case("hello", 12), case("goodbye", 20)),
-        packages=("torch",),
-        checkpoint=Hub("nobody/plural", "plural.pth", "0" * 40, "0" * 64),
-        seed=seed,
-        build=build,
-        record=record,
-    )
-    ''')
+    """,
+)
 
 CONVERTER = dedent('''\
     """A graph for each of the functions."""

@@ -18,6 +18,7 @@ from converters.pocket_tts.codec import ConvTranspose, MimiDecoder
 from converters.pocket_tts.flow import FLOW_STEPS, CondPrefill, FlowLMStep, FusedFlowDecoder
 from converters.pocket_tts.glue import Glue
 from parity.declarations import Arrays, Case, Run
+from parity.run import Session
 from references.pocket_tts import weights
 from references.pocket_tts.sizes import SMALL
 
@@ -29,6 +30,24 @@ class PaddedPrefill(CondPrefill):
         return super().forward(conditioning, valid * 0 + conditioning.shape[1], *states)
 
 
+def attending(kind: type[Attention]) -> type[FlowLMStep]:
+    """Return a step with another attention."""
+
+    class Attending(FlowLMStep):
+        attention = kind
+
+    return Attending
+
+
+def turning(kind: type[Rotary]) -> type[FlowLMStep]:
+    """Return a step whose attention turns by other angles."""
+
+    class Turning(Attention):
+        angles = kind
+
+    return attending(Turning)
+
+
 class UncleanAttention(Attention):
     """Relies on weights of zero alone to silence what was never written."""
 
@@ -36,23 +55,11 @@ class UncleanAttention(Attention):
         return part
 
 
-class UncleanStep(FlowLMStep):
-    attention = UncleanAttention
-
-
 class OtherBase(Rotary):
     """Frequencies of another base than upstream's."""
 
     def __init__(self, max_period: float, size: int, positions: int) -> None:
         super().__init__(50 * max_period, size, positions)
-
-
-class OtherBaseAttention(Attention):
-    angles = OtherBase
-
-
-class OtherBaseStep(FlowLMStep):
-    attention = OtherBaseAttention
 
 
 class Halves(Rotary):
@@ -64,14 +71,6 @@ class Halves(Rotary):
 
     def joined(self, real_part: Tensor, imaginary: Tensor) -> Tensor:
         return torch.cat([real_part, imaginary], -1)
-
-
-class HalvesAttention(Attention):
-    angles = Halves
-
-
-class HalvesStep(FlowLMStep):
-    attention = HalvesAttention
 
 
 class Computed(Rotary):
@@ -91,23 +90,11 @@ class Computed(Rotary):
         return self.joined(real_part * cosine - imaginary * sine, real_part * sine + imaginary * cosine)
 
 
-class ComputedAttention(Attention):
-    angles = Computed
-
-
-class ComputedStep(FlowLMStep):
-    attention = ComputedAttention
-
-
 class LateAttention(Attention):
     """Writes one slot further than the position says."""
 
     def row(self, position: Tensor) -> Tensor:
         return super().row(position + 1)
-
-
-class LateStep(FlowLMStep):
-    attention = LateAttention
 
 
 class FrozenAttention(Attention):
@@ -117,20 +104,12 @@ class FrozenAttention(Attention):
         return super().written(cache, fresh, position, torch.zeros_like(position))
 
 
-class FrozenStep(FlowLMStep):
-    attention = FrozenAttention
-
-
 class SwappedAttention(Attention):
     """Values where keys belong, and the other way round."""
 
     def split(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = super().split(projected)
         return query, value, key
-
-
-class SwappedStep(FlowLMStep):
-    attention = SwappedAttention
 
 
 class UnevenReadout(FlowLMStep):
@@ -239,3 +218,24 @@ class Hasty(Glue):
     def ends(self, run: Run, given: Arrays, frame: int) -> bool:
         margin = run.decide("flowlm_step", "eos_margin", self.margin(given)["eos_margin"])
         return bool(margin.item() > 0)
+
+
+def keeping(session: Session) -> Session:
+    """Never clears the states of an artifact: only what they start with is written."""
+    make_state = session.make_state
+
+    def made() -> Any:
+        state: Any = make_state()
+        known = set[str]()
+        write_state = state.write_state
+
+        def once(name: str, value: np.ndarray) -> None:
+            if name not in known:
+                known.add(name)
+                write_state(name, value)
+
+        state.write_state = once
+        return state
+
+    session.make_state = made  # type: ignore[method-assign]
+    return session

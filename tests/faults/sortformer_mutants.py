@@ -74,17 +74,22 @@ class Normalized(Preprocessor):
         return centred / ((centred * centred).mean(1, keepdim=True) + 1e-5).sqrt(), lengths
 
 
+def remembering(kind: type[Memory]) -> type[Glue]:
+    """Return the glue with another memory."""
+
+    class Remembering(Glue):
+        def memory(self, run: Run) -> Memory:
+            return kind(self.streaming, run, self.width)
+
+    return Remembering
+
+
 class ByLoudness(Memory):
     """Keeps the likeliest frames of each speaker, though others may speak in them as well."""
 
     def chosen(self, activity: np.ndarray, size: int) -> np.ndarray:
         best = np.sort(np.argsort(-activity.max(axis=1), kind="stable")[: size - 12])
         return np.concatenate([best, np.full(12, SILENCE)])
-
-
-class Loud(Glue):
-    def memory(self, run: Run) -> Memory:
-        return ByLoudness(self.streaming, run, self.width)
 
 
 class Greedy(Memory):
@@ -94,21 +99,11 @@ class Greedy(Memory):
         return min(super().leaving(queued, new) + 1, queued + new)
 
 
-class Popping(Glue):
-    def memory(self, run: Run) -> Memory:
-        return Greedy(self.streaming, run, self.width)
-
-
 class Patient(Memory):
     """Leaves a frame in the queue that has to go."""
 
     def leaving(self, queued: int, new: int) -> int:
         return super().leaving(queued, new) - 1
-
-
-class Holding(Glue):
-    def memory(self, run: Run) -> Memory:
-        return Patient(self.streaming, run, self.width)
 
 
 class Forgetful(Memory):
@@ -119,11 +114,6 @@ class Forgetful(Memory):
         super().update(new, activity)
 
 
-class Renewing(Glue):
-    def memory(self, run: Run) -> Memory:
-        return Forgetful(self.streaming, run, self.width)
-
-
 class Stale(Memory):
     """Judges the queue by what was predicted when its frames came."""
 
@@ -132,11 +122,6 @@ class Stale(Memory):
         activity = activity.copy()
         activity[held : held + queued] = self.queue.activity
         super().update(new, activity)
-
-
-class Remembering(Glue):
-    def memory(self, run: Run) -> Memory:
-        return Stale(self.streaming, run, self.width)
 
 
 class Abrupt(Glue):
@@ -167,3 +152,20 @@ class Eager(Glue):
 
     def speaking(self, activity: np.ndarray) -> np.ndarray:
         return (activity > 0.45).astype(np.int32)
+
+
+def collapsed(activity: np.ndarray) -> np.ndarray:
+    """The likeliest speaker of a step is the only one that it hears."""
+    loudest = activity.sum(axis=-2).argmax()
+    others = np.ones(activity.shape[-1], np.float32) * 0.3
+    others[loudest] = 1
+    return activity * others
+
+
+def timid(activity: np.ndarray) -> np.ndarray:
+    """Whoever is the likeliest remains it."""
+    return activity * np.float32(0.55)
+
+
+def bold(activity: np.ndarray) -> np.ndarray:
+    return np.where(activity > 0.02, np.maximum(activity, np.float32(0.6)), activity)

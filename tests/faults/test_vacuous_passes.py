@@ -1,12 +1,4 @@
-"""Twenty ways in which other tools let a wrong artifact pass, each refused here. A name begins with its number.
-
-Not all of it is here:
-- 04, speed tests that are skipped by default; 14, a renamed or missing benchmark; 15, a missing baseline of speed: the
-  tests of the bench have them. What 15 means for goldens is here.
-- 17, placement that only echoes what was asked for, has a half that needs Core ML: `test_placement.py` has it, on
-  compute plans as coremltools gives them.
-- 20, a gate that is deleted or loosened in the same change: `test_merge_gate.py` has it, which compares with the base.
-"""
+"""The ways of `vacuous.py` to let a wrong artifact pass, each refused. A name begins with the number of its way."""
 
 from __future__ import annotations
 
@@ -21,8 +13,10 @@ from parity.compare import contract, metrics
 from parity.declarations import Variant, f32
 from parity.judge import gates
 from tests.faults import plural
+from tests.faults.vacuous import HERE, VACUOUS
 from tests.support import report_samples as samples
 from tests.support.project import CONVERTED, GATES, REFERENCES, Project
+from tests.support.project import HERE as PROJECT
 from tests.support.runs import Run, artifacts, checked, gathered
 
 pytestmark = pytest.mark.skipif("sys.platform == 'darwin'", reason="asks for Core ML where there is none")
@@ -57,6 +51,13 @@ def mutated(several: Project, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def forced(stage: str, case: str = "hello") -> str:
     return f"plural-{stage}-fp32-{case}-forced"
+
+
+def test_each_way_has_its_tests() -> None:
+    numbered = {name[:7] for name in globals()}
+    for number, (way, _, refused) in VACUOUS.items():
+        assert HERE not in refused or f"test_{number:02d}" in numbered, way
+        assert all((PROJECT / "tests" / path).exists() for path in refused), way
 
 
 def test_01_without_core_ml_asking_for_it_is_an_error_and_no_pass(project: Project) -> None:

@@ -17,16 +17,55 @@ from textwrap import dedent
 HERE = Path(__file__).parents[2]
 FILES = (".gitignore", "golden/.gitignore", "references/__init__.py", "converters/__init__.py")
 
-REFERENCE = dedent('''\
-    """Two layers that stand for a speech model."""
 
-    import numpy as np
-    import torch
-    from torch import nn
+def reference(name: str, says: str, model: str, recording: str) -> str:
+    """Return the source of a made-up reference.
 
-    from parity.declarations import Case, Hub, Reference, Seam
+    Args:
+        name: The name of the system.
+        says: What the reference says of itself.
+        model: The source of `Upstream` and of `seed`.
+        recording: The source of `record` and of `case`.
+    """
+    return f'''\
+"""{says}"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from parity.declarations import Case, Hub, Reference, Seam
 
 
+{dedent(model).strip()}
+
+
+def build(checkpoint):
+    model = Upstream()
+    model.load_state_dict(torch.load(checkpoint, weights_only=True))
+    return model.eval()
+
+
+{dedent(recording).strip()}
+
+
+REFERENCE = Reference(
+    name="{name}",
+    sample_rate=8_000,
+    cases=(case("hello", 12), case("goodbye", 20)),
+    packages=("torch",),
+    checkpoint=Hub("nobody/{name}", "{name}.pth", "0" * 40, "0" * 64),
+    seed=seed,
+    build=build,
+    record=record,
+)
+'''
+
+
+REFERENCE = reference(
+    "tiny",
+    "Two layers that stand for a speech model.",
+    model="""
     class Upstream(nn.Module):
         def __init__(self):
             super().__init__()
@@ -44,14 +83,8 @@ REFERENCE = dedent('''\
             for parameter in model.parameters():
                 parameter.copy_(torch.linspace(-0.5, 0.7, parameter.numel()).reshape(parameter.shape))
         torch.save(model.state_dict(), checkpoint)
-
-
-    def build(checkpoint):
-        model = Upstream()
-        model.load_state_dict(torch.load(checkpoint, weights_only=True))
-        return model.eval()
-
-
+    """,
+    recording="""
     def record(model, case):
         x = torch.from_numpy(case.inputs["x"])
         with torch.no_grad():
@@ -63,19 +96,8 @@ REFERENCE = dedent('''\
     def case(name, frames):
         x = np.sin(np.arange(4 * frames, dtype=np.float32)).reshape(1, 4, frames)
         return Case(name, {"x": x}, short=True)
-
-
-    REFERENCE = Reference(
-        name="tiny",
-        sample_rate=8_000,
-        cases=(case("hello", 12), case("goodbye", 20)),
-        packages=("torch",),
-        checkpoint=Hub("nobody/tiny", "tiny.pth", "0" * 40, "0" * 64),
-        seed=seed,
-        build=build,
-        record=record,
-    )
-    ''')
+    """,
+)
 
 CONVERTER = dedent('''\
     """The same two layers, a graph each."""

@@ -1,15 +1,19 @@
-"""Kokoro's converters with the bugs of their history, one each, and with those that any converter may get."""
+"""Kokoro's converters and glue with the bugs of their history, one each, and with those that any converter may get."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from converters import kokoro
 from converters.kokoro import F0_HOP, Alignment, Noise, Prosody, Tail
+from parity.declarations import Arrays, Case, Run
 
 
 class RemainderNoise(Noise):
@@ -48,17 +52,15 @@ class PaddedNoise(Noise):
 class PaddedSpectrum(kokoro.NoiseSpectrum):
     """The spectrum within that stage."""
 
-    def __init__(self, upstream: Any) -> None:
-        super().__init__(upstream)
-        self.noise = PaddedNoise(upstream)
-
-
-class ArctangentSpectrum(kokoro.NoiseSpectrum):
-    """The spectrum with torch's `atan2`."""
+    part: type[Noise] = PaddedNoise
 
     def __init__(self, upstream: Any) -> None:
         super().__init__(upstream)
-        self.noise = ArctangentNoise(upstream)
+        self.noise = self.part(upstream)
+
+
+class ArctangentSpectrum(PaddedSpectrum):
+    part = ArctangentNoise
 
 
 class DeafSources(kokoro.NoiseSources):
@@ -108,29 +110,18 @@ class FloatAlignment(LongAlignment):
         return d.transpose(1, 2) @ path, t_en @ path
 
 
-class Louder(Tail):
-    def forward(self, x_pre: Tensor) -> Tensor:
-        return super().forward(x_pre) * 1.05
+def tail(change: Callable[[Tensor], Tensor]) -> type[Tail]:
+    """Return the tail with its audio changed."""
+
+    class Changed(Tail):
+        def forward(self, x_pre: Tensor) -> Tensor:
+            return change(super().forward(x_pre))
+
+    return Changed
 
 
-class Lifted(Tail):
-    """A DC offset of a hundredth of full scale."""
-
-    def forward(self, x_pre: Tensor) -> Tensor:
-        return super().forward(x_pre) + 0.01
-
-
-class Silent(Tail):
-    def forward(self, x_pre: Tensor) -> Tensor:
-        return super().forward(x_pre) * 0
-
-
-class Poisoned(Tail):
-    """NaN in the last sample."""
-
-    def forward(self, x_pre: Tensor) -> Tensor:
-        audio = super().forward(x_pre)
-        return torch.cat([audio[:-1], audio[-1:] * 0 / (audio[-1:] * 0)])
+def poisoned(audio: Tensor) -> Tensor:
+    return torch.cat([audio[:-1], audio[-1:] * 0 / (audio[-1:] * 0)])
 
 
 class LatePitch(Prosody):
@@ -168,3 +159,52 @@ class Deaf(nn.Module):
     def forward(self, en: Tensor, style_s: Tensor) -> tuple[Tensor, Tensor]:
         f0, n = self.whole(en, style_s * 0)
         return f0, n
+
+
+@dataclass
+class Rewired:
+    """The `Run` that a mutant of the glue puts between the real glue and the harness."""
+
+    run: Run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.run, name)
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        return self.run(stage, inputs)
+
+
+class HalfUp(Rewired):
+    """Swift's `.rounded()`: a half away from zero, where upstream rounds it to even."""
+
+    durations = np.zeros(0)
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        results = self.run(stage, inputs)
+        self.durations = results.get("duration", self.durations)
+        return results
+
+    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
+        return self.run.decide(stage, name, np.maximum(np.floor(self.durations + 0.5), 1).astype(np.int32))
+
+
+class ShortOfAStage(Rewired):
+    """Leaves out the last stage."""
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        return {"audio": np.zeros(1, np.float32)} if stage == "tail" else self.run(stage, inputs)
+
+
+def half_up(run: Run, case: Case) -> None:
+    kokoro.speak(HalfUp(run), case)
+
+
+def swapped_style(run: Run, case: Case) -> None:
+    """Give timbre where the prosody half of the style belongs, and the other way round."""
+    style = case.inputs["ref_s"]
+    swapped = np.concatenate([style[:, kokoro.STYLE :], style[:, : kokoro.STYLE]], 1)
+    kokoro.speak(run, replace(case, inputs={**case.inputs, "ref_s": swapped}))
+
+
+def short_of_a_stage(run: Run, case: Case) -> None:
+    kokoro.speak(ShortOfAStage(run), case)
