@@ -3,6 +3,7 @@ Core ML forbids, nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.declarations import Case, Dim, Run, Stage, System, Variant, f32, i32, real
+from parity.declarations import Arrays, Case, Dim, Run, Stage, System, Variant, f32, i32, real
 from references.kokoro import REFERENCE, STYLE, source_noise
 
 TOKENS = Dim("tokens", 2, 512)
-FRAMES = Dim("frames", 1, 2000)
+FRAMES = Dim("frames", 2, 2000)
+"""Two tokens, the padding at both ends, last a frame each. Upstream refuses one frame: it normalizes over time."""
 HARMONICS = 9
 SAMPLES_PER_FRAME = 600
 F0_HOP = 300
@@ -307,6 +309,15 @@ class Tail(nn.Module):
         return (audio[:, :, edge:-edge] / overlap[:, :, edge:-edge]).reshape(-1)
 
 
+def lasting(inputs: Arrays, sizes: Mapping[str, int]) -> Arrays:
+    """Durations that add up to the frames."""
+    ends = np.linspace(0, sizes["frames"], sizes["tokens"] + 1).round().astype(np.int32)
+    return {"pred_dur": np.diff(ends)[None]}
+
+
+NO_PADDING = {"attention_mask": "the app runs one passage at a time, so that nothing is padded and all are ones"}
+ONE_VOICE = "seeded weights have one voice; trained ones take another row of theirs for each length of a passage"
+SPEED = "every passage is recorded at speed 1; other speeds are only compared with the module"
 FP32 = Variant("fp32", "float32")
 FP16 = Variant("fp16", "float16")
 FP16_PAL8 = Variant("fp16-pal8", "float16", palettize=8, ships=True)
@@ -323,6 +334,7 @@ STAGES = (
         variants=(FP32, FP16, FP16_PAL8),
         trace_at=TRACE_AT,
         compute_units="CPU_AND_NE",
+        fixed=NO_PADDING,
     ),
     Stage(
         "post_albert",
@@ -342,6 +354,7 @@ STAGES = (
         variants=(FP32, FP16, FP16_PAL8),
         trace_at=TRACE_AT,
         compute_units="CPU_AND_NE",
+        fixed={**NO_PADDING, "style_s": ONE_VOICE, "speed": SPEED},
     ),
     Stage(
         "alignment",
@@ -351,6 +364,7 @@ STAGES = (
         variants=(FP32, Variant("fp16", "float16", ships=True)),
         trace_at=TRACE_AT,
         compute_units="CPU_AND_NE",
+        resize=lasting,
     ),
     Stage(
         "prosody",
@@ -360,6 +374,7 @@ STAGES = (
         variants=(FP32, FP16, FP16_PAL8),
         trace_at=TRACE_AT,
         compute_units="CPU_AND_NE",
+        fixed={"style_s": ONE_VOICE},
     ),
     Stage(
         "noise",
@@ -372,6 +387,7 @@ STAGES = (
         outputs=SOURCES,
         variants=NOISE_VARIANTS,
         trace_at=TRACE_AT,
+        fixed={"style_timbre": ONE_VOICE},
     ),
     Stage(
         "vocoder",
@@ -388,6 +404,7 @@ STAGES = (
         variants=(FP32, FP16, FP16_PAL8),
         trace_at=TRACE_AT,
         compute_units="CPU_AND_NE",
+        fixed={"style_timbre": ONE_VOICE},
     ),
     Stage(
         "tail",

@@ -230,6 +230,9 @@ class Stage:
         carries: Outputs that are inputs of the next step, such as a cache or a position: output → input.
         derived: Values that decisions depend on, such as the distance of a logit from its threshold.
         derive: Computes the `derived` values from the outputs of one step.
+        fixed: Reasons for inputs that have the same value in every case, by name; without one, such an input fails.
+        resize: Corrects inputs that were repeated or cut to other sizes, where sizes and values belong together, such
+            as durations that add up to the frames. Returns the corrected ones.
         within: Stage of which this one is a part, for a stage in `System.inner`.
 
     Example:
@@ -252,6 +255,8 @@ class Stage:
     carries: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Tensor] = field(default_factory=dict)
     derive: Callable[[Arrays], Arrays] = lambda outputs: {}
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    resize: Callable[[Arrays, Mapping[str, int]], Arrays] = lambda inputs, sizes: {}
     within: str = ""
 
     def variant(self, name: str) -> Variant:

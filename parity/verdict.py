@@ -9,10 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-Mode = Literal["module", "forced", "carried", "chained"]
+Mode = Literal["module", "forced", "carried", "chained", "probed", "stretched", "exercised"]
 """module: upstream against the traceable module (hop 1). forced: golden inputs into the artifact (hop 2), and at every
 step what upstream carried there. carried: golden inputs, with what the artifact itself carries from step to step.
-chained: the outputs of the artifacts before it, through the host glue."""
+chained: the outputs of the artifacts before it, through the host glue. probed: the artifact beside the module, with
+each input perturbed, and at both ends of the declared sizes; stretched: at the largest sizes alone, where these take
+long. exercised: which inputs the cases vary, and which branches of the host glue they take."""
+
+UNBLAMED: tuple[Mode, ...] = ("probed", "stretched", "exercised")
+"""Modes whose findings say by themselves where the fault is."""
 
 Form = Literal["min", "max", "within"]
 

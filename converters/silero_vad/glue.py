@@ -71,7 +71,7 @@ class Glue:
 
     def carried(self, run: Run, stage: str, found: Arrays, states: Arrays) -> Arrays:
         """Return the states for the next step, and have the probability decided."""
-        if found:
+        if found:  # unexercised: a stage that nothing goes on with is left out only where the chain runs freely
             run.decide(stage, "margin", margin(found)["margin"])
         return {name: found.get(f"new_{name}", states[name]) for name in states}
 
@@ -102,7 +102,7 @@ def padded(stretches: Sequence[tuple[int, int]], samples: int) -> list[tuple[int
     edges = [list(stretch) for stretch in stretches]
     for this, following in pairwise(edges):
         gap = following[0] - this[1]
-        room = gap // 2 if gap < 2 * PADDING else PADDING
+        room = gap // 2 if gap < 2 * PADDING else PADDING  # unexercised: no pause is as short, the rule is upstream's
         this[1], following[0] = this[1] + room, max(0, following[0] - room)
     if edges:
         edges[0][0], edges[-1][1] = max(0, edges[0][0] - PADDING), min(samples, edges[-1][1] + PADDING)

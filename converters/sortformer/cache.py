@@ -70,7 +70,7 @@ class Memory:
             self.cache.activity = activity[:held]
         self.queue.activity = activity[held : held + queued]
         self.queue = self.queue + new
-        if len(self.queue) > self.streaming.fifo_len:
+        if len(self.queue) > self.streaming.fifo_len:  # unexercised: in High, a chunk is longer than the queue
             self.pop(self.leaving(queued, len(new)))
 
     def leaving(self, queued: int, new: int) -> int:
@@ -87,19 +87,19 @@ class Memory:
         quiet = popped.numbers[popped.activity.sum(axis=1) < QUIET]
         decided = self.run.decide(HOST, "silent", row(quiet, self.streaming.popped)[None])[0]
         silent = popped.embeddings[np.isin(popped.numbers, decided)]
-        if len(silent):
+        if len(silent):  # unexercised: in Low and High, so many frames leave at once that some are silent
             total = self.silence * np.float32(self.silences) + silent.sum(axis=0)
             self.silences += len(silent)
             self.silence = total / np.float32(self.silences)
 
     def keep(self, candidates: Frames) -> None:
         size = self.streaming.spkcache_len
-        if len(candidates) > size:
+        if len(candidates) > size:  # unexercised: in High, what leaves at once fills the cache
             self.compressed = True
             chosen = self.chosen(candidates.activity, size)
             numbers = np.where(chosen < 0, SILENCE, candidates.numbers[chosen]).astype(np.int32)
         else:
-            numbers = candidates.numbers
+            numbers = candidates.numbers  # unexercised: in High, see above
         decided = self.run.decide(HOST, "kept", row(numbers, size)[None])[0]
         self.cache = self.gathered(candidates, decided[decided != EMPTY])
 
@@ -110,6 +110,7 @@ class Memory:
         rows = {number: index for index, number in enumerate(candidates.numbers.tolist())}
         silent = numbers == SILENCE
         if lost := [number for number in numbers[~silent].tolist() if number not in rows]:
+            # unexercised: upstream decides what is kept, and keeps nothing that it does not have
             raise ValueError(f"the cache is to keep frame {lost[0]}, which neither it nor what left the queue holds")
         # A row of silence that was kept before is silence as it is known now.
         where = np.array([0 if number == SILENCE else rows[number] for number in numbers.tolist()], np.int64)

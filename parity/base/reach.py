@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
@@ -21,6 +22,7 @@ from parity.base.values import Encoder
 HARNESS = Path(__file__).resolve().parents[1]
 _PACKAGES = {"site-packages", "dist-packages"}
 _DIGITS = 16
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def code(*things: Any, root: Path | None = None) -> dict[str, str]:
@@ -51,6 +53,23 @@ def tree(package: types.ModuleType, root: Path | None = None) -> str:
     return _sha256(*(f"{name} {hash}" for name, hash in found.items()))
 
 
+def spans(*things: Any, root: Path | None = None, by_data: bool = True) -> dict[Path, list[tuple[int, int]]]:
+    """Return the first and last line of each definition that the things reach, by file, without those of the harness.
+
+    things: as `code` takes them.
+    by_data: Whether to follow what a variable holds, such as a list of stages, beside functions and classes.
+    """
+    reach = _Reach((root or project().root).resolve(), by_data=by_data)
+    for thing in things:
+        reach.value(thing)
+    reach.walk()
+    found: dict[Path, set[tuple[int, int]]] = defaultdict(set)
+    for place, module in reach.places.items():
+        if module.path and not module.path.is_relative_to(HARNESS):
+            found[module.path].update(one.lines for one in module.source.bound[place.name])
+    return {path: sorted(lines) for path, lines in sorted(found.items())}
+
+
 @dataclass(frozen=True)
 class _Module:
     """A module of ours; a package without an `__init__.py` has no path."""
@@ -78,8 +97,8 @@ class _Place(NamedTuple):
 class _Reach:
     """A walk from live objects along the names that their source loads."""
 
-    def __init__(self, root: Path, package: str = "") -> None:
-        self.root, self.package = root, package
+    def __init__(self, root: Path, package: str = "", by_data: bool = True) -> None:
+        self.root, self.package, self.by_data = root, package, by_data
         self.encoder = Encoder(root, self.reference)
         self.modules: dict[str, _Module | None] = {}
         self.places: dict[_Place, _Module] = {}
@@ -96,13 +115,18 @@ class _Reach:
             self.keep(f"{title}(…)", text)
         self.used = []
 
-    def hashes(self) -> dict[str, str]:
-        """Follow everything to its end. For a name with several definitions, also tell which of them is used where."""
+    def walk(self) -> None:
+        """Follow everything to its end."""
         while self.waiting:
             place = self.waiting.pop()
             source = self.places[place].source
             for statement in (*source.bound[place.name], *source.loose):
-                self.statement(self.places[place], statement)
+                if self.by_data or isinstance(statement.node, _DEFINITIONS):
+                    self.statement(self.places[place], statement)
+
+    def hashes(self) -> dict[str, str]:
+        """Return all hashes. For a name with several definitions, also tell which of them is used where."""
+        self.walk()
         own = {
             place: _sha256(*sorted(self.statements[module.name, one] for one in module.source.bound[place.name]))
             for place, module in self.places.items()

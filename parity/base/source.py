@@ -50,8 +50,12 @@ class Statement:
             found += ["".join(map(str, parts))] if kind is str else parts
         return found
 
+    @property
+    def lines(self) -> tuple[int, int]:
+        return _line(self.node), self.node.end_lineno or 0
+
     def holds(self, line: int) -> bool:
-        return _line(self.node) <= line <= (self.node.end_lineno or 0)
+        return self.lines[0] <= line <= self.lines[1]
 
     def functions(self, name: str, line: int) -> list[int]:
         """Return the numbers, in the statement, of the functions of this name that begin at this line."""

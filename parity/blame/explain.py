@@ -24,7 +24,7 @@ from parity.judge.workbench import Workbench
 from parity.plan.checks import MODULE, chain_sets
 from parity.run.difference import difference
 from parity.run.runtime import Crosser, cast, closing, filled, fitting
-from parity.verdict import Blame, Check, Finding, Verdict
+from parity.verdict import UNBLAMED, Blame, Check, Finding, Verdict
 
 CARRIED, CHAINED = "carried", "chained"
 RELATIVE_L2 = "relative_l2"
@@ -43,7 +43,7 @@ def explained(bench: Workbench, check: Check) -> Verdict:
     ran: list[Comparison] = []
     verdict = bench.run(check, ran)
     wrong = [finding for finding in verdict.failures if finding.gate != "gated"]
-    if not wrong:
+    if check.mode in UNBLAMED or not wrong:
         return verdict
     stage = _first_failing(bench, check, wrong)
     own = [finding for finding in wrong if finding.output.split(".")[0] == stage or check.mode != CHAINED]

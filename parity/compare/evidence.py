@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from parity.base.cache import Cache
 from parity.base.fingerprint import digest
 from parity.compare import contract, media, metrics
@@ -16,6 +18,7 @@ from parity.verdict import Finding
 
 KIND = "evidence"
 _MEASURED = "measurements.json"
+_FINDINGS = TypeAdapter(tuple[Finding, ...])
 
 Values = Mapping[str, Mapping[str, float]]
 """The metrics of each output."""
@@ -124,4 +127,4 @@ def read(folder: Path, key: str) -> Evidence:
     """Return the evidence in a folder."""
     measured = json.loads((folder / _MEASURED).read_text())
     values = {name: {metric: float(value) for metric, value in of.items()} for name, of in measured["values"].items()}
-    return Evidence(key, tuple(Finding(**found) for found in measured["contract"]), values, measured["seconds"])
+    return Evidence(key, _FINDINGS.validate_python(measured["contract"]), values, measured["seconds"])

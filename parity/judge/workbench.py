@@ -89,9 +89,13 @@ class Workbench:
         return threads(1) if any(stage.stepped for stage in self.system.stages) else nullcontext()
 
     def _judged(self, check: Check, ran: list[Comparison]) -> Verdict:
-        found = evidence.gathered(self.cache, self._rests_on(check), lambda folder: measure(self, check, folder, ran))
+        found = evidence.gathered(self.cache, self._rests_on(check), lambda folder: self.made(check, folder, ran))
         findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
         return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
+
+    def made(self, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+        """Run a check, and write its evidence into a folder."""
+        return measure(self, check, folder, ran)
 
     def measured(self, check: Check) -> bool:
         """Return whether a check has evidence already, or can't have any."""
@@ -130,7 +134,7 @@ class Workbench:
     def parts(self, check: Check) -> dict[str, Any]:
         case = self.system.reference.case(check.case)
         parts = {
-            **self._common,
+            **self.common,
             "golden": self.goldens.identity(case),
             "scope": self.system.scope,
             "mode": check.mode,
@@ -138,24 +142,24 @@ class Workbench:
         if check.mode == "module":
             stage = self.system.stage(check.stage)
             parts["declared"] = _told({**stage.outputs, **stage.derived})
-            return {**parts, "module": self._module(stage), "weights": dict(self.weights.identity)}
+            return {**parts, "module": self.code_of(stage), "weights": dict(self.weights.identity)}
         if check.mode == "chained":
-            chosen = chain_sets(self.system)[check.variant]
-            parts["glue"] = self._glue
+            variants = chain_sets(self.system)[check.variant]
+            parts["glue"] = self.glue
             parts["weights"] = dict(self.weights.identity)
             parts["declared"] = {**_told(self.system.decisions), "sums": ", ".join(self.system.sums)}
         else:
             stage = self.system.stage(check.stage)
             parts["declared"] = _told(stage.derived)
-            chosen = {stage.name: stage.variant(check.variant)}
-        keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in chosen.items()}
-        return {**parts, "artifacts": keys, "runtime": self._engine}
+            variants = {stage.name: stage.variant(check.variant)}
+        keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in variants.items()}
+        return {**parts, "artifacts": keys, "runtime": self.engine}
 
     @cached_property
-    def _glue(self) -> str:
+    def glue(self) -> str:
         return digest(code(self.system.chain, self.system.tables))
 
-    def _module(self, stage: Stage) -> dict[str, str]:
+    def code_of(self, stage: Stage) -> dict[str, str]:
         if stage.name not in self._modules:
             self._modules[stage.name] = code(stage.module)
         return self._modules[stage.name]
@@ -165,7 +169,7 @@ class Workbench:
         return {}
 
     @cached_property
-    def _common(self) -> dict[str, Any]:
+    def common(self) -> dict[str, Any]:
         versions = (
             "numpy",
             "scipy",
@@ -178,7 +182,7 @@ class Workbench:
         return {**_harness(), "libraries": libraries(*versions)}
 
     @cached_property
-    def _engine(self) -> dict[str, Any]:
+    def engine(self) -> dict[str, Any]:
         engine = {
             "name": self.runtime.name,
             "numerics": self.runtime.numerics,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Protocol
 
-from parity.declarations import HOST, Case, Format, Stage, System, Tensor, Variant
+from parity.declarations import HOST, Case, Dim, Format, Stage, System, Tensor, Variant
 from parity.verdict import Check, Mode
 
-CHAIN, MODULE, SHIPS = "chain", "module", "ships"
+CHAIN, MODULE, SHIPS, GLUE = "chain", "module", "ships", "glue"
+ALL, SHORT = "all", "short"
+"""In place of a case: every case, or the short ones."""
+LARGE = 40_000_000
+"""Numbers that go into and come out of a stage at its largest sizes, from which on only a run of all cases does it."""
 
 
 class Executor(Protocol):
@@ -27,6 +32,19 @@ class Executor(Protocol):
 
 def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) -> Iterator[Check]:
     """Yield every check of a system: a complete run has a verdict on each. A runtime has those of its format."""
+    every = len(cases) == len(system.reference.cases)
+    names = {case.name for case in cases}
+    groups = (group for group in (ALL, SHORT) if names == {case.name for case in chosen(system, group)})
+    if cases:
+        own = partial(Check, system=system.name, stage=CHAIN, variant=GLUE, mode="exercised", runtime="torch")
+        yield from (own(case=group, numerics="fp32") for group in list(groups)[:1])
+        probed = partial(Check, system=system.name, case=cases[0].name)
+        for stage in system.stages:
+            for runtime in runtimes:
+                at = partial(probed, stage=stage.name, runtime=runtime.name, numerics=runtime.numerics)
+                built = [variant for variant in stage.variants if variant.format == runtime.format]
+                for mode in ("probed", "stretched") if large(stage) and every else ("probed",):
+                    yield from (at(variant=variant.name, mode=mode) for variant in built)
     for case in cases:
         of_case = partial(Check, system=system.name, case=case.name)
         for stage in system.every:
@@ -39,6 +57,26 @@ def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) ->
             chained = partial(of_case, stage=CHAIN, mode="chained", runtime=runtime.name, numerics=runtime.numerics)
             sets = chain_sets(system).items()
             yield from (chained(variant=name) for name, chosen in sets if format_of(chosen) == runtime.format)
+
+
+def chosen(system: System, name: str) -> list[Case]:
+    """Return the cases that a name in place of a case stands for, or the one case of this name."""
+    if name in (ALL, SHORT):
+        return [case for case in system.reference.cases if case.short or name == ALL]
+    return [system.reference.case(name)]
+
+
+def dims(stage: Stage) -> dict[str, Dim]:
+    """Return the dynamic dimensions of a stage by their names."""
+    tensors = (*stage.inputs.values(), *stage.outputs.values())
+    return {size.name: size for tensor in tensors for size in tensor.shape if isinstance(size, Dim)}
+
+
+def large(stage: Stage) -> bool:
+    """Return whether a stage at its largest sizes takes too long for every run."""
+    highest = {name: dim.high for name, dim in dims(stage).items()}
+    tensors = (*stage.inputs.values(), *stage.outputs.values())
+    return bool(highest) and sum(prod(tensor.sizes(highest)) for tensor in tensors) > LARGE
 
 
 def modes(stage: Stage) -> tuple[Mode, ...]:

@@ -8,7 +8,7 @@ from parity.base.text import duration, many
 from parity.declarations import Case, System
 from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden
 from parity.golden.store import GoldenStore
-from parity.plan.checks import tables
+from parity.plan.checks import chosen, tables
 from parity.plan.systems import systems
 from parity.plan.weights import Weights, WeightsError
 from parity.record.suite import Suite
@@ -38,7 +38,8 @@ def obstacles(suite: Suite, checks: Iterable[Check], gated: bool = True) -> dict
             found |= {check.id: str(error) for check in own}
             continue
         for check in own:
-            if said := truth.get(check.case) or ungated.get((check.stage, check.variant)):
+            untrue = (truth[case.name] for case in chosen(systems()[name], check.case) if truth[case.name])
+            if said := next(untrue, "") or ungated.get((check.stage, check.variant)):
                 found[check.id] = said
     return found
 
@@ -49,7 +50,7 @@ def _of_truth(
     """Return the cases whose truth can't be used. Systems that share a reference have the same obstacles."""
     store = suite.goldens(system)
     said = known.setdefault(id(store.transaction), {})
-    names = dict.fromkeys(check.case for check in checks)
+    names = {case.name: None for check in checks for case in chosen(system, check.case)}
     if not names.keys() <= said.keys():
         said |= _unusable(store, [store.reference.case(name) for name in names])
     return said

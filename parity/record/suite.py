@@ -24,9 +24,10 @@ from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
 from parity.judge.calibrate import slack
 from parity.judge.distance import far
+from parity.judge.exercise import Examiner
 from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chain_sets, formats, plan
+from parity.plan.checks import chain_sets, formats, large, plan
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
 from parity.record import claims, run
@@ -116,7 +117,7 @@ class Suite:
         found = self._planned(system)
         lacking = {id for id, names in self._not_given(system, found).items() if names}
         left = [check for check in found if check.id not in lacking]
-        return left if not lacking or any(check.mode != "module" for check in left) else []
+        return left if not lacking or any(check.mode not in ("module", "exercised") for check in left) else []
 
     def _planned(self, system: System) -> list[Check]:
         """Return every check of a system. Nobody ships inner stages, so they are not looked for in `--artifacts`."""
@@ -171,7 +172,7 @@ class Suite:
         weights = self.weights(system)
         system = fitted(system, weights)
         folder = Path(self.options.artifacts) if self.options.artifacts else None
-        return Workbench(
+        return Examiner(
             system,
             weights,
             self.goldens(system),
@@ -332,6 +333,12 @@ class Suite:
         if self._with_programs and all(known.format != "pte" for known in self.runtimes):
             why = executorch.unavailable() or "--runtime executorch runs them"
             left.append(f"programs of {', '.join(self._with_programs)}: {why}")
+        left += [
+            f"{name}, the largest sizes of {' and '.join(stages)}: they take long; --cases all runs them"
+            for name, system in self.systems().items()
+            if len(self.cases(system)) < len(system.reference.cases)
+            and (stages := [stage.name for stage in system.stages if large(stage)])
+        ]
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)
@@ -354,6 +361,8 @@ class Suite:
 
 def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:
     """Yield the artifacts that a check needs, and those that they are made of."""
+    if check.mode == "exercised":
+        return
     if check.mode == "chained":
         chosen = chain_sets(system)[check.variant]
     else:

@@ -24,7 +24,7 @@ Needs = tuple[str, str, str]
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
-_FIRST = ("module", "chained", "carried", "forced")
+_FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
 """The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
 
 

@@ -22,7 +22,7 @@ from parity.report.listening import Clips, listening
 from parity.report.markup import Markup, join, tag, text
 from parity.report.pieces import listing, mark, meter, section, tally
 from parity.report.speaking import speaking
-from parity.report.summary import Group, left_out, nearest, proven, stages, strays
+from parity.report.summary import Group, exercised, left_out, nearest, proven, stages, strays
 from parity.report.trends import trends
 
 HERE = Path(__file__).parent
@@ -107,13 +107,13 @@ def _facts(record: RunRecord) -> Markup:
 
 
 def _overview(record: RunRecord, groups: list[Group]) -> Markup:
-    names = ("Stage", "Artifacts", "Checks", "Nearest to its bound", "Used")
+    names = ("Stage", "Artifacts", "Checks", "Exercised", "Nearest to its bound", "Used")
     head = tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Used" else None) for name in names)))
     rows = [_row(index, group) for index, group in enumerate(groups)]
     lost = strays(record)
     if lost or not groups:
         words = f"{many(len(lost), 'error')} outside the checks" if lost else "Nothing was judged"
-        rows.append(tag("tr", tag("td", mark(False), words, colspan=5), class_="failed"))
+        rows.append(tag("tr", tag("td", mark(False), words, colspan=6), class_="failed"))
     return section("Stages, worst first", tag("table", head, tag("tbody", *rows), class_="card overview"))
 
 
@@ -126,6 +126,7 @@ def _row(index: int, group: Group) -> Markup:
         tag("td", mark(group.passed), name),
         tag("td", many(group.artifacts, "artifact"), class_="artifacts soft"),
         tag("td", tally(group)),
+        tag("td", exercised(group), class_="artifacts soft"),
         tag("td", shown, class_="where soft"),
         tag("td", meter(used), class_="n near"),
         class_=None if group.passed else "failed",

@@ -13,6 +13,7 @@ from parity.report.bench import as_lines
 from parity.report.pieces import percent
 from parity.report.summary import (
     Group,
+    exercised,
     headline,
     left_out,
     nearest,
@@ -59,14 +60,14 @@ def escape(words: str) -> str:
 
 
 def _stages(record: RunRecord) -> Iterator[str]:
-    yield "| | System | Stage | Checks | Nearest to its bound | Used |"
-    yield "|---|---|---|--:|---|--:|"
+    yield "| | System | Stage | Checks | Exercised | Nearest to its bound | Used |"
+    yield "|---|---|---|--:|---|---|--:|"
     for group in stages(record):
         yield _row(group)
     if lost := strays(record):
-        yield f"| ✗ | | | | {many(len(lost), 'error')} outside the checks | |"
+        yield f"| ✗ | | | | | {many(len(lost), 'error')} outside the checks | |"
     if not record.verdicts:
-        yield "| ✗ | | | 0 | nothing was judged | |"
+        yield "| ✗ | | | 0 | | nothing was judged | |"
 
 
 def _row(group: Group) -> str:
@@ -78,6 +79,7 @@ def _row(group: Group) -> str:
         escape(group.system),
         escape(group.stage),
         f"{held} of {len(group.verdicts) + group.lost}",
+        escape(exercised(group)),
         escape(shown),
         percent(share(group.closest[1])) if group.closest else "",
     ]

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 
 from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, RunRecord
-from parity.verdict import Check, Finding, Verdict
+from parity.verdict import UNBLAMED, Check, Finding, Verdict
+
+UPSTREAM = ("module", "exercised")
+"""Modes that run no artifact."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Group:
     @property
     def artifacts(self) -> int:
         checks = (verdict.check for verdict in self.verdicts)
-        return len({(check.stage, check.variant) for check in checks if check.mode != "module"})
+        return len({(check.stage, check.variant) for check in checks if check.mode not in UPSTREAM})
 
     @property
     def lost(self) -> int:
@@ -90,7 +93,7 @@ def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
 def proven(record: RunRecord, verdicts: Sequence[Verdict] | None = None) -> str:
     """Return what a pass of these verdicts proves, by the runtime. A pass on milrun is never a device pass."""
     chosen = record.verdicts if verdicts is None else verdicts
-    checked = [verdict.check for verdict in chosen if verdict.check.mode != "module"]
+    checked = [verdict.check for verdict in chosen if verdict.check.mode not in UPSTREAM]
     if not checked:
         return "module pass (no artifact was checked)" if chosen else "nothing proven"
     said = []
@@ -145,6 +148,26 @@ def nearest(group: Group) -> str:
     said = finding.message if finding.message and not finding.passed else comparison(finding)
     check = verdict.check
     return f"{finding.output} {gate_name(finding.gate)} {said} ({check.variant}, {check.case}, {check.mode})"
+
+
+def exercised(group: Group) -> str:
+    """Return how many inputs and edges, and what share of the host code's branches, held and was exercised."""
+    inputs: dict[tuple[str, str], bool] = {}
+    edges: dict[tuple[str, str], bool] = {}
+    shares = []
+    for verdict in group.verdicts:
+        for finding in verdict.findings if verdict.check.mode in UNBLAMED else ():
+            if finding.gate == "branches":
+                shares.append(finding.value or 0.0)
+                continue
+            whole, key = edges if finding.gate == "edge" else inputs, (verdict.check.stage, finding.output)
+            if finding.gate == "exercised":
+                stage, _, name = finding.output.partition(".")
+                key = stage, name
+            if finding.gate in ("edge", "moves", "exercised"):
+                whole[key] = whole.get(key, True) and finding.passed
+    told = [f"{word} {sum(one.values())}/{len(one)}" for word, one in (("inputs", inputs), ("edges", edges)) if one]
+    return " ".join([*told, *(f"glue {math.floor(100 * share)} %" for share in shares)])
 
 
 def properties(verdict: Verdict) -> list[tuple[str, object]]:

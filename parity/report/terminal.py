@@ -12,6 +12,7 @@ from parity.record.run import RunRecord, first_fault
 from parity.report.summary import (
     Group,
     badness,
+    exercised,
     gate_name,
     headline,
     left_out,
@@ -70,11 +71,12 @@ def _systems(record: RunRecord) -> Iterator[str]:
         by_system[stage.system] = by_system.get(stage.system, 0) + (stage.stage != "chain")
     groups = systems(record)
     width = max((len(plain(group.system)) for group in groups), default=0)
+    wide = max((len(exercised(group)) for group in groups), default=0)
     for group in groups:
         yield (
             f"{plain(group.system):<{width}}  {many(by_system[group.system], 'stage'):>10}"
             f"  {many(group.artifacts, 'artifact'):>13}  {many(len(group.verdicts), 'check'):>11}"
-            f"   {_marks(group):<13}  {_remark(record, group)}"
+            f"   {_marks(group):<13}  {exercised(group):<{wide}}{'  ' if wide else ''}{_remark(record, group)}"
         ).rstrip()
     if lost := strays(record):
         yield f"{many(len(lost), 'error')} outside the checks"

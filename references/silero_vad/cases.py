@@ -32,6 +32,7 @@ CUTS = {
     "phrase": Cut(4_800, 60 * CHUNK, "a sentence between pauses, 2 s", short=True),
     "silence": Cut(0, 16 * CHUNK - 1, "a room without speech, a sample less than two windows", short=True),
     "odd": Cut(4_800, 17 * CHUNK + 300, "the beginning of a sentence, and the last chunk half empty", short=True),
+    "stammer": Cut(101_376, 15 * CHUNK, "half a second, heard three times: stretches, and one too short", 3, True),
     "window": Cut(21_000, CHUNKS * CHUNK, "one window, all of it speech"),
     "noisy": Cut(78_400, 24 * CHUNK, "speech in noise, and its end, 0.8 s"),
     "word": Cut(136_000, 2 * CHUNKS * CHUNK, "a word within two windows, 0.5 s"),

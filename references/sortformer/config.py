@@ -64,7 +64,7 @@ class Streaming:
         return self.chunk_left_context + self.chunk_len + self.chunk_right_context
 
     @property
-    def frames(self) -> int:
+    def frames(self) -> int:  # unexercised: the shapes of stages need it, the host does not
         """The frames that the head sees at a step: cache, queue and window."""
         return self.spkcache_len + self.fifo_len + self.window
 

@@ -21,7 +21,7 @@ def test_the_mark_alone_collects_checks_alone_and_a_plain_run_everything(project
     project.remove("tests/test_broken.py")
     run = checked(project, mark="")
     assert run.green
-    assert "18 passed" in run.said
+    assert "23 passed" in run.said
     assert "1 passed" in project.done("pytest", "-q", "tests")
     assert not list(project.folder.glob(".parity/locks/run.*"))
 
@@ -60,14 +60,14 @@ def test_packages_that_are_there_are_judged_and_the_others_listed(project: Proje
     assert run.record is not None
     assert run.record.partial
     assert "tiny, not in given: front-fp32.mlpackage" in run.said
-    assert {verdict.check.variant for verdict in run.verdicts.values()} == {"module", "fp16", "fp32", "ships"}
+    assert {verdict.check.variant for verdict in run.verdicts.values()} == {"module", "fp16", "fp32", "ships", "glue"}
     assert not any("front-fp32" in id or "chain-fp32" in id for id in run.verdicts)
 
     project.edit(CONVERTED, FP16, f'{FP16}, published="Tiny.mlpackage"')
     project.path("given/front-fp16.mlpackage").rename(project.path("given/Tiny.mlpackage"))
     run = checked(project, f"--parity-artifacts={given}", "-k", "front-fp16")
     assert run.green
-    assert len(run.verdicts) == 2
+    assert len(run.verdicts) == 3
 
     project.write("nothing/README", "")
     found = project.run("pytest", "-m", "parity", "--artifacts", "nothing")
@@ -75,7 +75,7 @@ def test_packages_that_are_there_are_judged_and_the_others_listed(project: Proje
     assert "nothing has no artifact of any system: name a package <stage>-<variant>.mlpackage" in found.said
 
 
-BACK = "tiny 7 (back 6, gates 1)"
+BACK = "tiny 9 (back 8, gates 1)"
 HOOK = "def pytest_collection_modifyitems(items):\n    items[:] = [item for item in items if 'back' not in item.name]\n"
 
 
@@ -85,7 +85,7 @@ def test_what_the_command_line_leaves_out_is_counted_and_named(workers: tuple[st
     assert run.green, run.said
     assert run.record is not None
     assert run.record.partial
-    assert f"left out by the command line: 7 checks: {BACK}" in run.said
+    assert f"left out by the command line: 9 checks: {BACK}" in run.said
 
 
 def in_the_settings(project: Project) -> None:
@@ -115,7 +115,7 @@ def test_what_removes_checks_beside_the_command_line_fails_the_run(
     assert not run.green
     assert named in run.problems
     assert "tiny" in run.problems
-    assert "back 6" in run.problems
+    assert "back 8" in run.problems
 
 
 def test_a_command_line_that_says_which_checks_to_run_has_the_last_word(project: Project) -> None:
@@ -142,7 +142,7 @@ def test_missing_truth_of_ones_own_checkpoint_is_said_once_before_anything_is_bu
     assert not run.verdicts
     assert artifacts(project) == built
     (said,) = (line for line in run.said.splitlines() if "no truth was ever recorded" in line)
-    assert said.startswith("not judged: 8 checks: tiny 8: tiny, case hello: ")
+    assert said.startswith("not judged: 13 checks: tiny 13: tiny, case hello: ")
     assert "the weights my weights.pth" in said
     mend = "python -m golden refresh tiny --weights 'my weights.pth' --cases hello"
     assert f'{mend} --reason "…", about ' in said
@@ -170,7 +170,7 @@ def test_a_stage_without_a_gate_is_said_once_and_the_others_are_judged(project: 
     built = artifacts(project)
     run = checked(project, "-k", "not gates")
     assert not run.green
-    assert len(run.verdicts) == 14
+    assert len(run.verdicts) == 18
     assert all(verdict.passed for verdict in run.verdicts.values())
     told = "not judged: tiny: 1 output without a gate, such as front.fp16.hidden. Measure them: "
     assert run.said.startswith(f"{told}python -m parity calibrate tiny")

@@ -21,7 +21,7 @@ from tests.support.runs import Run, artifacts, checked, gathered
 
 pytestmark = pytest.mark.skipif("sys.platform == 'darwin'", reason="asks for Core ML where there is none")
 
-CHECKS = 16
+CHECKS = 21
 BROKEN = ("torch.tanh(self.conv(x))", "1.05 * torch.tanh(self.conv(x))")
 SKIPPED = 'pytest.mark.skip(reason="later")'
 FP32 = Variant("fp32", "float32")
@@ -230,7 +230,7 @@ def test_12_without_gates_nothing_passes(project: Project) -> None:
     project.remove(GATES)
     run = checked(project)
     assert not run.green
-    assert not any(verdict.passed for verdict in run.verdicts.values())
+    assert not any(verdict.passed for verdict in run.verdicts.values() if verdict.check.mode != "exercised")
 
 
 def test_13_not_a_number_equals_nothing_and_another_dtype_is_another_thing() -> None:

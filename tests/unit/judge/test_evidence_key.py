@@ -15,6 +15,7 @@ from parity.base.fingerprint import changed, code
 from parity.build.artifacts import Built
 from parity.declarations import Case, Run, System
 from parity.judge import workbench
+from parity.judge.exercise import Examiner
 from parity.judge.gates import Gates
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan
@@ -35,7 +36,7 @@ def bench(folder: Path, system: System, numerics: str = "declared") -> Workbench
     cache = Cache(folder)
     weights = choose(small.REFERENCE, "seeded", cache)
     goldens: Any = SimpleNamespace(identity=lambda case: case.name)
-    return Workbench(
+    return Examiner(
         system, weights, goldens, Built(system, weights, cache), runtime("milrun", numerics), Gates(()), cache
     )
 
@@ -43,25 +44,28 @@ def bench(folder: Path, system: System, numerics: str = "declared") -> Workbench
 def moved(one: Workbench, other: Workbench) -> dict[str, set[str]]:
     """Return the parts that differ, by the mode of the check."""
     found: dict[str, set[str]] = {}
-    for check in plan(one.system, one.system.reference.cases[:1], [one.runtime]):
+    for check in plan(one.system, one.system.reference.cases, [one.runtime]):
         parts = (bench.parts(replace(check, numerics=bench.runtime.numerics)) for bench in (one, other))
         lines = changed(*parts)
         found.setdefault(check.mode, set()).update(line.partition(".")[0].partition(" ")[0] for line in lines)
-    return found
+    return {mode: parts for mode, parts in found.items() if parts}
 
 
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: small.system(), {"module": set(), "forced": set(), "carried": set(), "chained": set()}),
+        (lambda: small.system(), {}),
         (
             lambda: small.system(module=Other),
-            {"module": {"module"}, "forced": {"artifacts"}, "carried": {"artifacts"}, "chained": {"artifacts"}},
+            {
+                "module": {"module"},
+                "forced": {"artifacts"},
+                "carried": {"artifacts"},
+                "chained": {"artifacts"},
+                "probed": {"artifacts", "module"},
+            },
         ),
-        (
-            lambda: small.system(glue=other_chain),
-            {"module": set(), "forced": set(), "carried": set(), "chained": {"glue"}},
-        ),
+        (lambda: small.system(glue=other_chain), {"chained": {"glue"}, "exercised": {"glue"}}),
     ],
 )
 def test_a_part_moves_with_what_it_is_about(
@@ -72,7 +76,7 @@ def test_a_part_moves_with_what_it_is_about(
 
 def test_what_is_measured_depends_on_the_runtime_but_upstream_does_not(tmp_path: Path) -> None:
     found = moved(bench(tmp_path, small.system()), bench(tmp_path, small.system(), "fp32"))
-    assert found == {"module": set(), "forced": {"runtime"}, "carried": {"runtime"}, "chained": {"runtime"}}
+    assert found == {mode: {"runtime"} for mode in ("forced", "carried", "chained", "probed")}
 
 
 def test_the_code_that_measures_is_reached_without_a_list() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from parity.record.run import LeftOut
 from parity.report import html, markdown
-from parity.report.summary import properties
+from parity.report.summary import exercised, properties, systems
 from parity.report.terminal import table
 from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
@@ -51,7 +51,7 @@ def test_no_text_of_others_breaks_out_of_markdown() -> None:
         assert "<script" not in line
         assert "@someone" not in line
         if line.startswith("|"):
-            assert line.replace("\\|", "").count("|") == 7
+            assert line.replace("\\|", "").count("|") == 8
     assert not inside
 
 
@@ -88,3 +88,18 @@ def test_a_run_from_which_something_else_removed_checks_is_no_pass() -> None:
     removed = LeftOut("albert-0", "kokoro", "albert", "-k 'not albert' in PYTEST_ADDOPTS removed them")
     (problem,) = replace(samples.clean(), left_out=(removed,)).problems()
     assert problem == f"not judged: 1 check: kokoro 1 (albert 1): {removed.by}"
+
+
+def test_a_column_counts_inputs_and_edges_that_held_and_the_share_of_the_host_code() -> None:
+    probed = samples.check("noise", "fp32", "hello", "probed").verdict(
+        [Finding("F0", "moves", True), Finding("phase", "moves", False), Finding("frames 2", "edge", True)]
+    )
+    glue = samples.check("chain", "glue", "short", "exercised").verdict(
+        [
+            Finding("noise.F0", "exercised", True),
+            Finding("noise.seed", "exercised", True),
+            Finding("host", "branches", False, 0.909),
+        ]
+    )
+    (group,) = systems(replace(samples.record(), verdicts=(probed, glue), errors=()))
+    assert exercised(group) == "inputs 2/3 edges 1/1 glue 90 %"

@@ -1,0 +1,77 @@
+"""Proofs that nothing declared goes unexercised: values and sizes of inputs, and branches of the host code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from parity.base.fingerprint import code, digest
+from parity.base.paths import project
+from parity.build import convert
+from parity.compare import evidence
+from parity.compare.evidence import Evidence
+from parity.compare.outputs import Comparison
+from parity.judge.exercise import glue, inputs, probes
+from parity.judge.workbench import Workbench
+from parity.plan.checks import chosen
+from parity.run.runtime import Crosser, closing
+from parity.verdict import UNBLAMED, Check, Finding
+
+
+@dataclass(frozen=True)
+class Examiner(Workbench):
+    """Workbench that also runs the modes "probed", "stretched" and "exercised"."""
+
+    def made(self, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+        if check.mode not in UNBLAMED:
+            return super().made(check, folder, ran)
+        started = time.perf_counter()
+        found = list(examine(self, check))
+        return evidence.write(folder, found, self.system.reference.sample_rate, time.perf_counter() - started)
+
+    def parts(self, check: Check) -> dict[str, Any]:
+        if check.mode not in UNBLAMED:
+            return super().parts(check)
+        parts = {
+            "libraries": self.common["libraries"],
+            "measured by": _code(),
+            "goldens": {case.name: self.goldens.identity(case) for case in chosen(self.system, check.case)},
+            "scope": self.system.scope,
+            "mode": check.mode,
+            "weights": dict(self.weights.identity),
+        }
+        if check.mode == "exercised":
+            names = {stage.name: [*stage.inputs] for stage in self.system.stages}
+            fixed = {stage.name: dict(stage.fixed) for stage in self.system.stages}
+            excused = glue.excuses(self.system)
+            return {**parts, "glue": self.glue, "excused": excused, "inputs": names, "fixed": fixed}
+        stage = self.system.stage(check.stage)
+        key = self.artifacts.key(stage, stage.variant(check.variant))
+        made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "artifacts": key}
+        return {**parts, **made, "runtime": self.engine}
+
+
+@cache
+def _code() -> str:
+    return digest(code(examine))
+
+
+def examine(bench: Workbench, check: Check) -> Iterator[Finding]:
+    """Yield what a check in one of the modes "probed", "stretched" and "exercised" finds."""
+    cases = chosen(bench.system, check.case)
+    if check.mode == "exercised":
+        goldens = [bench.goldens.load(case) for case in cases]
+        yield from inputs.findings(bench.system, goldens)
+        tables = (bench.tables(case) for case in cases)
+        yield from glue.findings(bench.system, zip(cases, goldens, tables, strict=True), project().root)
+        return
+    stage, seam = bench.system.stage(check.stage), bench.goldens.load(cases[0])[check.stage]
+    variant, module = stage.variant(check.variant), bench.module(stage)
+    with closing(bench.session(stage, variant)) as session:
+        artifact = Crosser(stage, variant, session)
+        probe = probes.stretched if check.mode == "stretched" else probes.findings
+        yield from probe(stage, variant, seam, artifact, partial(convert.call, module, stage))

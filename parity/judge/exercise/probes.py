@@ -1,0 +1,246 @@
+"""An artifact beside its traceable module at values and sizes that no golden has.
+
+Each input is perturbed alone, and what moves has to move as in the module, so an ignored input fails. Then inputs of
+the smallest and the largest declared sizes go through both, and a step that fills the last slot of each cache. Only the
+artifact is judged here: where the goldens vary an input, the module check compares the module with upstream.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from math import inf
+
+import numpy as np
+
+from parity.declarations import Arrays, Dim, Seam, Stage, Tensor, Variant
+from parity.plan.checks import dims, large
+from parity.run import stepping
+from parity.run.runtime import cast
+from parity.verdict import Bound, Finding
+
+MOVES, EDGE = "moves", "edge"
+APART = Bound("max", 0.5, 0.0)
+"""The distance of a movement from the module's, as relative L2. An ignored input has 1; precision alone, where a
+movement is barely telling, has a third."""
+CLEAR, TELLING = 10.0, 4.0
+"""Sizes from which on a movement counts beside others, and at all, in distances of artifact and module before it."""
+AMOUNTS = (0.5, 2.0)
+"""Logarithms of the largest factor of a perturbation. The second is for inputs that hardly move anything."""
+WORSE = 4.0
+"""Distance of the worst row that is allowed at an edge, in distances at the sizes of tracing."""
+ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11}
+"""The largest relative error of a number that is rounded, by precision."""
+FLOOR = {"float32": 1e-3, "float16": 1e-2}
+"""Distance of the worst row that is always allowed, by the precision of the variant."""
+
+Cross = Callable[[Arrays], Mapping[str, np.ndarray]]
+Pair = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
+"""The outputs of the artifact, and those of the module."""
+
+
+def findings(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross) -> Iterator[Finding]:
+    """Yield a finding for each input, and one for each edge that is not too large for every run.
+
+    Args:
+        stage: The stage.
+        variant: The variant of the artifact.
+        seam: The golden from which inputs are drawn.
+        artifact: Runs the artifact on inputs.
+        module: Runs the traceable module.
+    """
+    both, found = _Both(stage, variant, artifact, module), _found(stage, seam)
+    given = drawn(stage, found, stage.trace_at)
+    usual = both(given)
+    for name in stage.inputs:
+        yield _moves(both, name, given, usual)
+    for label, inputs in (*_ends(stage, found), *_full(stage, seam, found)):
+        yield _edge(both, label, inputs, given, usual)
+
+
+def stretched(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross) -> Iterator[Finding]:
+    """Yield the findings at the largest sizes of a stage that is too large there for every run."""
+    both, found = _Both(stage, variant, artifact, module), _found(stage, seam)
+    highest = {name: dim.high for name, dim in dims(stage).items()}
+    given = drawn(stage, found, stage.trace_at)
+    yield _edge(both, _told(highest), drawn(stage, found, highest), given, both(given))
+
+
+def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return inputs of other sizes: the golden's values, repeated or cut, corrected by `Stage.resize`."""
+    made = {}
+    for name, tensor in stage.inputs.items():
+        value = inputs[name]
+        for axis, size in enumerate(tensor.shape):
+            if isinstance(size, Dim):
+                value = np.take(value, np.arange(size.at(sizes[size.name])) % value.shape[axis], axis)
+        made[name] = value
+    return {**made, **stage.resize(made, sizes)} if dims(stage) else made
+
+
+def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
+    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved."""
+    if value.dtype.kind == "f":
+        random = np.random.default_rng(zlib.crc32(name.encode())).uniform(-amount, amount, value.shape)
+        return (value * np.exp(random) if value.any() else random).astype(value.dtype)
+    rolled = np.roll(value, 1)
+    if not np.array_equal(rolled, value):
+        return rolled
+    changed = value.copy()
+    changed.reshape(-1)[-1] = value.reshape(-1)[-1] // 2 if value.any() else 1
+    return changed
+
+
+class _Both:
+    """Runs artifact and module on the same inputs."""
+
+    def __init__(self, stage: Stage, variant: Variant, artifact: Cross, module: Cross) -> None:
+        self.stage, self.variant, self.artifact, self.module = stage, variant, artifact, module
+
+    def __call__(self, inputs: Arrays) -> Pair:
+        given = {name: self._rounded(name, value) for name, value in inputs.items()}
+        return self.artifact(cast(self.stage, self.variant, given)), self.module(given)
+
+    def noise(self, output: str, pair: Pair) -> float:
+        """Return the distance of artifact and module, at least that of rounding: they may be equal by chance."""
+        artifact, module = (one[output] for one in pair)
+        return max(_norm(artifact, module), ROUNDING[self.variant.precision] * _norm(module, 0 * module), 1e-30)
+
+    def worst_rows(self, pair: Pair) -> dict[str, float]:
+        """Return the distance of the worst row of each output."""
+        return {name: _worst_row(tensor, *(one[name] for one in pair)) for name, tensor in self.stage.outputs.items()}
+
+    def amplified(self, inputs: Arrays) -> dict[str, float]:
+        """Return how far the module's own outputs move when its inputs are rounded once more."""
+        random, most = np.random.default_rng(0), ROUNDING["float16"]
+        near = {
+            name: (value * (1 + random.uniform(-most, most, value.shape))).astype(value.dtype)
+            if value.dtype.kind == "f"
+            else value
+            for name, value in inputs.items()
+        }
+        return self.worst_rows((self.module(near), self.module(inputs)))
+
+    def _rounded(self, name: str, value: np.ndarray) -> np.ndarray:
+        """Return values that every variant can take exactly, so that the module gets what the artifact gets."""
+        return value.astype(np.float16).astype(value.dtype) if self.stage.inputs[name].dtype == "real" else value
+
+
+def _moves(both: _Both, name: str, given: Arrays, usual: Pair) -> Finding:
+    """Judge the outputs that an input moves clearly.
+
+    A carried input hands itself on: that counts only where upstream's reaches nothing else, as in the last layer of a
+    stage that only fills caches.
+    """
+    copies = [output for output, source in both.stage.carries.items() if source == name]
+    others = [output for output in both.stage.outputs if output not in copies]
+    noise = {output: both.noise(output, usual) for output in both.stage.outputs}
+    for judged, amount in (*((others, amount) for amount in AMOUNTS), (copies, AMOUNTS[0])):
+        after = both({**given, name: perturbed(name, given[name], amount)})
+        moved = {output: _norm(after[1][output], usual[1][output]) for output in judged}
+        clear = {output: size / noise[output] for output, size in moved.items() if size}
+        most = max(clear.values(), default=0.0)
+        if most >= CLEAR or (clear and amount == AMOUNTS[-1]):
+            break
+    if not clear:
+        return Finding(name, MOVES, False, message="has no effect: the module gives the same for other values of it")
+    if most < TELLING:
+        said = f"moves the outputs by {most:.2g} times what the precision of the variant does: too little to judge"
+        return Finding(name, MOVES, True, message=said)
+    counted = [output for output in clear if clear[output] >= min(CLEAR, most)]
+    apart = {output: _apart(output, usual, after) / moved[output] for output in counted}
+    worst = max(apart, key=lambda output: apart[output] if np.isfinite(apart[output]) else inf)
+    if APART.holds(apart[worst]):
+        return Finding(name, MOVES, True, apart[worst], APART)
+    still = not _norm(after[0][worst], usual[0][worst])
+    how = "does not move with it: the artifact ignores it" if still else "moves with it otherwise than in the module"
+    return Finding(name, MOVES, False, apart[worst], APART, f"{worst} {how}")
+
+
+def _ends(stage: Stage, found: Arrays) -> Iterator[tuple[str, Arrays]]:
+    ranges = dims(stage)
+    lowest, highest = ({name: getattr(dim, end) for name, dim in ranges.items()} for end in ("low", "high"))
+    between = [{**lowest, name: bucket} for name, dim in ranges.items() for bucket in dim.buckets[:-1]]
+    for sizes in [lowest, *between, *([] if large(stage) else [highest])] if ranges else ():
+        yield _told(sizes), drawn(stage, found, sizes)
+
+
+def _full(stage: Stage, seam: Seam, found: Arrays) -> Iterator[tuple[str, Arrays]]:
+    """Yield a step that writes the last slots of the caches, all slots before them filled."""
+    slots = stepping.slots_of(stage)
+    if not slots:
+        return
+    written = max(rows.size for rows in stepping.written(stage, seam, stepping.count(stage, seam) - 1).values())
+    counters = [source for source in stage.carries.values() if stage.inputs[source].kind == "counter"]
+    sizes = {name: int(stage.outputs[name].sizes({})[axis]) for name, axis in slots.items()}
+    for size in sorted(set(sizes.values())):
+        caches = {
+            stage.carries[name]: _filled(found[stage.carries[name]], slots[name])
+            for name in slots
+            if sizes[name] == size
+        }
+        positions = {name: np.full_like(found[name], size - written) for name in counters}
+        yield f"slots {size}", {**found, **caches, **positions}
+
+
+def _edge(both: _Both, label: str, inputs: Arrays, usual: Arrays, at_usual: Pair) -> Finding:
+    """Judge the worst output at an edge, by the worst of its rows.
+
+    Where a row is too far, it may be farther as much as the module itself amplifies rounding of its inputs there.
+    """
+    pair = both(inputs)
+    for name in both.stage.outputs:
+        if (shape := pair[0][name].shape) != (wanted := pair[1][name].shape):
+            return Finding(label, EDGE, False, message=f"{name} has the shape {shape}, the module's has {wanted}")
+    floor = FLOOR[both.variant.precision]
+    apart = both.worst_rows(pair)
+    room = {name: max(floor, WORSE * row) for name, row in both.worst_rows(at_usual).items()}
+    if any(not apart[name] <= room[name] for name in apart):
+        there, here = both.amplified(inputs), both.amplified(usual)
+        room = {name: limit * max(1.0, there[name] / max(here[name], 1e-30)) for name, limit in room.items()}
+    used = {name: apart[name] / room[name] if np.isfinite(apart[name]) else inf for name in apart}
+    worst = max(used, key=lambda name: used[name])
+    bound = Bound("max", float(f"{room[worst]:.3g}"), 0.0)
+    said = "" if bound.holds(apart[worst]) else f"a row of {worst} is this far from the module's"
+    return Finding(label, EDGE, not said, apart[worst], bound, said)
+
+
+def _worst_row(tensor: Tensor, actual: np.ndarray, expected: np.ndarray) -> float:
+    """Return the distance of the worst row along the dynamic axes, in units of the RMS of all that is expected."""
+    error = np.square(actual.astype(np.float64) - expected)
+    rows = [error.mean()]
+    for axis, size in enumerate(tensor.shape):
+        if isinstance(size, Dim) or axis == tensor.slots:
+            rows.append(error.mean(tuple(other for other in range(error.ndim) if other != axis)).max())
+    return float(np.sqrt(np.max(rows)) / max(np.sqrt(np.mean(np.square(expected, dtype=np.float64))), 1e-30))
+
+
+def _apart(output: str, before: Pair, after: Pair) -> float:
+    moved = [np.subtract(now[output], then[output], dtype=np.float64) for then, now in zip(before, after, strict=True)]
+    return _norm(*moved)
+
+
+def _norm(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.linalg.norm(np.subtract(one, other, dtype=np.float64).reshape(-1)))
+
+
+def _found(stage: Stage, seam: Seam) -> Arrays:
+    """Return the inputs of a golden; where it has steps, those of the middle one."""
+    if not stage.stepped:
+        return seam.inputs
+    return next(islice(stepping.crossings(stage, seam), stepping.count(stage, seam) // 2, None)).inputs
+
+
+def _filled(cache: np.ndarray, axis: int) -> np.ndarray:
+    """Return a cache whose unwritten slots repeat the written ones."""
+    rows = np.moveaxis(cache, axis, 0).copy()
+    full = rows.reshape(len(rows), -1).any(1)
+    known, empty = np.flatnonzero(full), np.flatnonzero(~full)
+    if known.size:
+        rows[empty] = rows[known[np.arange(empty.size) % known.size]]
+    return np.ascontiguousarray(np.moveaxis(rows, 0, axis))
+
+
+def _told(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
