@@ -17,7 +17,7 @@ each input perturbed, and at both ends of the declared sizes; stretched: at the 
 long. exercised: which inputs the cases vary, and which branches of the host glue they take."""
 
 UNBLAMED: tuple[Mode, ...] = ("probed", "stretched", "exercised")
-"""Modes whose findings say by themselves where the fault is."""
+"""Modes without gates, whose findings say by themselves where the fault is."""
 
 Form = Literal["min", "max", "within"]
 
