@@ -60,7 +60,7 @@ def test_a_comment_affects_nothing_whatever_file_it_is_in(project: Project) -> N
 def test_a_converter_that_breaks_parity_is_stopped_at_its_stage(project: Project) -> None:
     project.edit(CONVERTED, *BROKEN)
     found = gated(project, 1)
-    assert affected(found) == {"front": 6, "back": 0, "chain": 4}
+    assert affected(found) == {"front": 8, "back": 0, "chain": 4}
     assert found["files"] == [CONVERTED]
     said = [line for line in found["run_problems"] if line.startswith("tiny-front-fp16-hello")]
     assert "hidden" in said[0]
