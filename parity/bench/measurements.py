@@ -61,7 +61,8 @@ class Measurements:
 
     def identity(self, system: str) -> str:
         if system not in self._identities:
-            self._identities[system] = identity(self.workbench(system), self.cases(self.systems[system]))
+            bench = self.workbench(system)
+            self._identities[system] = identity(bench, self.cases(bench.system))
         return self._identities[system]
 
     def timer(self, system: str) -> SystemTimer:
@@ -88,8 +89,8 @@ class Measurements:
         return [self.timer(benchmark.system).measured(case) for case in cases]
 
     def cases_of(self, benchmark: Benchmark) -> list[Case]:
-        """Return the cases on which the chain has to be timed for a benchmark."""
-        system = self.systems[benchmark.system]
+        """Return the cases, as they go with the weights, on which the chain has to be timed for a benchmark."""
+        system = self.workbench(benchmark.system).system
         if benchmark.kind == "overall":
             return self.cases(system)
         return [system.reference.case(benchmark.case)] if benchmark.kind == "speed" else []
