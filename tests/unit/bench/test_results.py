@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parity.bench.baseline import find, path_of
@@ -149,6 +150,20 @@ def test_systems_with_the_same_artifacts_are_timed_once(world: World) -> None:
     assert [bench.judge(one).passed for one in bench.plan() if one.kind == "speed"] == [True] * 6
     assert len(world.log) == ran
     assert [system.same_as for system in summary(bench, False, {}).systems] == ["", "tiny"]
+
+
+def test_the_cases_are_those_that_go_with_the_weights(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = world.workbench()
+    reference = made.system.reference
+    voiced = tuple(replace(case, inputs={**case.inputs, "voice": np.ones(1)}) for case in reference.cases)
+    dressed = replace(made, system=replace(made.system, reference=replace(reference, cases=voiced)))
+    monkeypatch.setattr(World, "workbench", lambda world, system="tiny": dressed)
+    measurements = world.bench().measurements
+    overall = Benchmark("overall", "tiny", "chain", "ships")
+    one = replace(overall, kind="speed", case=voiced[0].name)
+    for benchmark in (overall, one):
+        assert all("voice" in case.inputs for case in measurements.cases_of(benchmark))
+        assert measurements.cases_of(benchmark)
 
 
 def test_an_exception_while_measuring_is_raised_for_what_needed_it(world: World) -> None:
