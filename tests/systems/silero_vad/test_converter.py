@@ -94,7 +94,7 @@ def test_a_folder_of_compiled_models_is_judged_by_the_same_gates(suite: Suite, t
     given = Suite(Options(artifacts=str(tmp_path)), "given", suite.project)
     checks = [check for check in given.checks(SYSTEM) if check.mode != "module" and check.case == "phrase"]
     assert [(check.stage, check.variant, check.mode) for check in checks] == [
-        (STAGE.name, variant.name, mode) for mode in ("forced", "carried")
+        (STAGE.name, variant.name, mode) for mode in ("probed", "forced", "carried")
     ]
     for check in checks:
         verdict = given.workbench(check).run(check)
