@@ -31,7 +31,7 @@ def blamed(stage: Stage, module: nn.Module, found: Failing) -> Blame | None:
         return None
     assert one.bucket is not None
     alone = call(module, stage, found.inputs)
-    padded = cut(stage, call(module, stage, filled(stage, found.inputs, one.bucket)), length)
+    padded = cut(stage, call(module, stage, filled(stage, found.inputs, one.bucket)), one.bucket, length)
     for name in found.outputs:
         moved, error = relative_l2(alone[name], padded[name]), relative_l2(found.reference[name], found.candidate[name])
         if moved >= SHARE * error:

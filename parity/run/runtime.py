@@ -188,14 +188,14 @@ def filled(stage: Stage, inputs: Arrays, bucket: int) -> dict[str, np.ndarray]:
     return made
 
 
-def cut(stage: Stage, outputs: Arrays, length: int) -> dict[str, np.ndarray]:
+def cut(stage: Stage, outputs: Arrays, bucket: int, length: int) -> dict[str, np.ndarray]:
     """Return the valid part of outputs. What has another size than the bucket's stays as it is, for others to judge."""
     made = {}
     for name, value in outputs.items():
         found = _axis(stage.outputs[name]) if name in stage.outputs else None
-        if found and found[0] < value.ndim:
+        if found and found[0] < value.ndim and value.shape[found[0]] == found[1].at(bucket):
             axis, dim = found
-            value = np.take(value, range(min(dim.at(length), value.shape[axis])), axis)
+            value = np.take(value, range(dim.at(length)), axis)
         made[name] = value
     return made
 
@@ -232,7 +232,7 @@ class Bucketed:
         self.run_seconds = session.run_seconds
         times, longest = self.used.get(one.bucket, (0, 0))
         self.used[one.bucket] = times + 1, max(longest, length)
-        return cut(self.stage, outputs, length)
+        return cut(self.stage, outputs, one.bucket, length)
 
     def make_state(self) -> State:
         raise ValueError(

@@ -13,7 +13,7 @@ from parity.base.cache import Cache
 from parity.build.artifacts import Given
 from parity.judge.package import findings
 from parity.verdict import Verdict
-from tests.support.bucket_system import APART, FP32, TOGETHER, Leaking, built, judged, system
+from tests.support.bucket_system import APART, FP32, TOGETHER, Halved, Leaking, built, judged, system
 
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 
@@ -57,6 +57,12 @@ def test_padding_that_leaks_fails_where_there_is_padding(cache: Cache, stage: st
     assert padded.blame is not None
     assert (padded.blame.stage, padded.blame.output, padded.blame.looks_like) == (stage, "y", "padding leaks")
     assert padded.blame.detail.startswith("5 in the bucket of 8: ")
+
+
+@pytest.mark.parametrize("stage", ["apart", "together"])
+def test_an_output_of_another_size_is_not_cut_to_the_one_that_is_wanted(cache: Cache, stage: str) -> None:
+    verdict = judged(cache, stage, 3, built(cache, Halved))
+    assert "shape" in {found.gate for found in verdict.failures}, verdict
 
 
 def test_buckets_share_their_weights_and_count_them_once(tmp_path: Path) -> None:
