@@ -240,14 +240,21 @@ FILES = {"model": "*.mlmodel", "weights": "weight.bin", "manifest": "Manifest.js
 HOWS = (*MESSAGE, *STRUCTURE, *(f"{how} {file}" for how in ("flip", "truncate", "insert") for file in FILES))
 
 
+def _files(package: Path, name: str) -> Iterator[Path]:
+    """Yield the files of a name that are the package's own: behind a link is a file that nobody may write to."""
+    for path in package.rglob(name):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 24:
+            yield path
+
+
 def damage(package: Path, how: str, where: int, what: int) -> None:
     if how in STRUCTURE:
         files = sorted(path for path in package.rglob("*") if path.is_file() and not path.is_symlink())
         if files:
             STRUCTURE[how](package, files[where % len(files)], what)
         return
-    model = next(package.rglob("*.mlmodel"), None)
-    if model is None or not model.is_file() or model.stat().st_size > 1 << 24:
+    model = next(_files(package, "*.mlmodel"), None)
+    if model is None:
         return  # the damage before left nothing to damage
     if how in MESSAGE:
         spec = model_class()()
@@ -259,7 +266,7 @@ def damage(package: Path, how: str, where: int, what: int) -> None:
             return  # the damage before left nothing to damage, or the value does not fit the field
         return
     action, file = how.split()
-    for path in [path for path in package.rglob(FILES[file]) if path.is_file() and path.stat().st_size < 1 << 24][:1]:
+    for path in list(_files(package, FILES[file]))[:1]:
         # The records of weights are a small part of their file, and the part that is read with care.
         path.write_bytes(_bytes(path.read_bytes(), action, where % 192 if file == "header" else where, what))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.milrun import zoo
-from tests.milrun.damage import HOWS, MESSAGE, STRUCTURE
+from tests.milrun.damage import FILES, HOWS, MESSAGE, STRUCTURE, damage
 
 EXAMPLES = int(os.environ.get("MILRUN_FUZZ_EXAMPLES", "300"))
 SECONDS = 60
@@ -95,3 +96,18 @@ def test_damage_is_done_and_felt(worker: Worker, how: str) -> None:
     """Else the test above would pass on packages that nothing has touched."""
     outcomes = {worker.outcome([zoo.conv.__name__, [[how, 7 * number, 11 * number]]]) for number in range(1, 13)}
     assert "ModelError" in outcomes
+
+
+@pytest.mark.parametrize("file", ["model", "weights", "manifest"])
+@pytest.mark.parametrize("how", ["flip", "truncate", "insert"])
+def test_damage_stays_within_the_package(worker: Worker, tmp_path: Path, how: str, file: str) -> None:
+    """A link that one damage put in place leads to files of the machine, which the next damage would write to."""
+    package = tmp_path / "m.mlpackage"
+    shutil.copytree(worker.folder / f"{zoo.conv.__name__}.mlpackage", package)
+    own = next(package.rglob(FILES[file]))
+    outside = tmp_path / "outside"
+    own.rename(outside)
+    own.symlink_to(outside)
+    before = outside.read_bytes()
+    damage(package, f"{how} {file}", 11, 7)
+    assert outside.read_bytes() == before
