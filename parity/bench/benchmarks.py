@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from parity.declarations import Case, System
-from parity.plan.checks import CHAIN, SHIPS
+from parity.plan.checks import CHAIN, Deployed
 
 Kind = Literal["speed", "overall", "load", "size", "placement", "complete"]
 BUNDLE, ALL = "bundle", "all"
@@ -38,25 +38,26 @@ class Benchmark:
         return self.id if self.kind == "speed" else f"{self.kind}-{self.id}"
 
 
-def benchmarks(system: System, cases: Iterable[Case]) -> Iterator[Benchmark]:
-    """Yield every benchmark of a system, on these cases."""
-    yield from speeds(system, cases)
-    yield from _shipping("overall", system)
-    yield Benchmark("overall", system.name, CHAIN, SHIPS)
-    yield from _shipping("load", system)
-    yield from _shipping("size", system)
-    yield Benchmark("size", system.name, BUNDLE, SHIPS)
-    yield from _shipping("placement", system)
-    yield Benchmark("complete", system.name, ALL, SHIPS)
+def benchmarks(system: System, cases: Iterable[Case], ships: Deployed) -> Iterator[Benchmark]:
+    """Yield every benchmark of a system, on these cases. A program has one size, that of all its methods."""
+    yield from speeds(system, cases, ships)
+    yield from _each("overall", system, ships)
+    yield Benchmark("overall", system.name, CHAIN, ships.name)
+    yield from _each("load", system, ships)
+    if not ships.whole:
+        yield from _each("size", system, ships)
+    yield Benchmark("size", system.name, BUNDLE, ships.name)
+    yield from _each("placement", system, ships)
+    yield Benchmark("complete", system.name, ALL, ships.name)
 
 
-def speeds(system: System, cases: Iterable[Case]) -> Iterator[Benchmark]:
+def speeds(system: System, cases: Iterable[Case], ships: Deployed) -> Iterator[Benchmark]:
     for case in cases:
         for stage in system.stages:
-            yield Benchmark("speed", system.name, stage.name, stage.shipping.name, case.name)
-        yield Benchmark("speed", system.name, CHAIN, SHIPS, case.name)
+            yield Benchmark("speed", system.name, stage.name, ships.variants[stage.name].name, case.name)
+        yield Benchmark("speed", system.name, CHAIN, ships.name, case.name)
 
 
-def _shipping(kind: Kind, system: System) -> Iterator[Benchmark]:
+def _each(kind: Kind, system: System, ships: Deployed) -> Iterator[Benchmark]:
     for stage in system.stages:
-        yield Benchmark(kind, system.name, stage.name, stage.shipping.name)
+        yield Benchmark(kind, system.name, stage.name, ships.variants[stage.name].name)

@@ -13,7 +13,7 @@ from parity.run import Runtime
 
 Machine = Mapping[str, str | int]
 THREADS = 1
-"""Of torch, for milrun and eager alike: one is the least noisy on machines that are shared."""
+"""Of torch, for milrun and eager alike: one is the least noisy on machines that are shared. XNNPACK takes all."""
 
 
 def this(runtime: Runtime, compute_units: str | None = None) -> Machine:
@@ -23,7 +23,7 @@ def this(runtime: Runtime, compute_units: str | None = None) -> Machine:
         "model": model(),
         "processor": processor(),
         "cores": os.cpu_count() or 0,
-        "threads": THREADS,
+        "threads": (os.cpu_count() or THREADS) if runtime.name == "executorch" else THREADS,
         "runtime": runtime.name,
         "numerics": runtime.numerics,
         "compute_units": compute_units or "declared",

@@ -13,7 +13,7 @@ from parity.compare import evidence
 from parity.compare.outputs import chain_outputs
 from parity.declarations import Case
 from parity.judge.workbench import Workbench
-from parity.plan.checks import CHAIN, SHIPS, chain_sets
+from parity.plan.checks import CHAIN
 from parity.run.chain import Chain
 from parity.verdict import Finding
 
@@ -26,7 +26,7 @@ class Compared:
     values: Mapping[str, Mapping[str, float]]
 
     def faults(self, bench: Workbench) -> Iterator[Finding]:
-        for finding in (*self.contract, *bench.judged(CHAIN, SHIPS, self.values)):
+        for finding in (*self.contract, *bench.judged(CHAIN, bench.deployed.name, self.values)):
             if not finding.passed:
                 yield finding
 
@@ -50,10 +50,10 @@ class Outputs:
         return tuple(self._known[case.name].values())
 
     def _compare(self, run: Chain, made: Round) -> Compared:
-        system = self.bench.system
+        system, ships = self.bench.system, self.bench.deployed
         ran = replace(system, stages=tuple(stage for stage in system.stages if stage.name in made.stages))
-        compared = list(chain_outputs(ran, run, chain_sets(system)[SHIPS], self.bench.runtime.numerics))
-        contract, values = evidence.measure(compared, system.reference.sample_rate, self.bench.asked(CHAIN, SHIPS))
+        compared = list(chain_outputs(ran, run, ships.variants, self.bench.runtime.numerics))
+        contract, values = evidence.measure(compared, system.reference.sample_rate, self.bench.asked(CHAIN, ships.name))
         if not contract and not values:
             raise ValueError(f"{system.name}: the chain gave no output to judge, so its speed says nothing")
         return Compared(tuple(contract), values)

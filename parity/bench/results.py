@@ -16,7 +16,7 @@ from parity.bench.timing import Timing
 from parity.declarations import System
 from parity.judge import budgets
 from parity.judge.budgets import DEVICE, KINDS, PLACEMENT_KINDS, Budget, Budgets, Profile, suggest
-from parity.plan.checks import CHAIN
+from parity.plan.checks import CHAIN, Deployed
 from parity.run.placement import Placement
 from parity.verdict import Bound, Finding
 
@@ -113,10 +113,10 @@ def load(benchmark: Benchmark, loads: Sequence[float], limits: Limits) -> Result
     return _bound(limits.of_profile("load_s", benchmark.stage), seconds, f"{which}, {label(limits.machine)}", limits)
 
 
-def size(benchmark: Benchmark, megabytes: float, limits: Limits) -> Result:
-    whole = (BUNDLE, "size_mb")
+def size(benchmark: Benchmark, megabytes: float, limits: Limits, ships: Deployed) -> Result:
+    whole = ("program", ships.program, "size_mb") if ships.whole else (BUNDLE, "size_mb")
     path = whole if benchmark.stage == BUNDLE else ("artifact", benchmark.stage, benchmark.variant, "size_mb")
-    return _bound(path, megabytes, "the files of the package", limits)
+    return _bound(path, megabytes, f"the files of the {'program' if ships.whole else 'package'}", limits)
 
 
 def placement(benchmark: Benchmark, found: Placement, limits: Limits) -> Result:
@@ -147,20 +147,20 @@ def outputs(benchmark: Benchmark, measured: Measured, faults: Sequence[Finding])
     return Finding(stage, "outputs", False, message=said)
 
 
-def complete(system: System, limits: Limits, known: Sequence[str]) -> Result:
+def complete(system: System, ships: Deployed, limits: Limits, known: Sequence[str]) -> Result:
     """Judge that nothing is left out of the budgets, and nothing left behind in the baseline."""
-    found = [Finding(system.name, "complete", False, message=left) for left in _omissions(system, limits, known)]
+    found = [Finding(system.name, "complete", False, message=left) for left in _omissions(system, ships, limits, known)]
     whole = "each artifact has its budgets, and the baseline has nothing else than what is measured"
     return Result(tuple(found) or (Finding(system.name, "complete", True, message=whole),))
 
 
-def _omissions(system: System, limits: Limits, known: Sequence[str]) -> Iterator[str]:
+def _omissions(system: System, ships: Deployed, limits: Limits, known: Sequence[str]) -> Iterator[str]:
     """Return omissions: a machine or a stage without budgets, and a benchmark that was renamed or removed."""
     if limits.profile is None:
         machine = limits.machine
         facts = ", ".join(f'{name} = "{machine[name]}"' for name in ("system", "model", "runtime") if machine[name])
         yield f"no device profile fits {label(machine)}: add a [profile.{NO_PROFILE}] to {limits.source}, {facts}"
-    yield from budgets.complete(limits.budgets, system.stages, limits.profile)
+    yield from budgets.complete(limits.budgets, system.stages, limits.profile, ships)
     for name in limits.baseline.entries if limits.baseline else ():
         if name not in known:
             yield f"the baseline has {name}, which nothing measures any more: if that is meant, {RECORD} takes it out"

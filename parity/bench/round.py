@@ -20,6 +20,8 @@ from parity.run.chain import Chain
 from parity.run.runtime import Crosser
 
 EAGER = "eager"
+WITHIN = frozenset({"milrun"})
+"""Runtimes that compute in one thread of this process."""
 Timed = tuple[float, dict[str, np.ndarray]]
 """The seconds of one run of a stage, and its outputs."""
 
@@ -49,6 +51,7 @@ class Round:
     """
 
     system: System
+    ships: Mapping[str, Variant]
     stages: dict[str, StageTimes] = field(default_factory=dict)
     host: float = 0.0
     sizes: dict[str, int] = field(default_factory=dict)
@@ -68,7 +71,7 @@ class Round:
 
     def ratios(self, stage: str) -> list[float]:
         times = self.stages[stage]
-        return times.ratios(self.system.stage(stage).shipping.name, EAGER)
+        return times.ratios(self.ships[stage].name, EAGER)
 
     def chain_ratios(self) -> list[float]:
         """Return the time of the chain against the chain in PyTorch, once for each sample of its most sampled stage."""
@@ -108,8 +111,8 @@ class ChainTimer:
         self._crossers: dict[tuple[str, str], Crosser] = {}
 
     def waited(self) -> float:
-        """Return the seconds that do not count. On a device, work runs in other processes, and all seconds count."""
-        return self.clock.waited() if self.peer else 0.0
+        """Return the seconds that do not count. Where work runs in other processes, all seconds count."""
+        return self.clock.waited() if self.bench.runtime.name in WITHIN else 0.0
 
     def now(self) -> float:
         return self.clock() - self.waited()
@@ -117,7 +120,7 @@ class ChainTimer:
     def round(self, case: Case, golden: Golden, number: int, every: Mapping[str, int]) -> Round:
         """Run the chain once. Others run beside the stages that `every` names, at steps of this distance."""
         system, away = self.bench.system, 0.0
-        made = Round(system)
+        made = Round(system, self.bench.deployed.variants)
         now = self.now
 
         def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -145,17 +148,17 @@ class ChainTimer:
         self, made: Round, stage: Stage, inputs: Arrays, number: int, every: Mapping[str, int]
     ) -> dict[str, np.ndarray]:
         """Run a stage, in turns with what it is compared with, and give the outputs of the artifact that ships."""
-        times, ships = made.stages.setdefault(stage.name, StageTimes()), stage.shipping.name
-        runs: dict[str, Callable[[], Timed]] = {ships: partial(self._artifact, stage, stage.shipping, inputs)}
+        times, ships = made.stages.setdefault(stage.name, StageTimes()), made.ships[stage.name]
+        runs: dict[str, Callable[[], Timed]] = {ships.name: partial(self._artifact, stage, ships, inputs)}
         compared = stage.name in self.timed and stage.name in every and len(times.steps) % every[stage.name] == 0
         if compared:
-            others = alternatives(stage) if self.alternatives else []
+            others = alternatives(stage, ships) if self.alternatives else []
             runs |= {variant.name: partial(self._artifact, stage, variant, inputs) for variant in others}
             runs |= {EAGER: self._eager(stage, inputs)} if self.peer else {}
         if not stage.stepped:  # a stage of many steps is steady by their number
             runs = {name: partial(steadied, run) for name, run in runs.items()}
         done = in_turns(runs, number + len(times.beside))
-        seconds, outputs = done[ships]
+        seconds, outputs = done[ships.name]
         times.steps.append(seconds)
         if compared:
             times.beside.append({name: taken for name, (taken, _) in done.items()})
@@ -172,7 +175,7 @@ class ChainTimer:
         began = self.waited()
         outputs = crosser(inputs)
         seconds = float(crosser.session.run_seconds) - (self.waited() - began)
-        if variant.ships:
+        if variant == self.bench.deployed.variants[stage.name]:
             self.first_runs.setdefault(stage.name, seconds)
         return seconds, outputs
 
@@ -205,14 +208,13 @@ class _Selected(Chain):
         return {} if stage in self.left_out else super().__call__(stage, inputs)
 
 
-def alternatives(stage: Stage) -> list[Variant]:
+def alternatives(stage: Stage, ships: Variant) -> list[Variant]:
     """Return the variants that compute as the shipping one does, with other weights: whole, palettized, quantized."""
-    ships = stage.shipping
-    return [
-        variant
-        for variant in stage.variants
-        if variant != ships and (variant.precision, variant.holds) == (ships.precision, ships.holds)
-    ]
+
+    def way(variant: Variant) -> tuple[object, ...]:
+        return variant.format, variant.precision, variant.holds
+
+    return [variant for variant in stage.variants if variant != ships and way(variant) == way(ships)]
 
 
 def t_enc(system: System, sizes: Mapping[str, int]) -> int:

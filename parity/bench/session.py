@@ -19,9 +19,9 @@ from parity.bench.timer import Measured
 from parity.bench.timing import Clock, ThreadClock
 from parity.declarations import Case, Stage, System, Variant
 from parity.judge import budgets_toml
-from parity.judge.budgets import DEVICE, Budgets
+from parity.judge.budgets import ANYWHERE, Budgets
 from parity.judge.workbench import Workbench
-from parity.plan.checks import CHAIN, SHIPS
+from parity.plan.checks import CHAIN, Deployed, deployed
 from parity.record.suite import Suite
 from parity.run.placement import placement
 from parity.verdict import Check, Finding
@@ -45,7 +45,13 @@ class Bench:
         self.started = datetime.now(UTC)
         self.results: dict[Benchmark, Result] = {}
         self.placement_of = placement
-        self.measurements = Measurements(suite.systems(), self.cases, self.workbench, mode, clock or ThreadClock())
+        self._ships = {
+            name: ships
+            for name, system in suite.systems().items()
+            if (ships := deployed(system, suite.runtimes[0].format))
+        }
+        systems = {name: system for name, system in suite.systems().items() if name in self._ships}
+        self.measurements = Measurements(systems, self.cases, self.workbench, mode, clock or ThreadClock())
         self._limits: dict[str, Limits] = {}
         self._extended: set[tuple[str, str]] = set()
 
@@ -56,13 +62,21 @@ class Bench:
     def plan(self) -> list[Benchmark]:
         """Return every benchmark of this run. Only Core ML says where its ops run; only beside PyTorch has each stage a
         ratio of its own."""
-        left_out = {"load", "placement"} if self.mode == "quick" else set() if self.on_device else {"placement"}
-        found = [one for system in self.systems.values() for one in benchmarks(system, self.cases(system))]
+        left_out = {"load", "placement"} if self.mode == "quick" else set() if self.placed else {"placement"}
+        found = [
+            one
+            for name, system in self.systems.items()
+            for one in benchmarks(system, self.cases(system), self.ships(name))
+        ]
         return [
             one
             for one in found
-            if one.kind not in left_out and not (self.on_device and one.kind == "overall" and one.stage != CHAIN)
+            if one.kind not in left_out and (self.beside or one.kind != "overall" or one.stage == CHAIN)
         ]
+
+    def ships(self, system: str) -> Deployed:
+        """Return what ships of a system and this run's runtime runs."""
+        return self._ships[system]
 
     def cases(self, system: System) -> list[Case]:
         """Return the cases of this run: in quick mode too, for the budgets hold for the mean over all of them."""
@@ -97,9 +111,10 @@ class Bench:
 
     def checks(self, system: str) -> Iterator[Check]:
         """Yield the checks that need the same artifacts as the benchmarks of a system."""
-        yield self._check(system, CHAIN, SHIPS, "chained")
+        ships = self.ships(system)
+        yield self._check(system, CHAIN, ships.name, "chained")
         for stage in self.systems[system].stages if EFFORTS[self.mode].alternatives else ():
-            for variant in alternatives(stage):
+            for variant in alternatives(stage, ships.variants[stage.name]):
                 yield self._check(system, stage.name, variant.name, "forced")
 
     def workbench(self, system: str) -> Workbench:
@@ -143,8 +158,14 @@ class Bench:
         return machine.this(self.suite.runtimes[0], self.suite.options.compute_units)
 
     @property
-    def on_device(self) -> bool:
-        return self.suite.runtimes[0].name in DEVICE
+    def beside(self) -> bool:
+        """True where eager PyTorch runs beside what is timed."""
+        return self.suite.runtimes[0].name in ANYWHERE
+
+    @property
+    def placed(self) -> bool:
+        """True where the runtime tells where each op runs."""
+        return self.suite.runtimes[0].name == "coreml"
 
     @property
     def suggestions(self) -> dict[str, list[str]]:
@@ -162,7 +183,7 @@ class Bench:
         lacking = [system for system in timed if not self.baseline(system)]
         if not lacking or self.mode == "record":
             return []
-        by = "budgets" if self.on_device else "ratios to eager PyTorch"
+        by = "ratios to eager PyTorch" if self.beside else "budgets"
         return [
             f"no baseline for {', '.join(lacking)} on this machine ({machine.label(self.machine)}): judged by {by}. "
             f"Record one while nothing else runs: {RECORD}"
@@ -171,14 +192,16 @@ class Bench:
     def record_baselines(self, reason: str) -> list[str]:
         """Make what was measured and passed the baseline of this machine; return what changed."""
         lines = []
-        for name, system in self.systems.items():
+        for name in self.systems:
             if entries := dict(self._entries(name)):
-                lines += baseline.record(self.folder(name), self.machine, entries, _known(system), reason)
+                lines += baseline.record(self.folder(name), self.machine, entries, self._known(name), reason)
         return lines
 
     def megabytes(self, system: str, stage: Stage, variant: Variant | None = None) -> float:
-        package = self.workbench(system).artifacts.get(stage, variant or stage.shipping).package
-        return sum(path.stat().st_size for path in package.rglob("*") if path.is_file()) / MEGABYTE
+        chosen = variant or self.ships(system).variants[stage.name]
+        package = self.workbench(system).artifacts.get(stage, chosen).package
+        files = [package] if package.is_file() else package.rglob("*")
+        return sum(path.stat().st_size for path in files if path.is_file()) / MEGABYTE
 
     def close(self) -> None:
         self.measurements.close()
@@ -186,7 +209,7 @@ class Bench:
     def _judge(self, benchmark: Benchmark) -> Result:
         system, limits = self.systems[benchmark.system], self.limits(benchmark.system)
         if benchmark.kind == "complete":
-            return results.complete(system, limits, _known(system))
+            return results.complete(system, self.ships(system.name), limits, self._known(system.name))
         if benchmark.kind == "speed":
             (measured,) = self.measurements.of(benchmark)
             return results.speed(benchmark, measured, self._faults(system.name, measured), limits)
@@ -194,15 +217,19 @@ class Bench:
             found = self.measurements.of(benchmark)
             return results.overall(benchmark, [(one, self._faults(system.name, one)) for one in found], limits)
         if benchmark.stage == BUNDLE:
-            whole = sum(self.megabytes(system.name, stage) for stage in system.stages if not stage.aside)
-            return results.size(benchmark, whole, limits)
+            ships = self.ships(system.name)
+            counted = [stage for stage in system.stages if not stage.aside][: 1 if ships.whole else None]
+            whole = sum(self.megabytes(system.name, stage) for stage in counted)
+            return results.size(benchmark, whole, limits, ships)
         if benchmark.kind == "load":
             return results.load(benchmark, self.measurements.loads(benchmark), limits)
-        bench, stage = self.workbench(system.name), system.stage(benchmark.stage)
+        bench, stage, ships = self.workbench(system.name), system.stage(benchmark.stage), self.ships(system.name)
         if benchmark.kind == "size":
-            return results.size(benchmark, self.megabytes(system.name, stage), limits)
-        package = bench.artifacts.get(stage, stage.shipping).package
-        found_at = self.placement_of(package, bench.compute_units or stage.units(stage.shipping))
+            return results.size(benchmark, self.megabytes(system.name, stage), limits, ships)
+        variant = ships.variants[stage.name]
+        found_at = self.placement_of(
+            bench.artifacts.get(stage, variant).package, bench.compute_units or stage.units(variant)
+        )
         return results.placement(benchmark, found_at, limits)
 
     def _faults(self, system: str, measured: Measured) -> Sequence[Finding]:
@@ -218,7 +245,7 @@ class Bench:
                 timing = measured.timings[benchmark.stage]
                 yield benchmark.id, baseline.entry(timing.unit, measured.sizes, timing.samples, date)
 
-
-def _known(system: System) -> list[str]:
-    """Return every benchmark that may have a baseline, on any case."""
-    return [benchmark.id for benchmark in speeds(system, system.reference.cases)]
+    def _known(self, system: str) -> list[str]:
+        """Return every benchmark that may have a baseline, on any case."""
+        declared = self.systems[system]
+        return [benchmark.id for benchmark in speeds(declared, declared.reference.cases, self.ships(system))]

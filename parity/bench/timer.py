@@ -15,7 +15,7 @@ from parity.bench.outputs import Compared, Outputs
 from parity.bench.round import ChainTimer, Round, alternatives, t_enc
 from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
 from parity.declarations import Case, Stage, System, Variant
-from parity.judge.budgets import DEVICE
+from parity.judge.budgets import ANYWHERE
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN
 from parity.run import Session
@@ -99,18 +99,19 @@ class SystemTimer:
     @property
     def peer(self) -> bool:
         """True to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are."""
-        return self.bench.runtime.name not in DEVICE
+        return self.bench.runtime.name in ANYWHERE
 
     def loads(self, stage: Stage) -> tuple[float, ...]:
         """Return the seconds of several loads of the shipping artifact, the first in this process first."""
         if stage.name not in self._loads:
+            ships = self.bench.deployed.variants[stage.name]
             with undisturbed(THREADS):
                 took = []
                 for number in range(LOADS):
-                    session = self.bench.session(stage, stage.shipping)
+                    session = self.bench.session(stage, ships)
                     took.append(session.load_seconds)
                     if number == 0:
-                        self._sessions[stage.name, stage.shipping.name] = session
+                        self._sessions[stage.name, ships.name] = session
                     else:
                         session.close()
             self._loads[stage.name] = tuple(took)
@@ -166,14 +167,15 @@ class SystemTimer:
             found = self._rounds.setdefault(case.name, [])
             found += rounds(lambda number: run(number, every), effort, enough, self.clock)
         self._first_runs = {**chain.first_runs, **self._first_runs}
-        self._measured[case.name] = _measured(self.system, case, found, self._outputs.of(case))
+        self._measured[case.name] = _measured(self.bench, case, found, self._outputs.of(case))
 
     @cached_property
     def _outputs(self) -> Outputs:
         return Outputs(self.bench)
 
 
-def _measured(system: System, case: Case, found: Sequence[Round], compared: tuple[Compared, ...]) -> Measured:
+def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tuple[Compared, ...]) -> Measured:
+    system, ships = bench.system, bench.deployed.variants
     first, ran = found[0], [stage for stage in system.stages if stage.name in found[0].stages]
     timings = {
         stage.name: Timing(
@@ -196,29 +198,30 @@ def _measured(system: System, case: Case, found: Sequence[Round], compared: tupl
         compared=compared,
         steps=steps,
         first_audio_ms=1e3 * statistics.median(waits) if waits and steps else None,
-        alternatives={stage.name: beside for stage in ran if (beside := _alternatives(stage, found))},
+        alternatives={
+            stage.name: beside for stage in ran if (beside := _alternatives(stage, ships[stage.name], found))
+        },
     )
 
 
-def _alternatives(stage: Stage, found: Sequence[Round]) -> dict[str, float]:
+def _alternatives(stage: Stage, ships: Variant, found: Sequence[Round]) -> dict[str, float]:
     """Return the time of each variant that could ship instead, against that of the one that does."""
-    ships = stage.shipping.name
     taken = {
-        variant.name: [ratio for made in found for ratio in made.stages[stage.name].ratios(variant.name, ships)]
-        for variant in alternatives(stage)
+        variant.name: [ratio for made in found for ratio in made.stages[stage.name].ratios(variant.name, ships.name)]
+        for variant in alternatives(stage, ships)
     }
     return {name: statistics.median(ratios) for name, ratios in taken.items() if ratios}
 
 
 def identity(bench: Workbench, cases: Sequence[Case]) -> str:
     """Return a digest of all that decides what a timer measures. Two systems of one identity are measured once."""
-    system, artifacts = bench.system, bench.artifacts
+    system, artifacts, ships = bench.system, bench.artifacts, bench.deployed.variants
     return digest(
         {
             "artifacts": {
                 f"{stage.name} {variant.name}": artifacts.key(stage, variant)
                 for stage in system.stages
-                for variant in (stage.shipping, *alternatives(stage))
+                for variant in (ships[stage.name], *alternatives(stage, ships[stage.name]))
             },
             "glue": digest(code(system.chain, system.tables)),
             "goldens": [bench.goldens.identity(case) for case in cases],

@@ -9,13 +9,14 @@ from typing import Literal
 
 from parity.base import toml
 from parity.declarations import Stage
+from parity.plan.checks import Deployed
 from parity.verdict import Bound, Finding
 
 FARTHEST = 4.0
 """A bound that leaves a factor of this to what was measured can hardly fail."""
 FARTHEST_SHARE = 0.25
 """The same for a share, as a difference."""
-DEVICE, ANYWHERE = frozenset({"coreml", "executorch"}), frozenset({"milrun"})
+DEVICE, ANYWHERE = frozenset({"coreml", "executorch"}), frozenset({"executorch", "milrun"})
 _DIGIT = 0.01
 """The share of a bound that its rounding to three digits may add."""
 SPEEDS = ("stage_ms", "stage_ratio")
@@ -172,13 +173,17 @@ def _limits(kind: Kind, measured: float) -> tuple[float, float]:
     return (measured * 1.3, measured / 2) if lower else (measured / 1.3, measured * 2)
 
 
-def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None) -> list[str]:
+def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None, ships: Deployed) -> list[str]:
     """Return what is missing or too much: each artifact that ships has a size, and on the profile's machine a speed."""
     if not stages:
         return ["no stage is declared at all"]
     problems, known = [], budgets.by_name()
     declared = {stage.name: [variant.name for variant in stage.variants] for stage in stages}
+    programs = {variant.name for stage in stages for variant in stage.variants if variant.format == "pte"}
     for budget in budgets.budgets:
+        if budget.path[0] == "program" and budget.path[1] not in programs:
+            hint = toml.nearest(budget.path[1], programs)
+            problems.append(f"{budget.name} bounds a program that is declared nowhere{hint}")
         stage, variant = _artifact(budget)
         if stage is not None and stage not in declared:
             problems.append(f"{budget.name} bounds a stage that is declared nowhere{toml.nearest(stage, declared)}")
@@ -186,8 +191,8 @@ def complete(budgets: Budgets, stages: Sequence[Stage], profile: Profile | None)
             hint = toml.nearest(variant, declared[stage])
             problems.append(f"{budget.name} bounds a variant that is declared nowhere{hint}")
     for one in stages:
-        size = f"artifact.{one.name}.{one.shipping.name}.size_mb"
-        if size not in known:
+        size = f"artifact.{one.name}.{ships.variants[one.name].name}.size_mb"
+        if size not in known and not ships.whole:
             problems.append(f"{size} is missing: build the artifact and set it")
         if profile and not any(_bounds_speed(budget, profile, one) for budget in budgets.budgets):
             problems.append(f"profile {profile.name} bounds no speed of {one.name}: run the bench there and set it")

@@ -7,11 +7,13 @@
     load_s.STAGE = BUDGET               the first load
     [bundle]                            size_mb = BUDGET         all artifacts that ship; a megabyte is 10^6 bytes
     [artifact.STAGE.VARIANT]            size_mb = BUDGET
+    [program.VARIANT]                   size_mb = BUDGET         all methods of a program of ExecuTorch
     [placement.STAGE.VARIANT]           neural_engine_share, gpu_share, cpu_share = BUDGET, from the compute plan
     [retired]                           "NAME.OF.A.BUDGET" = "why it was taken away"
 
 A BUDGET is `{ min = …, max = …, measured = …, derived_from = "…", reason = "…" }`. Times in ms compare on one device
-alone, so a profile whose runtime is milrun, which runs on any machine, has ratios instead.
+alone, so a profile whose runtime is milrun, which runs on any machine, has ratios instead; one of executorch may have
+both.
 """
 
 from __future__ import annotations
@@ -87,6 +89,7 @@ class _File(Table):
     profile: Filled[_Profile] | None = None
     bundle: _Size | None = None
     artifact: Filled[Filled[_Size]] | None = None
+    program: Filled[_Size] | None = None
     placement: Filled[Filled[_Placement]] | None = None
 
 
@@ -108,6 +111,7 @@ def parse(text: str, source: str) -> Budgets:
         *(found for one in profiles for found in _of_profile(one, (file.profile or {})[one.name], place)),
         *_of(("bundle",), file.bundle, SIZE_KINDS, place),
         *_of(("artifact",), file.artifact, SIZE_KINDS, place),
+        *_of(("program",), file.program, SIZE_KINDS, place),
         *_of(("placement",), file.placement, PLACEMENT_KINDS, place),
     ]
     if not budgets:

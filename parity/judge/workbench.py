@@ -28,7 +28,7 @@ from parity.compare.outputs import PLAIN, Comparison, stage_outputs
 from parity.declarations import Arrays, Case, ComputeUnits, Golden, Stage, System, Tensor, Variant
 from parity.judge import package
 from parity.judge.gates import Gates, judge
-from parity.plan.checks import chain_sets
+from parity.plan.checks import Deployed, chain_sets, deployed
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.executorch import ExecuTorch
@@ -67,6 +67,17 @@ class Workbench:
     gates: Gates
     cache: Cache
     compute_units: ComputeUnits | None = None
+
+    @cached_property
+    def deployed(self) -> Deployed:
+        """The variants that ship and that the runtime runs."""
+        found = deployed(self.system, self.runtime.format)
+        if found is None:
+            raise ValueError(
+                f"{self.system.name} has nothing for {self.runtime.name}: declare in each stage a variant of the "
+                f"format {self.runtime.format}, all of one name"
+            )
+        return found
 
     def run(self, check: Check, ran: list[Comparison] | None = None) -> Verdict:
         """Return the verdict of a check. An artifact that can't be had, loaded or run fails as well.

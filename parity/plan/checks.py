@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Protocol
@@ -94,6 +95,30 @@ def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
             if found != sets[SHIPS]:
                 sets[variant.name] = found
     return sets
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A chained set of variants as an app ships it, and the name of the set."""
+
+    name: str
+    variants: Mapping[str, Variant]
+
+    @property
+    def whole(self) -> bool:
+        """True where all stages are one file: methods of a program."""
+        return format_of(self.variants) == "pte"
+
+    @property
+    def program(self) -> str:
+        """The name of the variant that all stages share."""
+        return next(iter(self.variants.values())).name
+
+
+def deployed(system: System, format: Format) -> Deployed | None:
+    """Return what an app ships in a format: the variants that ship, or else the first chained set of that format."""
+    found = chain_sets(system).items()
+    return next((Deployed(name, chosen) for name, chosen in found if format_of(chosen) == format), None)
 
 
 def format_of(chosen: Mapping[str, Variant]) -> Format:

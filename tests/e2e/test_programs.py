@@ -35,6 +35,20 @@ def test_two_runtimes_are_judged_in_one_run_and_each_verdict_says_which(project:
     assert "another package than declared" in stale.said
 
 
+@NEEDS
+def test_a_program_is_timed_beside_eager_as_what_ships_on_its_runtime(project: Project) -> None:
+    project.edit(CONVERTED, BEFORE, AFTER)
+    project.done("parity", "calibrate", "tiny")
+    timed = project.run("pytest", "-m", "bench", "--quick", "--runtime", "executorch")
+    assert "[program.pte-fp32]" in timed.said, "its budgets are missing, and suggested"
+    suggested = [line for line in timed.said.splitlines() if line.startswith("size_mb = ")]
+    project.write("golden/tiny/budgets.toml", "\n".join(["[program.pte-fp32]", *suggested]))
+    timed = project.run("pytest", "-m", "bench", "--quick", "--runtime", "executorch", "-k", "size or speed")
+    assert timed.code == 0, timed.said
+    assert "7 passed" in timed.said
+    assert "× eager" in timed.said
+
+
 def test_what_cannot_run_here_is_said_with_the_mend(project: Project) -> None:
     project.edit(CONVERTED, BEFORE, AFTER)
     run = checked(project, "--runtime", "milrun")

@@ -6,8 +6,10 @@ import pytest
 
 from parity.declarations import Stage, Variant
 from parity.gate.loosening import loosened_budgets
-from parity.judge.budgets import KINDS, Budget, BudgetError, Budgets, Profile, complete, suggest
+from parity.judge import budgets as judged
+from parity.judge.budgets import KINDS, Budget, BudgetError, Budgets, Profile, suggest
 from parity.judge.budgets_toml import load, parse
+from parity.plan.checks import Deployed
 
 KOKORO = Path(__file__).parents[3] / "golden/kokoro/budgets.toml"
 MAC = """
@@ -48,6 +50,10 @@ def at(budgets: Budgets, path: str) -> Budget:
 
 def profile(budgets: Budgets, name: str) -> Profile:
     return next(one for one in budgets.profiles if one.name == name)
+
+
+def complete(budgets: Budgets, stages: list[Stage], profile: Profile | None) -> list[str]:
+    return judged.complete(budgets, stages, profile, Deployed("ships", {one.name: one.shipping for one in stages}))
 
 
 def problems(before: Budgets, after: Budgets) -> list[str]:
