@@ -18,8 +18,9 @@ _CHUNK = 1 << 20
 RELATIVE_L2 = 1e-3
 """The distance that the same truth may have on another machine. Other instruction sets and other kernels were seen to
 move a well-conditioned stage by up to 2e-5."""
-ROOM = 2.0
-"""Times the spread that was measured at recording, where that is more; other instruction sets were seen to take 1.1."""
+ROOM = 4.0
+"""Times the spread that was measured at recording, where that is more. It is one sample of what rounding may do: other
+instruction sets were seen to take 1.1 times as much, and 2.3 times where a phase accumulates."""
 WIDEST = 2.0
 """Spread: two tensors of one rms that have nothing in common are 1.4 apart."""
 ZEROS = 1e-2

@@ -57,6 +57,7 @@ class GoldenStore:
         self.folder = provenance.folder(self.root, reference, weights)
         self.transaction = Transaction(self.folder)
         self._loaded: dict[str, Golden] = {}
+        self._refused: dict[str, NotTheSameTruth] = {}
         self._identities: dict[str, tuple[tuple[tuple[int, int], ...], str]] = {}
         self._provenance = once(lambda: provenance.current(reference, weights))
         self._model = once(lambda: reference.build(weights.checkpoint()))
@@ -232,13 +233,23 @@ class GoldenStore:
         return Golden(self.reference.name, case.name, tuple(seams))
 
     def _proven(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
-        """Return the complete recording, made again if this machine has none."""
+        """Return the complete recording, made again if this machine has none.
+
+        One that gave something else is not made once more: every check of the case would wait for it.
+        """
+        key = self._key(entry)
 
         def make(folder: Path) -> None:
             made = self.record(case)
-            self._prove(case, entry, kept, made)
+            try:
+                self._prove(case, entry, kept, made)
+            except NotTheSameTruth as error:
+                self._refused[key] = error
+                raise
             recording.write(made, folder, self.took[case.name])
 
+        if key in self._refused:
+            raise self._refused[key].with_traceback(None)
         found = recording.read(self.keep(entry, make), self.reference.name, case.name)
         self._prove(case, entry, kept, found)
         return found

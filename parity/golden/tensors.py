@@ -172,7 +172,7 @@ def foreign(entry: Entry, kept: np.ndarray, array: np.ndarray) -> str:
     """Return why a tensor is not the recorded one up to another machine's rounding; nothing if it is.
 
     The same bits are the same truth. So is a tensor of the same shape and dtype whose sketch is within 1e-3 relative
-    L2, or twice the measured spread where that is more, and whose statistics are close. Integers have to be equal.
+    L2, or four times the measured spread where that is more, and whose statistics are close. Integers have to be equal.
 
     Args:
         entry: The recorded tensor, as the lock has it.

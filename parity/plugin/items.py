@@ -12,6 +12,7 @@ import pytest
 from parity.base.files import StateError
 from parity.blame.explain import explained
 from parity.declarations import System
+from parity.golden.errors import GoldenError
 from parity.judge import gates
 from parity.plan.checks import tables
 from parity.plan.systems import declared
@@ -55,7 +56,7 @@ class SystemItem(pytest.Item):
         self.add_marker(self.mark)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        told = isinstance(excinfo.value, NotPassedError | StateError | WeightsError)
+        told = isinstance(excinfo.value, NotPassedError | StateError | WeightsError | GoldenError)
         return str(excinfo.value) if told else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:

@@ -97,6 +97,15 @@ def test_another_truth_is_refused_with_its_stage_and_tensor(world: World) -> Non
         world.store(gain=1.5, machine="other").load(HELLO)
 
 
+def test_another_truth_is_not_recorded_again_for_every_check(world: World) -> None:
+    store = world.store(gain=1.5, machine="other")
+    for expected in (1, 0):
+        store.took.clear()
+        with pytest.raises(NotTheSameTruth, match="encoder/outputs/hidden"):
+            store.load(HELLO)
+        assert len(store.took) == expected
+
+
 def test_a_planted_recording_is_proven_like_any_other(world: World) -> None:
     liar = world.store(gain=1.5, machine="other")
     honest = world.store()
