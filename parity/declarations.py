@@ -234,6 +234,8 @@ class Stage:
         resize: Corrects inputs that were repeated or cut to other sizes, where sizes and values belong together, such
             as durations that add up to the frames. Returns the corrected ones.
         within: Stage of which this one is a part, for a stage in `System.inner`.
+        portable: True for a stage that a `.pte` runs in portable kernels alone. A lookup gains nothing from a backend,
+            and a graph in which the ops of a backend lie scattered takes many minutes to lower.
 
     Example:
         `Stage("encoder", Encoder, {"mel": MEL}, {"hidden": HIDDEN}, VARIANTS, trace_at={"frames": 32})`
@@ -258,6 +260,7 @@ class Stage:
     fixed: Mapping[str, str] = field(default_factory=dict)
     resize: Callable[[Arrays, Mapping[str, int]], Arrays] = lambda inputs, sizes: {}
     within: str = ""
+    portable: bool = False
 
     def variant(self, name: str) -> Variant:
         """Return the variant of a name, or raise a ValueError that lists the known ones."""

@@ -67,15 +67,20 @@ def _lowered(stages: Sequence[Stage], modules: Mapping[str, nn.Module], constant
             raise ConversionError(f"{stage.name}: torch.export could not export it: {error}") from error
     try:
         lowered = to_edge_transform_and_lower(
-            exported, partitioner=[XnnpackPartitioner()], constant_methods=dict(constants)
+            exported,
+            partitioner={stage.name: [] if stage.portable else [XnnpackPartitioner()] for stage in stages},
+            constant_methods=dict(constants),
         )
         return bytes(lowered.to_executorch().buffer)
     except Exception as error:
         raise ConversionError(f"{', '.join(exported)}: executorch could not lower it: {error}") from error
 
 
-def _dynamic(stage: Stage) -> tuple[dict[int, Any], ...]:
-    """Return torch's description of the dynamic sizes of each input."""
+def _dynamic(stage: Stage) -> tuple[dict[int, Any], ...] | None:
+    """Return torch's description of the dynamic sizes of each input; None for a stage of fixed sizes.
+
+    A module that takes its caches by `*caches` has fewer parameters than inputs, so that only None describes it.
+    """
     known: dict[str, Any] = {}
 
     def size(declared: Dim) -> Any:
@@ -83,7 +88,8 @@ def _dynamic(stage: Stage) -> tuple[dict[int, Any], ...]:
         scaled = declared.scale * root if declared.scale != 1 else root
         return scaled + declared.offset if declared.offset else scaled
 
-    return tuple(
+    found = tuple(
         {axis: size(declared) for axis, declared in enumerate(tensor.shape) if isinstance(declared, Dim)}
         for tensor in stage.inputs.values()
     )
+    return found if known else None

@@ -1,0 +1,143 @@
+"""Qwen3-TTS as methods of an ExecuTorch program and as Core ML graphs: what goes in and out of each, for any size."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from converters.qwen3_tts.decoder import Decoder
+from converters.qwen3_tts.glue import Glue, margin
+from converters.qwen3_tts.predictor import GREEDY, CodeGenerator, CodeHead, CodePredictor
+from converters.qwen3_tts.talker import CodecEmbed, EncodeText, Talker, TalkerPrefill
+from parity.declarations import Dim, Reference, Stage, System, Tensor, Variant, f32, i32, real
+from references.qwen3_tts import sizes
+from references.qwen3_tts.record import PROMPT
+from references.qwen3_tts.sizes import CODES, FRAME, GROUPS, VOCABULARY, Size
+
+VARIANTS = (Variant("fp32", "float32", ships=True),)
+"""In half precision the same uniforms choose other codes; see docs/systems/qwen3_tts.md."""
+SOUNDING = (*VARIANTS, Variant("fp16", "float16"))
+CONTRACT = {
+    "codec_pad": sizes.CODEC_PAD,
+    "codec_bos": sizes.CODEC_BOS,
+    "codec_eos": sizes.CODEC_EOS,
+    "codec_think": sizes.THINK,
+    "codec_nothink": sizes.NOTHINK,
+    "codec_think_bos": sizes.THINK_BOS,
+    "codec_think_eos": sizes.THINK_EOS,
+    "tts_pad": sizes.TTS_PAD,
+    "tts_bos": sizes.TTS_BOS,
+    "tts_eos": sizes.TTS_EOS,
+    "top_k": sizes.TOP_K,
+    "greedy_below": GREEDY,
+    "code_groups": GROUPS,
+    "contract_version": 2,
+}
+ID, POSITION = i32(1), i32(1)
+
+
+def system(reference: Reference, size: Size) -> System:
+    samples = FRAME * Dim("frames", 1, size.capacity)
+    return System(
+        reference,
+        stages(size),
+        Glue(size),
+        decisions={
+            "tokens": i32(Dim("tokens", 1, size.capacity), kind="counter"),
+            "codes": i32((GROUPS - 1) * Dim("frames", 1, size.capacity), kind="counter"),
+            "audio": f32(samples, kind="audio"),
+        },
+        sums=("embeds",),
+        contract=CONTRACT,
+    )
+
+
+def stages(size: Size) -> tuple[Stage, ...]:
+    tokens, frames = Dim("tokens", 1, 128), Dim("frames", 1, 64)
+    row = real(1, 1, size.talker.width)
+    logits = real(1, 1, VOCABULARY)
+    talks = caches(size.talker.layers, size.capacity, size.talker.shared, size.talker.head)
+    predicts = caches(size.predictor.layers, GROUPS, size.predictor.shared, size.predictor.head)
+    window = size.chunk + size.context
+    return (
+        Stage(
+            "encode_text",
+            EncodeText,
+            {"tokens": i32(1, tokens)},
+            {"embeds": real(1, tokens, size.talker.width)},
+            VARIANTS,
+            trace_at={"tokens": 16},
+        ),
+        stepped("codec_embed", CodecEmbed, {"token": ID, "group": ID}, {"embed": row}, portable=True),
+        Stage(
+            "talker_prefill",
+            partial(TalkerPrefill, size, rows=PROMPT),
+            {"embeds": real(1, PROMPT, size.talker.width), "valid": i32(1)},
+            {"logits": logits, "hidden": row, **{f"{name}_out": tensor for name, tensor in talks.items()}},
+            VARIANTS,
+        ),
+        stepped(
+            "talker",
+            partial(Talker, size),
+            {"embeds": row, "position": POSITION},
+            {"logits": logits, "hidden": row},
+            talks,
+            derived={"eos_margin": f32(1, 1, kind="margin")},
+            derive=margin,
+        ),
+        stepped("code_predictor", CodePredictor, {"embeds": row, "position": POSITION}, {"hidden": row}, predicts),
+        stepped(
+            "cp_head", CodeHead, {"hidden": real(1, size.predictor.width), "group": ID}, {"logits": real(1, CODES)}
+        ),
+        stepped(
+            "cp_generate",
+            CodeGenerator,
+            {"hidden": row, "embed": row, "temperature": f32(1), "uniforms": f32(GROUPS - 1)},
+            {"codes": i32(GROUPS - 1, kind="counter"), "embed_sum": row},
+            aside=True,
+            portable=True,
+        ),
+        Stage(
+            "decode_audio",
+            partial(Decoder, frames=frames.high),
+            {"codes": i32(1, frames, GROUPS)},
+            {"audio": real(FRAME * frames, kind="audio")},
+            SOUNDING,
+            trace_at={"frames": size.chunk},
+            aside=True,
+        ),
+        stepped(
+            "decode_audio_stream",
+            partial(Decoder, frames=window),
+            {"codes": i32(1, window, GROUPS)},
+            {"audio": real(FRAME * window, kind="stream")},
+            variants=SOUNDING,
+        ),
+    )
+
+
+def stepped(
+    name: str,
+    module: Any,
+    inputs: dict[str, Tensor],
+    outputs: dict[str, Tensor],
+    states: dict[str, Tensor] | None = None,
+    variants: tuple[Variant, ...] = VARIANTS,
+    **others: Any,
+) -> Stage:
+    """Return a stage whose caches come in behind its inputs and go out behind its outputs."""
+    states = states or {}
+    return Stage(
+        name,
+        module,
+        {**inputs, **states},
+        {**outputs, **{f"{state}_out": tensor for state, tensor in states.items()}},
+        variants,
+        stepped=True,
+        carries={f"{state}_out": state for state in states},
+        **others,
+    )
+
+
+def caches(layers: int, slots: int, heads: int, head: int) -> dict[str, Tensor]:
+    return {f"cache{layer}": real(2, 1, slots, heads, head, kind="cache", slots=2) for layer in range(layers)}
