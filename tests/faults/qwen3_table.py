@@ -1,0 +1,63 @@
+"""Planted bugs of Qwen3-TTS: those that its ports have had, and those of a host that samples."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from converters.qwen3_tts import SYSTEM
+from parity.plan.checks import SHIPS
+from references.qwen3_tts.sizes import SMALL
+from tests.faults import qwen3_mutants as mutants
+from tests.faults.form import Fault
+from tests.faults.planting import Host, module
+from tests.faults.qwen3_mutants import prefilling, talking
+
+CASE = "greeting"
+PORT = "the ExecuTorch port"
+
+
+def graph(name: str, stage: str, mutant: Any, *caught_by: str, **more: Any) -> Fault:
+    """In the traceable module, which every artifact of the stage shares."""
+    known = {"mode": "module", "source": PORT, "case": CASE, **more}
+    return Fault(name, stage, module(mutant), caught_by, system=SYSTEM.name, variant="fp32", **known)
+
+
+def host(name: str, stage: str, glue: Any, at: str, **more: Any) -> Fault:
+    """A bug of the host; `at` is the first value that it makes wrong."""
+    known = {"mode": "chained", "source": PORT, "case": CASE, **more}
+    return Fault(name, stage, Host(glue), ("glue",), system=SYSTEM.name, variant=SHIPS, at=at, **known)
+
+
+def choosing(sampling: Any) -> Any:
+    return mutants.Choosing(SMALL, sampling)
+
+
+FAULTS = (
+    graph("another base of the angles", "talker", talking(mutants.ThetaTalker), "relative_l2"),
+    graph("sections in a row", "talker", talking(mutants.SectionsTalker), "relative_l2"),
+    graph("angles of pairs", "talker", talking(mutants.PairedTalker), "relative_l2", source="made up"),
+    graph("key heads in another order", "talker", talking(mutants.HeadedTalker), "relative_l2"),
+    graph("a cache one slot late", "talker", talking(mutants.LateTalker), "kept", step=0),
+    graph("a tensor that loading dropped", "talker", mutants.dropped, "logits relative_l2"),
+    graph("the first row for the last", "talker_prefill", prefilling(mutants.First), "logits relative_l2"),
+    graph("the last row cut off twice", "talker_prefill", prefilling(mutants.SlicedTwice), "logits relative_l2"),
+    graph("padding in the cache", "talker_prefill", prefilling(mutants.Leaking), "relative_l2", source="made up"),
+    graph("ids off by 2,048", "codec_embed", mutants.OffByABook, "relative_l2"),
+    graph("one codebook for all", "codec_embed", mutants.OneBook, "relative_l2"),
+    graph("a sum that falls short", "cp_generate", mutants.ShortSum, "codes equal", case="edge"),
+    graph("nothing but the likeliest", "cp_generate", mutants.GreedyOnly, "codes equal"),
+    host("a sum that falls short in the host", "host", choosing(mutants.ShortHostSum), "codes", case="edge"),
+    host("EOS suppressed with the rest", "host", choosing(mutants.NeverEnding), "tokens"),
+    host("nothing suppressed", "host", choosing(mutants.WithoutSuppression), "tokens", case="certain"),
+    host("a shared generator", "host", mutants.SharedGenerator(SMALL), "tokens"),
+    host("a word that is skipped", "talker", mutants.Skipping(SMALL), "embeds", source="made up"),
+    host("all frames decoded at once", "decode_audio_stream", mutants.Whole(SMALL), "codes", case="sentence"),
+    host("chunks without context", "decode_audio_stream", mutants.WithoutContext(SMALL), "codes", case="sentence"),
+    host("codes filled up to 1,200", "decode_audio_stream", mutants.Overfilled(SMALL), "codes"),
+    host("codes clamped to 0", "decode_audio_stream", mutants.Clamping(SMALL), "codes"),
+    host("other ids of the codec", "codec_embed", mutants.OtherIds(SMALL), "token"),
+)
+SOUND = tuple(
+    partial(host, "the glue as it is", "chain", SYSTEM.chain, "")(case=case) for case in (CASE, "edge", "sentence")
+)
