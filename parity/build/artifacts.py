@@ -277,5 +277,6 @@ def _contents(package: Path) -> dict[str, str]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items() if (name, item) != ("buckets", ())}
+        told = {name: item for name, item in value.items() if (name, item) != ("buckets", ()) and name != "common"}
+        return {name: _plain(item) for name, item in told.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -93,11 +93,16 @@ class GoldenStore:
     @property
     def whole(self) -> bool:
         """True if git keeps every tensor whole, as for default weights whose truth only an extra can record again."""
-        return bool(self.reference.extra) and not self.weights.folder
+        return bool(self.reference.extra) and not self.reference.borrowed and not self.weights.folder
 
     @property
     def room(self) -> int:
-        """Bytes of whole tensors that git keeps of a case; fewer of a reference with two truths in git."""
+        """Bytes of whole tensors that git keeps of a case.
+
+        Fewer of a reference with two truths in git, and of one that is there whenever its systems are judged.
+        """
+        if self.reference.borrowed:
+            return CASE_IN_GIT // 32
         return CASE_IN_GIT // 8 if self.reference.trained else CASE_IN_GIT
 
     @property

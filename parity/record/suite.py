@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from parity.base import lockfile
 from parity.base.cache import Cache
 from parity.base.files import writing
 from parity.base.fingerprint import digest, libraries
@@ -90,9 +91,13 @@ class Suite:
         return found
 
     def systems(self) -> dict[str, System]:
-        """Return the systems that this run judges, without those too heavy for short cases, and without those that have
-        no seeded weights where a run is to have these."""
-        return {name: system for name, system in systems().items() if self.cases(system) and not self._unseeded(system)}
+        """Return the systems that this run judges: those with cases for it and the weights that it is to have, whose
+        modules can be built here."""
+        return {
+            name: system
+            for name, system in systems().items()
+            if self.cases(system) and not self._unseeded(system) and not unbuilt(system)
+        }
 
     def _unseeded(self, system: System) -> bool:
         return self.options.weights == "seeded" and system.reference.seed is None
@@ -324,7 +329,9 @@ class Suite:
 
     def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         left = [
-            f"{name}: it has no seeded weights; --weights trained runs it"
+            f"{name}: {', '.join(lacked)} not installed; make extra-{system.reference.extra} installs it"
+            if (lacked := unbuilt(system))
+            else f"{name}: it has no seeded weights; --weights trained runs it"
             if self._unseeded(system)
             else f"{name}: all of its cases are long; --cases all runs them"
             for name, system in systems().items()
@@ -357,6 +364,12 @@ class Suite:
         """Return the weights of this run: the file, or the sources of those of its systems."""
         sources = {self.weights(system).source: None for system in self._weighted().values()}
         return self.options.weights if "path" in sources or not sources else ", ".join(sources)
+
+
+def unbuilt(system: System) -> list[str]:
+    """Return the packages of an extra that this machine lacks and without which the system's modules can't be built."""
+    reference = system.reference
+    return lockfile.absent(reference.extra, reference.packages) if reference.borrowed else []
 
 
 def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:

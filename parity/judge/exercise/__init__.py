@@ -17,7 +17,7 @@ from parity.compare.evidence import Evidence
 from parity.compare.outputs import Comparison
 from parity.judge.exercise import glue, inputs, probes
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chosen
+from parity.plan.checks import chosen, dims
 from parity.run.runtime import Crosser, closing
 from parity.verdict import UNBLAMED, Check, Finding
 
@@ -52,7 +52,10 @@ class Examiner(Workbench):
         stage = self.system.stage(check.stage)
         key = self.artifacts.key(stage, stage.variant(check.variant))
         made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "artifacts": key}
-        return {**parts, **made, "runtime": self.engine}
+        # The package of a bucket does not tell which sizes the stage is declared for.
+        sizes = {name: repr(dim) for name, dim in dims(stage).items()}
+        probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
+        return {**parts, **made, "probed": probed, "runtime": self.engine}
 
 
 @cache

@@ -60,11 +60,12 @@ def findings(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module
 
 
 def stretched(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross) -> Iterator[Finding]:
-    """Yield the findings at the largest sizes of a stage that is too large there for every run."""
+    """Yield the findings at the sizes of a stage that is too large there for every run."""
     both, found = _Both(stage, variant, artifact, module), _found(stage, seam)
-    highest = {name: dim.high for name, dim in dims(stage).items()}
     given = drawn(stage, found, stage.trace_at)
-    yield _edge(both, _told(highest), drawn(stage, found, highest), given, both(given))
+    usual = both(given)
+    for sizes in _rare(stage):
+        yield _edge(both, _told(sizes), drawn(stage, found, sizes), given, usual)
 
 
 def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -160,10 +161,26 @@ def _moves(both: _Both, name: str, given: Arrays, usual: Pair) -> Finding:
 
 def _ends(stage: Stage, found: Arrays) -> Iterator[tuple[str, Arrays]]:
     ranges = dims(stage)
-    lowest, highest = ({name: getattr(dim, end) for name, dim in ranges.items()} for end in ("low", "high"))
-    between = [{**lowest, name: bucket} for name, dim in ranges.items() for bucket in dim.buckets[:-1]]
-    for sizes in [lowest, *between, *([] if large(stage) else [highest])] if ranges else ():
+    lowest = {name: dim.low for name, dim in ranges.items()}
+    rare = _rare(stage) if large(stage) else []
+    for sizes in [lowest, *(sizes for sizes in _upwards(stage) if sizes not in rare)] if ranges else ():
         yield _told(sizes), drawn(stage, found, sizes)
+
+
+def _upwards(stage: Stage) -> list[dict[str, int]]:
+    """Return the sizes of each bucket but the last, and the largest sizes."""
+    ranges = dims(stage)
+    lowest, highest = ({name: getattr(dim, end) for name, dim in ranges.items()} for end in ("low", "high"))
+    return [*({**lowest, name: bucket} for name, dim in ranges.items() for bucket in dim.buckets[:-1]), highest]
+
+
+def _rare(stage: Stage) -> list[dict[str, int]]:
+    """Return the sizes that only a run of all cases probes: those of rare buckets, or the largest."""
+    every = _upwards(stage)
+    if stage.common is None:
+        return every[-1:]
+    bucketed = {name for name, dim in dims(stage).items() if dim.buckets}
+    return [sizes for sizes in every if any(sizes[name] > stage.common for name in bucketed)]
 
 
 def _full(stage: Stage, seam: Seam, found: Arrays) -> Iterator[tuple[str, Arrays]]:
