@@ -134,7 +134,7 @@ def test_ci_passes_if_every_step_passes_and_says_how_long_each_took(tmp_path: Pa
     finished = stubs.run(failing="none of them")
     assert finished.returncode == 0, finished.stdout
     table = finished.stdout.partition(" result\n")[2].splitlines()
-    assert all(re.fullmatch(r"[a-z ]+ \d+  passed", line) for line in table[:-1])
+    assert all(re.fullmatch(r"[a-z0-9 ]+ \d+  passed", line) for line in table[:-1])
     assert re.fullmatch(r"total +\d+", table[-1])
     calls = stubs.calls.read_text(encoding="utf-8").splitlines()
     assert "python -m parity gate --base HEAD" in calls, "without a parent, the gate compares with HEAD"
