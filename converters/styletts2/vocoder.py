@@ -32,7 +32,7 @@ class HarmonicSource(nn.Module):
         self.register_buffer("harmonic", torch.arange(1, HARMONICS + 1, dtype=torch.float32)[None, :, None])
 
     def forward(self, F0_curve: Tensor, source_noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # A divisor that is no constant: the converter would multiply by its rounded inverse, and what follows turns one
+        # A divisor, not a constant: the converter would multiply by its rounded inverse, and what follows turns one
         # unit in the last place of a frame's turns into milliradians.
         rate = torch.full_like(F0_curve[:, None], self.sines.sampling_rate)
         turns = F0_curve[:, None] * self.harmonic / rate
