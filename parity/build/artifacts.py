@@ -15,6 +15,7 @@ from milrun.package import Package
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
 from parity.build.convert import compress, convert, traceable
+from parity.build.palettes import Palettes
 from parity.build.pipeline import join
 from parity.build.program import PROGRAM, write
 from parity.declarations import Stage, System, Variant
@@ -54,7 +55,7 @@ class Built:
     def _common(self) -> dict[str, Any]:
         return {
             **self._upstream_parts,
-            "harness": code(convert, compress, traceable),
+            "harness": code(convert, compress, traceable, Palettes),
             "libraries": libraries("coremltools", "numpy", "scikit-learn", *self.system.reference.packages),
         }
 
@@ -116,7 +117,7 @@ class Built:
                 join(stage, packages, folder / PACKAGE, facts)
             elif variant.compressed:
                 source = self.get(stage, uncompressed(stage, variant)).package
-                compress(variant, source, folder / PACKAGE, facts)
+                compress(variant, source, folder / PACKAGE, facts, Palettes(self.cache))
             else:
                 convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
             self._share(folder, stage, variant)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from parity.base.files import with_room
+from parity.build.palettes import Palettes
 from parity.declarations import Dim, Stage, Tensor, Variant
 
 WEIGHTED = ("linear", "conv", "conv_transpose", "matmul", "lstm")
@@ -122,7 +123,7 @@ class Holding(nn.Module):
         return tuple(value for name, value in outputs.items() if name not in self.held)
 
 
-def compress(variant: Variant, source: Path, package: Path, facts: Mapping[str, str]) -> None:
+def compress(variant: Variant, source: Path, package: Path, facts: Mapping[str, str], palettes: Palettes) -> None:
     """Write the package at `source` again with the weights of a variant: pruned, palettized or quantized."""
     import coremltools as ct
 
@@ -134,7 +135,7 @@ def compress(variant: Variant, source: Path, package: Path, facts: Mapping[str, 
             if variant.prune:
                 model = _pruned(model, variant.prune)
             if variant.palettize:
-                model = _palettized(model, variant.palettize)
+                model = _palettized(model, palettes.config(variant.palettize))
             if variant.quantize:
                 model = _quantized(model, variant, source)
         save(model, package, facts)
@@ -160,17 +161,10 @@ def _spelled(module: str) -> str:
     return module.replace(".", "_")
 
 
-def palettizer(bits: int) -> Any:
-    """Return the configuration that clusters every weight to 2^bits values."""
+def _palettized(model: Any, config: Any) -> Any:
     from coremltools.optimize import coreml
 
-    return coreml.OpPalettizerConfig(mode="kmeans", nbits=bits)
-
-
-def _palettized(model: Any, bits: int) -> Any:
-    from coremltools.optimize import coreml
-
-    return coreml.palettize_weights(model, coreml.OptimizationConfig(global_config=palettizer(bits)))
+    return coreml.palettize_weights(model, coreml.OptimizationConfig(global_config=config))
 
 
 def _pruned(model: Any, magnitude: float) -> Any:

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -220,12 +221,17 @@ class Suite:
             for stage, variant in _needed(systems()[check.system], check)
         )
         missing = []
+        seen: Counter[tuple[str, str]] = Counter()
         for name, stage_name, variant_name in needed:
             bench = self.bench(name, self.options.numerics[0])
             stage = bench.system.stage(stage_name)
             variant = stage.variant(variant_name)
             if not bench.artifacts.ready(stage, variant):
-                order = bool(stage.parts), not variant.palettize  # what takes long first, pipelines when they can be
+                # What takes long first; what shares its weights with another when these are clustered; pipelines when
+                # they can be.
+                again = bool(stage.within) or seen[stage_name, variant_name] > 0
+                order = bool(stage.parts), not variant.palettize, again
+                seen[stage_name, variant_name] += 1
                 missing.append((order, (name, stage_name, variant_name)))
         return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]
 

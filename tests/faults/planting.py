@@ -13,6 +13,7 @@ from torch import nn
 from parity.base.fingerprint import digest
 from parity.build import convert
 from parity.build.artifacts import Artifact, Built, facts_of
+from parity.build.palettes import Palettes
 from parity.declarations import Stage, System, Variant
 from parity.judge.workbench import Workbench
 from parity.run import Session
@@ -54,7 +55,7 @@ class Converted:
         facts = facts_of(clean.system, stage, variant, clean.weights.identity)
         convert.convert(planted, built_as, convert.traceable(planted, upstream(clean)), source, facts)
         if built_as.compressed:
-            convert.compress(built_as, source, package, facts)
+            convert.compress(built_as, source, package, facts, Palettes(clean.cache))
         return package
 
 

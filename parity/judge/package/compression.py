@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from milrun.blob import count
 from milrun.program import Operation, TensorType
-from parity.build.convert import WEIGHTED, palettizer
+from parity.build.convert import WEIGHTED
 from parity.declarations import ComputeUnits, Variant
 from parity.judge.package.contents import Contents, Program, judged
 from parity.verdict import Finding
@@ -62,8 +62,7 @@ def _faults(program: Program, variant: Variant) -> Iterator[str]:
     if integers and not variant.quantize:
         yield f"{_first(integers)} quantized, and the variant is not to be"
     if variant.palettize:
-        least = palettizer(variant.palettize).weight_threshold + 1
-        yield from _left(program, list(_weights(program, least)), luts, "palettized")
+        yield from _left(program, list(_weights(program, _fewest_palettized())), luts, "palettized")
         yield from _other_bits(program, luts, variant.palettize)
     if variant.quantize:
         spared = tuple(part.replace(".", "_") for part in variant.spared)
@@ -113,6 +112,13 @@ def _weights(program: Program, least: int, readers: Sequence[str] = ()) -> Itera
         large = type.dtype.is_float and len(shape) > 1 and count(shape) >= max(least, _FEWEST)
         if large and any(not readers or kind in readers for kind in taken):
             yield name
+
+
+def _fewest_palettized() -> int:
+    """Return the elements of the smallest weight that coremltools palettizes."""
+    from coremltools.optimize import coreml
+
+    return int(coreml.OpPalettizerConfig(nbits=8).weight_threshold) + 1
 
 
 def _of(program: Program, *kinds: str) -> list[Operation]:

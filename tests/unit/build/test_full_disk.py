@@ -12,8 +12,10 @@ from typing import Any
 import coremltools
 import pytest
 
+from parity.base.cache import Cache
 from parity.base.files import StateError
 from parity.build.convert import ConversionError, compress, convert, traceable
+from parity.build.palettes import Palettes
 from tests.support import small_stages as small
 from tests.support.small_stages import FP32, PAL4
 
@@ -72,4 +74,4 @@ def test_compression_needs_room_too(tmp_path: Path, disk: Disk) -> None:
     _convert(tmp_path / "m.mlpackage")
     disk(0)
     with pytest.raises(StateError, match="Free some disk space"):
-        compress(PAL4, tmp_path / "m.mlpackage", tmp_path / "n.mlpackage", {})
+        compress(PAL4, tmp_path / "m.mlpackage", tmp_path / "n.mlpackage", {}, Palettes(Cache(tmp_path / "cache")))

@@ -16,7 +16,6 @@ from coremltools.optimize import coreml
 from torch import nn
 
 from parity.base.cache import Cache
-from parity.build import convert
 from parity.build.artifacts import Built, uncompressed
 from parity.declarations import ComputeUnits, Dim, Stage, Variant, f32, real
 from parity.judge.package import findings
@@ -130,9 +129,8 @@ def test_a_wrong_label_is_told(build: Build, package: Variant, label: Variant, s
 
 def test_one_layer_that_stays_as_it_was_is_told(build: Build, tmp_path: Path) -> None:
     """As where one layer is left out by its name, or falls through a pattern."""
-    config = coreml.OptimizationConfig(
-        global_config=convert.palettizer(6), op_name_configs={"out_weight_to_fp16": None}
-    )
+    six_bits = coreml.OpPalettizerConfig(nbits=6)
+    config = coreml.OptimizationConfig(global_config=six_bits, op_name_configs={"out_weight_to_fp16": None})
     model = ct.models.MLModel(str(build(PLAIN)), skip_model_load=True)
     coreml.palettize_weights(model, config).save(str(tmp_path / "m.mlpackage"))
     said = failed(tmp_path / "m.mlpackage", PALETTES[6])["compression"]
