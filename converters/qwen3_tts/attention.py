@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FORBIDDEN = -1e4
@@ -42,42 +43,67 @@ class Rotary(nn.Module):
         return x * cosine + self.crossed(x) * sine
 
     def crossed(self, x: Tensor) -> Tensor:
-        first, second = x.chunk(2, -1)
-        return torch.cat([-second, first], -1)
+        half = x.shape[-1] // 2
+        return torch.cat([-x[..., half:], x[..., :half]], -1)
+
+
+class Norm(nn.Module):
+    """Upstream's RMS norm. The mean over one axis is a product with a row, because XNNPACK has no such mean."""
+
+    mean: Tensor
+    epsilon: Tensor
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.weight = upstream.weight
+        size = self.weight.numel()
+        self.register_buffer("mean", torch.full((1, size), 1 / size))
+        self.register_buffer("epsilon", torch.tensor([upstream.variance_epsilon]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(F.linear(x * x, self.mean, self.epsilon)) * self.weight
 
 
 class Attention(nn.Module):
-    """Upstream's attention. Query heads that share a key head lie side by side."""
+    """Upstream's attention. Query heads that share a key head lie side by side.
+
+    XNNPACK takes slices, reshapes, transpositions, sums and products, and neither selections nor conditions: the graph
+    leaves the backend and comes back at each of those.
+    """
 
     def __init__(self, upstream: Any, rotary: Rotary) -> None:
         super().__init__()
         self.upstream, self.rotary = upstream, rotary
+        self.q_norm, self.k_norm = Norm(upstream.q_norm), Norm(upstream.k_norm)
         self.size, self.groups = upstream.head_dim, upstream.num_key_value_groups
+        self.keys = upstream.k_proj.out_features // self.size
 
     def projected(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the queries of x, (1, rows, width), and its keys and values in one, (2, 1, rows, heads, size)."""
+        """Return the queries of x, (1, rows, width), by head, and its keys and values, (2, 1, rows, heads, size)."""
+        rows = int(x.shape[1])
         query, key, value = (
-            torch.unflatten(part(x)[0], -1, (-1, self.size))
+            part(x).reshape(1, rows, -1, self.size)
             for part in (self.upstream.q_proj, self.upstream.k_proj, self.upstream.v_proj)
         )
-        query, key = self.upstream.q_norm(query), self.upstream.k_norm(key)
+        query, key = self.q_norm(query), self.k_norm(key)
         key, query = self.rotary.turned(key, angles), self.rotary.turned(query, angles)
-        return query, torch.stack([key, value])[:, None]
+        return query, torch.cat([key, value]).reshape(2, 1, rows, self.keys, self.size)
 
-    def attend(self, query: Tensor, cache: Tensor, seen: Tensor) -> Tensor:
-        query = self.shared(query)
-        key, value = (cache[side, 0].transpose(0, 1)[:, None] for side in (0, 1))
-        scores = query @ key.transpose(-1, -2) * self.size**-0.5
-        scores = torch.where(seen, scores, torch.full_like(scores, FORBIDDEN))
-        output: Tensor = self.upstream.o_proj(self.joined(scores.softmax(-1) @ value))
+    def attend(self, query: Tensor, cache: Tensor, hidden: Tensor) -> Tensor:
+        """Return what queries find in a cache. `hidden` is added to the scores: `FORBIDDEN` for unseen slots."""
+        query, slots = self.shared(query), int(cache.shape[2])
+        key, value = (cache[side : side + 1].reshape(slots, self.keys, self.size).transpose(0, 1) for side in (0, 1))
+        scores = torch.bmm(query, key.transpose(1, 2)) * self.size**-0.5 + hidden
+        output: Tensor = self.upstream.o_proj(self.joined(torch.bmm(scores.softmax(-1), value)))
         return output
 
     def shared(self, query: Tensor) -> Tensor:
-        """Return queries, (rows, heads, size), by the key heads that they share: (key heads, queries, rows, size)."""
-        return torch.unflatten(query, 1, (-1, self.groups)).permute(1, 2, 0, 3)
+        """Return queries, (1, rows, heads, size), by the key heads that they share: (key heads, queries, size)."""
+        return query.transpose(1, 2).reshape(self.keys, -1, self.size)
 
     def joined(self, found: Tensor) -> Tensor:
-        return found.permute(2, 0, 1, 3).flatten(1)[None]
+        heads = self.keys * self.groups
+        return found.reshape(1, heads, -1, self.size).transpose(1, 2).reshape(1, -1, heads * self.size)
 
 
 class Layer(nn.Module):
@@ -85,20 +111,21 @@ class Layer(nn.Module):
 
     def __init__(self, upstream: Any, attention: Attention) -> None:
         super().__init__()
-        self.upstream, self.attention = upstream, attention
+        self.attention, self.mlp = attention, upstream.mlp
+        self.before, self.between = Norm(upstream.input_layernorm), Norm(upstream.post_attention_layernorm)
 
     def projected(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.attention.projected(self.upstream.input_layernorm(x), angles)
+        return self.attention.projected(self.before(x), angles)
 
-    def finished(self, x: Tensor, query: Tensor, cache: Tensor, seen: Tensor) -> Tensor:
-        x = x + self.attention.attend(query, cache, seen)
-        return x + self.upstream.mlp(self.upstream.post_attention_layernorm(x))
+    def finished(self, x: Tensor, query: Tensor, cache: Tensor, hidden: Tensor) -> Tensor:
+        x = x + self.attention.attend(query, cache, hidden)
+        return x + self.mlp(self.between(x))
 
 
 class Transformer(nn.Module):
     """Upstream's transformer, where slot n of each cache, (2, 1, slots, heads, size), holds position n.
 
-    Slots behind the last position may hold anything: they are not seen.
+    Slots behind the last position may hold any finite number: they are not seen.
     """
 
     slots: Tensor
@@ -107,10 +134,10 @@ class Transformer(nn.Module):
 
     def __init__(self, upstream: Any, slots: int, positions: int) -> None:
         super().__init__()
-        self.norm, self.rotary = upstream.norm, self.angles(upstream.rotary_emb, positions)
-        self.layers = nn.ModuleList(
-            Layer(layer, self.attention(layer.self_attn, self.rotary)) for layer in upstream.layers
-        )
+        self.norm, self.rotary = Norm(upstream.norm), self.angles(upstream.rotary_emb, positions)
+        attentions = [self.attention(layer.self_attn, self.rotary) for layer in upstream.layers]
+        self.layers = nn.ModuleList(map(Layer, upstream.layers, attentions))
+        self.groups = attentions[0].groups
         self.register_buffer("slots", torch.arange(slots, dtype=torch.int32))
 
     def forward(
@@ -122,16 +149,22 @@ class Transformer(nn.Module):
         angles = self.rotary.at(positions)
         row = self.row(position)
         taken = (row >= 0) & (row < (rows if valid is None else valid))
-        seen = self.slots <= positions[:, None]
+        hidden = self.hidden(positions, self.slots)
+        fresh_slots = taken.float()[:, None, None]
+        old_slots = 1 - fresh_slots
         written = []
         for layer, cache in zip(self.layers, caches, strict=True):
             query, fresh = layer.projected(x, angles)  # type: ignore[operator]
             if rows > 1:
                 fresh = fresh.index_select(2, torch.where(taken, row, torch.zeros_like(row)))
-            cache = torch.where(taken[:, None, None], fresh, cache)
-            x = layer.finished(x, query, cache, seen)  # type: ignore[operator]
+            cache = cache * old_slots + fresh * fresh_slots
+            x = layer.finished(x, query, cache, hidden)  # type: ignore[operator]
             written.append(cache)
         return self.norm(x), tuple(written)
+
+    def hidden(self, positions: Tensor, slots: Tensor) -> Tensor:
+        """Return what is added to the scores of slots, (queries of a key head, slots), to hide those to come."""
+        return ((slots > positions[:, None]).float() * FORBIDDEN).repeat(self.groups, 1)
 
     def row(self, position: Tensor) -> Tensor:
         """Return the row that belongs in each slot, counted from `position`."""

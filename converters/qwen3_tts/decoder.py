@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from converters.qwen3_tts.attention import FORBIDDEN, Rotary
+from converters.qwen3_tts.attention import FORBIDDEN, Norm, Rotary
 from references.qwen3_tts.sizes import CODES
 
 
@@ -37,6 +37,22 @@ class Transposed(nn.Module):
         return y[..., : -self.cut] if self.cut else y
 
 
+class Snake(nn.Module):
+    """Upstream's activation, x + sin²(αx) / β. It keeps both parameters as logarithms; here they are what they mean."""
+
+    alpha: Tensor
+    scale: Tensor
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.register_buffer("alpha", upstream.alpha.detach().exp()[None, :, None])
+        self.register_buffer("scale", 1 / (upstream.beta.detach().exp() + upstream.no_div_by_zero)[None, :, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        wave = torch.sin(x * self.alpha)
+        return x + self.scale * (wave * wave)
+
+
 class ConvNeXt(nn.Module):
     def __init__(self, upstream: Any) -> None:
         super().__init__()
@@ -51,21 +67,29 @@ class ConvNeXt(nn.Module):
 class Residual(nn.Module):
     def __init__(self, upstream: Any) -> None:
         super().__init__()
-        self.layers = nn.Sequential(upstream.act1, Conv(upstream.conv1), upstream.act2, Conv(upstream.conv2))
+        self.layers = nn.Sequential(
+            Snake(upstream.act1), Conv(upstream.conv1), Snake(upstream.act2), Conv(upstream.conv2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
 
 
 def counterpart(layer: Any) -> nn.Module:
-    """Return our counterpart of one of upstream's layers; an activation is its own."""
+    """Return our counterpart of one of upstream's layers."""
     if hasattr(layer, "block"):
         return nn.Sequential(*map(counterpart, layer.block))
-    for attribute, ours in (("right_pad", Transposed), ("dwconv", ConvNeXt), ("act1", Residual), ("conv", Conv)):
-        if hasattr(layer, attribute):
-            return ours(layer)
-    activation: nn.Module = layer
-    return activation
+    return next(ours(layer) for attribute, ours in COUNTERPARTS.items() if hasattr(layer, attribute))
+
+
+COUNTERPARTS: dict[str, type[nn.Module]] = {
+    "right_pad": Transposed,
+    "dwconv": ConvNeXt,
+    "act1": Residual,
+    "conv": Conv,
+    "alpha": Snake,
+}
+"""Our counterpart of a layer that has an attribute; the first that fits counts."""
 
 
 class WindowedLayer(nn.Module):
@@ -74,25 +98,26 @@ class WindowedLayer(nn.Module):
     def __init__(self, upstream: Any, rotary: Rotary) -> None:
         super().__init__()
         self.upstream, self.attention, self.rotary = upstream, upstream.self_attn, rotary
+        self.before, self.between = Norm(upstream.input_layernorm), Norm(upstream.post_attention_layernorm)
         self.size = upstream.self_attn.head_dim
+        self.heads = upstream.self_attn.q_proj.out_features // self.size
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: Tensor) -> Tensor:
-        y = self.attend(self.upstream.input_layernorm(x)[0], angles, seen)
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
+        y = self.attend(self.before(x), angles, hidden)
         x = x + self.upstream.self_attn_layer_scale(y)
-        y = self.upstream.mlp(self.upstream.post_attention_layernorm(x))
+        y = self.upstream.mlp(self.between(x))
         return x + self.upstream.mlp_layer_scale(y)
 
-    def attend(self, x: Tensor, angles: tuple[Tensor, Tensor], seen: Tensor) -> Tensor:
+    def attend(self, x: Tensor, angles: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
         query, key, value = (
-            torch.unflatten(part(x), -1, (-1, self.size))
+            part(x).reshape(1, -1, self.heads, self.size)
             for part in (self.attention.q_proj, self.attention.k_proj, self.attention.v_proj)
         )
         query, key = self.rotary.turned(query, angles), self.rotary.turned(key, angles)
-        query, key, value = (part.transpose(0, 1) for part in (query, key, value))
-        scores = query @ key.transpose(-1, -2) * self.size**-0.5
-        scores = torch.where(seen, scores, torch.full_like(scores, FORBIDDEN))
-        found = (scores.softmax(-1) @ value).transpose(0, 1).flatten(1)
-        output: Tensor = self.attention.o_proj(found)[None]
+        query, key, value = (part.transpose(1, 2).reshape(self.heads, -1, self.size) for part in (query, key, value))
+        scores = torch.bmm(query, key.transpose(1, 2)) * self.size**-0.5 + hidden
+        found = torch.bmm(scores.softmax(-1), value).reshape(1, self.heads, -1, self.size).transpose(1, 2)
+        output: Tensor = self.attention.o_proj(found.reshape(1, -1, self.heads * self.size))
         return output
 
 
@@ -112,7 +137,8 @@ class Decoder(nn.Module):
         self.first, self.rest = first.output_proj, rest.output_proj
         self.pre_conv, self.window = Conv(decoder.pre_conv), decoder.pre_transformer.window_size
         transformer = decoder.pre_transformer
-        self.input_proj, self.output_proj, self.norm = transformer.input_proj, transformer.output_proj, transformer.norm
+        self.input_proj, self.output_proj = transformer.input_proj, transformer.output_proj
+        self.norm = Norm(transformer.norm)
         self.rotary = Rotary(transformer.rotary_emb, frames)
         self.layers = nn.ModuleList(WindowedLayer(layer, self.rotary) for layer in transformer.layers)
         self.register_buffer("positions", torch.arange(frames, dtype=torch.int32))
@@ -134,10 +160,10 @@ class Decoder(nn.Module):
     def transformed(self, x: Tensor) -> Tensor:
         positions = self.positions[: x.shape[1]]
         behind = positions[:, None] - positions
-        seen = (behind >= 0) & (behind < self.window)
+        hidden = (~((behind >= 0) & (behind < self.window))).float() * FORBIDDEN
         angles = self.rotary.cosine[: x.shape[1]], self.rotary.sine[: x.shape[1]]
         x = self.input_proj(x)
         for layer in self.layers:
-            x = layer(x, angles, seen)
+            x = layer(x, angles, hidden)
         found: Tensor = self.output_proj(self.norm(x))
         return found

@@ -74,14 +74,13 @@ class CodeGenerator(nn.Module):
     def advanced(self, x: Tensor, first: int, kept: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return what rows from `first` on become, and the keys and values of all rows so far, by layer."""
         rows = int(x.shape[1])
-        positions = torch.arange(first, first + rows)
         angles = self.model.rotary.cosine[first : first + rows], self.model.rotary.sine[first : first + rows]
-        seen = torch.arange(first + rows) <= positions[:, None]
+        hidden = self.model.hidden(self.model.slots[first : first + rows], self.model.slots[: first + rows])
         caches = []
         for number, layer in enumerate(self.model.layers):
             query, fresh = layer.projected(x, angles)  # type: ignore[operator]
             cache = torch.cat([kept[number], fresh], 2) if kept else fresh
-            x = layer.finished(x, query, cache, seen)  # type: ignore[operator]
+            x = layer.finished(x, query, cache, hidden)  # type: ignore[operator]
             caches.append(cache)
         return self.model.norm(x), caches
 

@@ -50,10 +50,12 @@ class OtherHeads(Attention):
     """The key heads over and over, not each for neighbouring query heads."""
 
     def shared(self, query: Tensor) -> Tensor:
-        return torch.unflatten(query, 1, (self.groups, -1)).permute(2, 1, 0, 3)
+        rows = query.transpose(1, 2).reshape(self.groups, self.keys, -1, self.size)
+        return rows.transpose(0, 1).reshape(self.keys, -1, self.size)
 
     def joined(self, found: Tensor) -> Tensor:
-        return found.permute(2, 1, 0, 3).flatten(1)[None]
+        rows = found.reshape(self.keys, self.groups, -1, self.size).permute(2, 1, 0, 3)
+        return rows.reshape(1, -1, self.keys * self.groups * self.size)
 
 
 class Late(Transformer):
