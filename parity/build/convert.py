@@ -71,7 +71,7 @@ def _convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, f
     traced_with = dict(zip(stage.inputs, examples(stage), strict=True))
     traceable = Holding(module, stage, held, traced_with) if held else module
     given = [name for name in stage.inputs if name not in held.values()]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():  # gradients would keep every value alive
         warnings.simplefilter("ignore")
         traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
             traceable, tuple(traced_with[name] for name in given), strict=False, check_trace=False
