@@ -290,7 +290,10 @@ def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Find
         described = bench.runtime.describe(path)
         yield from package.program.findings(described, stage, variant, bench.system.contract, facts)
     else:
-        yield from package.findings(path, stage, variant, pieces(bench.system, bench.artifacts, stage, variant))
+        whole = bench.system.stage(stage.name)
+        siblings = [whole.at(bucket) for bucket in whole.buckets]
+        parts = pieces(bench.system, bench.artifacts, stage, variant)
+        yield from package.findings(path, stage, variant, parts, siblings)
 
 
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:

@@ -21,7 +21,13 @@ INTERFACE = "interface"
 GATES = ("alias", "unread", "manifest", "compression", "hazard", "parts", "contract", "placement")
 
 
-def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Artifact] = ()) -> Iterator[Finding]:
+def findings(
+    package: Path,
+    stage: Stage,
+    variant: Variant,
+    parts: Sequence[Artifact] = (),
+    siblings: Sequence[Stage] = (),
+) -> Iterator[Finding]:
     """Yield the finding of each gate.
 
     Args:
@@ -29,11 +35,12 @@ def findings(package: Path, stage: Stage, variant: Variant, parts: Sequence[Arti
         stage: The stage.
         variant: The variant of the package.
         parts: The artifacts that a pipeline has to be made of, in their order.
+        siblings: The stages of all buckets, of a stage in buckets.
     """
     contents = read(package)
     yield manifest.alias(contents)
     yield manifest.unread(contents)
-    yield manifest.gate(contents, stage, variant)
+    yield manifest.gate(contents, stage, variant, siblings)
     yield compression.gate(contents, variant, [part.variant for part in parts])
     yield compression.on_units(contents, stage.units(variant))
     if stage.parts or contents.pipeline:

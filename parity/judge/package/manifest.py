@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from parity.judge.package.contents import Contents, judged
 from parity.verdict import Finding
 
 MEND = "is it the package of another stage or variant? Build it again, or declare what it takes and gives"
+OTHER_MEND = "put each bucket's package under its own name; the app picks a package by the bucket that it asks for"
 ALIAS_MEND = "leave the output out, for the host has the value; x + 0 and x * 1 are folded away and help nothing"
 UNREAD_MEND = "let the graph use the input, or declare a stage without it; a converter keeps inputs that it folded away"
 WRITES = "write_state"
@@ -23,7 +24,26 @@ STATE = "float16"
 Declared = Mapping[str, tuple[Tensor, str]]
 
 
-def gate(contents: Contents, stage: Stage, variant: Variant) -> Finding:
+def gate(contents: Contents, stage: Stage, variant: Variant, siblings: Sequence[Stage] = ()) -> Finding:
+    """Judge the interface of a package by the stage.
+
+    Args:
+        contents: The package.
+        stage: The stage, or that of one bucket.
+        variant: The variant of the package.
+        siblings: The stages of all buckets. A package that has the sizes of another of them is named as its package.
+    """
+    faults = _faults(contents, stage, variant)
+    for one in siblings if faults else ():
+        if one.bucket != stage.bucket and not _faults(contents, one, variant):
+            said = f"it is the package of the bucket of {one.bucket}, in the place of that of {stage.bucket}"
+            return judged("interface", "manifest", [said, *faults], OTHER_MEND, "")
+    held = len(stage.held(variant))
+    told = f"{len(stage.inputs) - held} in, {len(stage.outputs) - held} out, as declared"
+    return judged("interface", "manifest", faults, MEND, told)
+
+
+def _faults(contents: Contents, stage: Stage, variant: Variant) -> list[str]:
     held = stage.held(variant)
     inputs = {name: tensor for name, tensor in stage.inputs.items() if name not in held.values()}
     outputs = {name: tensor for name, tensor in stage.outputs.items() if name not in held}
@@ -35,8 +55,7 @@ def gate(contents: Contents, stage: Stage, variant: Variant) -> Finding:
         ("state", states, read_features(description.state, place), {}),
     )
     faults = [fault for one in compared for fault in _wrong(*one)]
-    faults += [fault for kind, declared, found, _ in compared for fault in _more(kind, declared, found)]
-    return judged("interface", "manifest", faults, MEND, f"{len(inputs)} in, {len(outputs)} out, as declared")
+    return faults + [fault for kind, declared, found, _ in compared for fault in _more(kind, declared, found)]
 
 
 def _typed(tensors: Mapping[str, Tensor], variant: Variant) -> Declared:

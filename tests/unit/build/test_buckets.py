@@ -104,3 +104,7 @@ def test_packages_of_two_buckets_that_were_exchanged_are_told(cache: Cache, tmp_
     given = Given(system(), artifacts.weights, tmp_path)
     verdict = judged(cache, "apart", 3, given)
     assert {"manifest", "runs"} <= {found.gate for found in verdict.failures}, verdict
+    assert verdict.blame is not None
+    assert verdict.blame.detail.startswith(
+        "it is the package of the bucket of 8, in the place of that of 4; input `x` "
+    )
