@@ -148,7 +148,8 @@ def assert_caught(fault: Fault, verdict: Verdict) -> None:
     if fault.step is not None:
         assert f"from step {fault.step} of " in blame.detail, blame
     if fault.line:
-        assert blame.fault in (("module",) if fault.mode == "module" else ("graph", "weights")), blame
+        of_package = ("graph", "weights", "precision", "constants")
+        assert blame.fault in (("module",) if fault.mode == "module" else of_package), blame
         assert fault.line in blame.source, blame
 
 

@@ -153,6 +153,21 @@ class Turns(Stateless):
         return torch.sin(part)
 
 
+class Laid(Stateless):
+    def forward(self, x: Tensor) -> Tensor:
+        turned = (x * 3).transpose(1, 2)
+        part = self.part(turned)
+        return part.transpose(1, 2)
+
+    def part(self, x: Tensor) -> Tensor:
+        return x - torch.floor(x)
+
+
+class LaidByModulo(Laid):
+    def part(self, x: Tensor) -> Tensor:
+        return x % 1
+
+
 class Angle(Stateless):
     def forward(self, x: Tensor) -> Tensor:
         right, up = x * 2, torch.relu(x.flip(1))

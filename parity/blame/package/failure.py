@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 import milrun
 from milrun import Model
+from milrun.dtypes import FP16
+from milrun.program import TensorType
 from parity.blame.distance import relative_l2
 from parity.blame.package.names import matching
 from parity.blame.package.program import Program
@@ -119,6 +121,12 @@ class Failure:
     @cached_property
     def program(self) -> Program:
         return Program(self.model("fp32"))
+
+    @cached_property
+    def halves(self) -> bool:
+        """Return whether the package computes in half precision, whatever its variant says."""
+        types = (type for operation in self.program.operations for _, type in operation.outputs)
+        return any(isinstance(type, TensorType) and type.dtype == FP16 for type in types)
 
     @cached_property
     def graph(self) -> TracedGraph:

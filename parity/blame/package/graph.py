@@ -14,7 +14,7 @@ from parity.blame.package.divergence import Divergence
 from parity.blame.package.lockstep import Steps, beside, compare
 from parity.blame.package.names import family, is_anonymous, matching
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import TracedGraph
+from parity.blame.package.tracing import Node, TracedGraph
 from parity.blame.package.weights import NAMED, lost, of_parameters, said_of_numbers, traits
 from parity.declarations import Arrays
 
@@ -27,6 +27,8 @@ COUNTS = 0.02
 TRIES = 5
 IDLE = ("dropout", "contiguous", "detach", "alias", "clone", "size", "zeros")
 """The module's ops that compute no number."""
+MOVES = ("transpose", "permute", "reshape", "view", "flatten", "squeeze", "unsqueeze", "expand", "t")
+"""The module's ops that only lay numbers out anew. The line of one tells nothing of how its numbers were made."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
         reference=reference,
         candidate=candidate,
         nodes=kinds,
-        source=node.place if node else "",
+        source=_computing(search, node).place if node else "",
         spelled=types,
         behind=program.types_behind(name),
         own=errors[name],
@@ -212,6 +214,16 @@ def _since(search: Search, name: str) -> list[str]:
             waiting += [read for read in node.reads if read not in search.matched]
     nodes = [node for node in search.graph.nodes if node.name in seen]
     return [node.op for node in nodes if node.kind.startswith("aten::") and node.op not in IDLE]
+
+
+def _computing(search: Search, node: Node) -> Node:
+    """Return the node that computed the numbers of a node: itself, unless it only moves those of one before it."""
+    while node.op in MOVES and node.reads and node.reads[0] not in search.matched:
+        before = search.graph.makes(node.reads[0])
+        if before is None or not before.kind.startswith("aten::"):
+            break
+        node = before
+    return node
 
 
 def _brief(types: Sequence[str]) -> str:

@@ -196,7 +196,7 @@ def _of_graph(failure: Failure) -> Blame:
         differs = failure.distance(failure.module_gives_on_widened, failure.trace_gives)
         if differs >= MOST * in_fp32:
             return _of_tracing(failure, f"the traced graph is itself {differs:.2g} from the module that was traced")
-    if found is None and failure.variant.precision == "float16" and not stopped and _explained(failure, in_fp32):
+    if found is None and failure.halves and not stopped and _explained(failure, in_fp32):
         return _of_constants(failure, search.matched)
     if found is None:
         return blame(failure, "graph", said=[stopped or "no value that package and module both name diverges"])
@@ -215,7 +215,7 @@ def _explained(failure: Failure, error: float) -> bool:
 
 def _is_rounding(failure: Failure, found: Divergence, error: float) -> bool:
     """Return whether no op does more than half precision of its constants explains."""
-    if failure.variant.precision != "float16" or found.traits:
+    if not failure.halves or found.traits:
         return False
     return found.own <= ROUNDED or found.own <= min(ROUNDED_AND_SCALED, COUNTS * error)
 

@@ -87,6 +87,11 @@ def test_x_modulo_1_is_named_with_its_line_and_the_mend(blamed: Blamed) -> None:
     assert "x - torch.floor(x)" in found.detail
 
 
+def test_a_value_is_named_by_the_line_that_computes_it_and_not_by_one_that_lays_it_out(blamed: Blamed) -> None:
+    found = blamed(small.Laid, small.LaidByModulo)
+    assert found.source.endswith("in part: return x - torch.floor(x)")
+
+
 def test_atan2_is_named_where_its_angle_is_off_by_pi(blamed: Blamed) -> None:
     found = blamed(small.Angle)
     assert found.fault == "graph"
