@@ -168,10 +168,16 @@ def _ends(stage: Stage, found: Arrays) -> Iterator[tuple[str, Arrays]]:
 
 
 def _upwards(stage: Stage) -> list[dict[str, int]]:
-    """Return the sizes of each bucket but the last, and the largest sizes."""
+    """Return sizes that fill each bucket but the last, those just above, which fill the next one least; the largest."""
     ranges = dims(stage)
     lowest, highest = ({name: getattr(dim, end) for name, dim in ranges.items()} for end in ("low", "high"))
-    return [*({**lowest, name: bucket} for name, dim in ranges.items() for bucket in dim.buckets[:-1]), highest]
+    found = [
+        {**lowest, name: size}
+        for name, dim in ranges.items()
+        for bucket in dim.buckets[:-1]
+        for size in (bucket, bucket + 1)
+    ]
+    return [*(sizes for position, sizes in enumerate(found) if sizes not in (*found[:position], highest)), highest]
 
 
 def _rare(stage: Stage) -> list[dict[str, int]]:

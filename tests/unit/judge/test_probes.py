@@ -45,7 +45,7 @@ def sizes(*values: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("common", "usual", "rare"), [(4, (1, 4), (8, 16)), (8, (1, 4, 8), (16,)), (16, (1, 4, 8, 16), ())]
+    ("common", "usual", "rare"), [(4, (1, 4), (5, 8, 9, 16)), (8, (1, 4, 5, 8), (9, 16)), (16, (1, 4, 5, 8, 9, 16), ())]
 )
 def test_buckets_above_the_common_ones_are_left_to_a_run_of_all_cases(
     common: int, usual: tuple[int, ...], rare: tuple[int, ...]
@@ -60,7 +60,7 @@ def test_buckets_above_the_common_ones_are_left_to_a_run_of_all_cases(
 
 def test_every_run_probes_all_buckets_where_none_is_said_to_be_rare() -> None:
     assert not large(STAGE)
-    assert probed(STAGE)[0] == sizes(1, 4, 8, 16)
+    assert probed(STAGE)[0] == sizes(1, 4, 5, 8, 9, 16)
 
 
 def test_evidence_of_probes_moves_with_the_declared_sizes(tmp_path: Path) -> None:
