@@ -14,7 +14,7 @@ from converters.styletts2 import layers
 from converters.styletts2.diffusion import DiffusionStep
 from converters.styletts2.prosody import F0NEnergy
 from converters.styletts2.text import TextPredictor
-from converters.styletts2.vocoder import F0_HOP, HarmonicSource
+from converters.styletts2.vocoder import F0_HOP, Decoder, HarmonicSource
 from parity.declarations import Stage, Variant
 from parity.judge.workbench import Workbench
 from references.styletts2 import STYLE
@@ -62,9 +62,9 @@ class Singleton(Phase):
     """Both changes of rate by interpolation along the only axis that has a length, its corners aligned."""
 
     def finer(self, phase: Tensor) -> Tensor:
-        coarse = F.interpolate(phase, scale_factor=1 / F0_HOP, mode="linear", align_corners=True)
-        fine = F.interpolate(coarse, size=phase.shape[2] * F0_HOP, mode="linear", align_corners=True)
-        return fine
+        samples = F.interpolate(phase, scale_factor=float(F0_HOP))
+        coarse = F.interpolate(samples, scale_factor=1 / F0_HOP, mode="linear", align_corners=True)
+        return F.interpolate(coarse, scale_factor=float(F0_HOP), mode="linear", align_corners=True)
 
 
 class BakedNoise(HarmonicSource):
@@ -76,6 +76,26 @@ class BakedNoise(HarmonicSource):
 
     def forward(self, F0_curve: Tensor, source_noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return super().forward(F0_curve, source_noise * 0 + self.draw)
+
+
+class Sourced(Decoder):
+    """The decoder behind its harmonic source, which is an input."""
+
+    def forward(self, asr: Tensor, F0_curve: Tensor, N: Tensor, s: Tensor, source: Tensor) -> Tensor:
+        frames = layers.Frames(layers.Span(layers.filled(asr, 1)).mask)
+        finer = frames.finer(2)
+        x = self._decoded(asr, F0_curve, N, s, frames, finer)
+        return self._generated(x * finer.mask, source.reshape(1, 1, -1), s, finer)
+
+
+def cosine(x: Tensor, alpha: Tensor) -> Tensor:
+    return x + (1 - torch.cos(2 * alpha * x)) / (2 * alpha)
+
+
+class CosineSnake(Sourced):
+    """The square of the sine written as half of 1 - cos: in half precision, the difference of two numbers near 1."""
+
+    activation = staticmethod(cosine)
 
 
 class WideData(DiffusionStep):
