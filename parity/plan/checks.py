@@ -88,15 +88,23 @@ def modes(stage: Stage) -> tuple[Mode, ...]:
 
 
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
-    """Return the chained sets of variants: those that ship, and each name that all stages with a choice share."""
+    """Return the chained sets of variants: those that ship, and each name that all stages with a choice share.
+
+    A chain has one format. A stage has a choice if several of its variants have that format.
+    """
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
-    many = [stage for stage in system.stages if len(stage.variants) > 1]
-    for variant in many[0].variants if many else ():
-        if all(variant.name in {other.name for other in stage.variants} for stage in many):
-            found = {**sets[SHIPS], **{stage.name: stage.variant(variant.name) for stage in many}}
-            if found != sets[SHIPS]:
-                sets[variant.name] = found
+    for variant in {variant.name: variant for stage in system.stages for variant in stage.variants}.values():
+        found = {stage.name: own for stage in system.stages if (own := _counterpart(stage, variant))}
+        if len(found) == len(system.stages) and found not in sets.values():
+            sets[variant.name] = found
     return sets
+
+
+def _counterpart(stage: Stage, variant: Variant) -> Variant | None:
+    """Return a stage's variant of the same format and name, or the only one of that format; None if it has neither."""
+    alike = [own for own in stage.variants if own.format == variant.format]
+    named = [own for own in alike if own.name == variant.name]
+    return next(iter(named), alike[0] if len(alike) == 1 else None)
 
 
 @dataclass(frozen=True)

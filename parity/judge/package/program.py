@@ -49,7 +49,8 @@ def findings(
     ]
     yield judged("interface", "contract", faults, CONTRACT_MEND, f"{len(contract)} numbers, as the host uses them")
     left = ", ".join(f"{op} × {count}" for op, count in sorted(method.fallback.items()))
-    nothing = ["no backend takes any op"] * (method.delegated == 0 and any(map(heavy, method.fallback)))
+    idle = method.delegated == 0 and any(map(heavy, method.fallback)) and not stage.portable
+    nothing = ["no backend takes any op"] * idle
     total = sum(method.fallback.values())
     held = f"{method.delegated} calls of XNNPACK, {total} ops fall back to portable kernels: {left or 'none'}"
     yield judged("placement", "placement", nothing, PLACEMENT_MEND, held)

@@ -180,6 +180,7 @@ def test_a_program_that_nothing_was_delegated_of_fails(described: Program) -> No
     method = replace(described.methods["mixer"], delegated=0, fallback={"aten::addmm": 2})
     plain = replace(described, methods={**described.methods, "mixer": method})
     assert "placement: no backend takes any op" in faults(plain)
+    assert not faults(plain, replace(MIXER, portable=True))
 
 
 def test_a_runtime_is_asked_for_what_is_built_for_it() -> None:
