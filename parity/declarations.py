@@ -21,6 +21,7 @@ Arrays = Mapping[str, np.ndarray]
 Precision = Literal["float32", "float16"]
 Kind = Literal[
     "features",
+    "logits",
     "durations",
     "pitch",
     "audio",
@@ -35,7 +36,8 @@ Kind = Literal[
 ]
 """Meaning of a tensor's numbers, which decides its metrics (see `docs/gates.md`).
 
-`stream` is audio that a stepped stage gives frame by frame. `cache` and `counter` are carried from step to step.
+`logits` are scores along the last axis, of which the best are chosen or sampled. `stream` is audio that a stepped stage
+gives frame by frame. `cache` and `counter` are carried from step to step.
 `margin` is the distance of a value from the threshold of a decision. `speakers` are probabilities, a column for each
 speaker; `diarization` are those of a whole meeting. `kept` are the frames that a cache keeps. `segments` are stretches
 of speech: rows of first and last sample, and of negative values behind the last stretch.

@@ -14,7 +14,7 @@ from references.qwen3_tts import sizes
 from references.qwen3_tts.record import PROMPT
 from references.qwen3_tts.sizes import CODES, FRAME, GROUPS, VOCABULARY, Size
 
-VARIANTS = (Variant("fp32", "float32", ships=True),)
+VARIANTS = (Variant("fp32", "float32", ships=True), Variant("pte-fp32", "float32", format="pte"))
 """In half precision the same uniforms choose other codes; see docs/systems/qwen3_tts.md."""
 SOUNDING = (*VARIANTS, Variant("fp16", "float16"))
 CONTRACT = {
@@ -55,7 +55,7 @@ def system(reference: Reference, size: Size) -> System:
 def stages(size: Size) -> tuple[Stage, ...]:
     tokens, frames = Dim("tokens", 1, 128), Dim("frames", 1, 64)
     row = real(1, 1, size.talker.width)
-    logits = real(1, 1, VOCABULARY)
+    logits = real(1, 1, VOCABULARY, kind="logits")
     talks = caches(size.talker.layers, size.capacity, size.talker.shared, size.talker.head)
     predicts = caches(size.predictor.layers, GROUPS, size.predictor.shared, size.predictor.head)
     window = size.chunk + size.context
@@ -87,7 +87,10 @@ def stages(size: Size) -> tuple[Stage, ...]:
         ),
         stepped("code_predictor", CodePredictor, {"embeds": row, "position": POSITION}, {"hidden": row}, predicts),
         stepped(
-            "cp_head", CodeHead, {"hidden": real(1, size.predictor.width), "group": ID}, {"logits": real(1, CODES)}
+            "cp_head",
+            CodeHead,
+            {"hidden": real(1, size.predictor.width), "group": ID},
+            {"logits": real(1, CODES, kind="logits")},
         ),
         stepped(
             "cp_generate",

@@ -17,7 +17,7 @@ from converters.qwen3_tts.glue import Glue
 from converters.qwen3_tts.predictor import CodeGenerator
 from converters.qwen3_tts.sampling import Sampling
 from converters.qwen3_tts.talker import CodecEmbed, Talker, TalkerPrefill
-from parity.declarations import Case
+from parity.declarations import Arrays, Case, Run
 from references.qwen3_tts.record import PROMPT
 from references.qwen3_tts.sizes import CODES, SMALL, SUPPRESSED, VOCABULARY
 
@@ -227,6 +227,38 @@ class Overfilled(Glue):
 
     def filled_up(self, codes: np.ndarray) -> np.ndarray:
         return np.pad(codes, ((0, 1200 - len(codes)), (0, 0)))[None]
+
+
+class Trimming(Glue):
+    """Cuts the quiet end off the audio. A time that is measured on what is left is that of another audio."""
+
+    def decode(self, run: Run, codes: np.ndarray) -> None:
+        super().decode(_Trimmed(run), codes)
+
+
+@dataclass(frozen=True)
+class _Trimmed:
+    run: Run
+
+    @property
+    def tables(self) -> Arrays:
+        return self.run.tables
+
+    def __call__(self, stage: str, inputs: Arrays) -> Arrays:
+        return self.run(stage, inputs)
+
+    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
+        loud = np.flatnonzero(np.abs(value) > np.abs(value).max() / 2)
+        return self.run.decide(stage, name, value[: loud[-1] + 1] if name == "audio" else value)
+
+
+class PerOccurrence(Sampling):
+    """Penalizes an id as often as it came."""
+
+    def penalized(self, scores: np.ndarray, tokens: list[int]) -> np.ndarray:
+        for token in tokens:
+            scores = super().penalized(scores, [token])
+        return scores
 
 
 class OtherIds(Glue):

@@ -55,6 +55,7 @@ FAULTS = (
     host("all frames decoded at once", "decode_audio_stream", mutants.Whole(SMALL), "codes", case="sentence"),
     host("chunks without context", "decode_audio_stream", mutants.WithoutContext(SMALL), "codes", case="sentence"),
     host("codes filled up to 1,200", "decode_audio_stream", mutants.Overfilled(SMALL), "codes"),
+    host("a quiet end cut off before it is timed", "host", mutants.Trimming(SMALL), "audio"),
     host("codes clamped to 0", "decode_audio_stream", mutants.Clamping(SMALL), "codes"),
     host("other ids of the codec", "codec_embed", mutants.OtherIds(SMALL), "token"),
 )

@@ -54,6 +54,11 @@ def kept(calls: int = 20, slots: int = 24) -> Array:
     return np.asarray([np.where(np.arange(slots) < calls - call, -1, row) for call, row in enumerate(rows)], np.float64)
 
 
+def logits(rows: int = 40, ids: int = 200) -> Array:
+    """Rows of scores, each with other best ids."""
+    return np.random.default_rng(11).standard_normal((rows, ids))
+
+
 def segments(count: int = 24) -> Array:
     """First and last sample of short stretches, one after another."""
     begins = 26.0 * np.arange(1, count + 1)

@@ -1,4 +1,4 @@
-"""Metrics of decisions: durations, stops, the frames that a cache keeps, and stretches of speech."""
+"""Metrics of decisions: durations, stops, choices among ids, the frames that a cache keeps, and stretches of speech."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 import numpy as np
 
 from parity.compare.metrics.registry import Array, metric
+
+BEST = 50
+"""Ids of a row that compare: the usual top-k of sampling."""
 
 
 @metric(kinds=("durations",), better="higher", ideal=1.0, floor=0.0, limit=0.5)
@@ -42,6 +45,42 @@ def margin_used(reference: Array, candidate: Array) -> float:
     none = reference == 0
     used = 1 - candidate / np.where(none, 1.0, reference)
     return float(np.where(none, candidate != 0, np.maximum(used, 0.0)).max(initial=0.0))
+
+
+# Rounding may swap the last of fifty for the next one.
+@metric(kinds=("logits",), better="higher", ideal=1.0, floor=2e-2, limit=0.5, blind_to=("gain", "offset"))
+def top_k_overlap(reference: Array, candidate: Array) -> float:
+    """Return the share of upstream's 50 best ids that are among the candidate's 50 best, in the worst row, from 0 to 1.
+
+    The last axis is the ids; of fewer than 100, half of them count. Blind to whatever keeps the set of the best, their
+    order included.
+    """
+    count = max(1, min(BEST, reference.shape[-1] // 2))
+    best = (np.argsort(-values, axis=-1, kind="stable")[..., :count] for values in (reference, candidate))
+    rows = zip(*(found.reshape(-1, count) for found in best), strict=True)
+    return min(len(np.intersect1d(expected, actual)) / count for expected, actual in rows)
+
+
+# At 1 the lead is off by the spread of a whole row.
+@metric(kinds=("logits",), better="lower", ideal=0.0, floor=1e-4, limit=1.0, blind_to=("offset",))
+def winner_margin(reference: Array, candidate: Array) -> float:
+    """Return the largest change of the lead of upstream's best id, over the spread of its row, from 0 up.
+
+    The lead is the distance to the best of the other ids; it is negative where another id wins. The spread is the
+    standard deviation of upstream's row. NaN where a row of upstream's has no spread, or only one id.
+    """
+    expected, actual = (values.reshape(-1, values.shape[-1]) for values in (reference, candidate))
+    if expected.shape[-1] < 2:
+        return math.nan
+    winner = expected.argmax(-1)[:, None]
+    change = _lead(actual, winner) - _lead(expected, winner)
+    return float((np.abs(change) / expected.std(-1)).max())
+
+
+def _lead(scores: Array, winner: np.ndarray) -> Array:
+    others = scores.copy()
+    np.put_along_axis(others, winner, -np.inf, -1)
+    return np.asarray(np.take_along_axis(scores, winner, -1)[:, 0] - others.max(-1))
 
 
 # The only metric of its kind: where one more frame is kept, all slots behind it hold another one, so that counting

@@ -35,7 +35,7 @@ from parity.declarations import AUDIBLE, Kind
 
 Array = NDArray[np.float64]
 AUDIO = AUDIBLE
-SHAPE: tuple[Kind, ...] = ("features", "pitch", *AUDIO)
+SHAPE: tuple[Kind, ...] = ("features", "logits", "pitch", *AUDIO)
 """Kinds of which all values count alike: a curve, a waveform, an activation."""
 SCALE: tuple[Kind, ...] = (*SHAPE, "cache", "speakers")
 ABSOLUTE: tuple[Kind, ...] = ("durations", "cache", "margin", "speakers")

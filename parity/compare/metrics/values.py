@@ -74,7 +74,7 @@ def equal(reference: Array, candidate: Array) -> float:
     return float(np.mean(reference == candidate))
 
 
-@metric(kinds=("features",), better="lower", ideal=0.0, floor=1e-5, limit=1.0, blind_to=("sign",))
+@metric(kinds=("features", "logits"), better="lower", ideal=0.0, floor=1e-5, limit=1.0, blind_to=("sign",))
 def envelope_distance(reference: Array, candidate: Array) -> float:
     """Return the relative L2 of the energy along the last axis, row by row in 64 windows, from 0 up.
 

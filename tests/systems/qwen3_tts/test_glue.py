@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from converters.qwen3_tts.glue import Glue
 from converters.qwen3_tts.sampling import Sampling
 from references.qwen3_tts.sizes import CODEC_EOS, CODES, REPETITION_PENALTY, SMALL, SUPPRESSED, VOCABULARY
+from tests.faults.qwen3_mutants import PerOccurrence
 
 GLUE = Glue(SMALL)
 
@@ -37,12 +40,29 @@ def test_a_position_past_the_cache_is_an_error() -> None:
         GLUE.fits(SMALL.capacity)
 
 
-def test_a_token_that_came_twice_is_penalized_once() -> None:
+PENALTY = np.float32(REPETITION_PENALTY)
+PENALIZED = [np.float32(2) / PENALTY, np.float32(-2) * PENALTY, 2]
+
+
+def penalized(sampling: Sampling, tokens: list[int]) -> list[float]:
     scores = np.zeros(VOCABULARY, np.float32)
     scores[[7, 8, 9]] = 2, -2, 2
-    found = Sampling(0.9).penalized(scores, [7, 8, 7, 8, 7])
-    penalty = np.float32(REPETITION_PENALTY)
-    assert found[[7, 8, 9]].tolist() == [np.float32(2) / penalty, np.float32(-2) * penalty, 2]
+    found: list[float] = sampling.penalized(scores, tokens)[[7, 8, 9]].tolist()
+    return found
+
+
+def test_a_token_that_came_twice_is_penalized_once_as_upstream_does() -> None:
+    tokens = [7, 8, 7, 8, 7]
+    scores = torch.zeros(1, VOCABULARY)
+    scores[0, [7, 8, 9]] = torch.tensor([2.0, -2.0, 2.0])
+    upstream = RepetitionPenaltyLogitsProcessor(REPETITION_PENALTY)(torch.tensor([tokens]), scores)
+    assert penalized(Sampling(0.9), tokens) == pytest.approx(upstream[0, [7, 8, 9]].tolist())
+    assert penalized(Sampling(0.9), tokens) == PENALIZED
+
+
+def test_a_penalty_for_each_occurrence_is_another_one() -> None:
+    assert penalized(PerOccurrence(0.9), [7, 8]) == PENALIZED, "no case can show it before a token comes again"
+    assert penalized(PerOccurrence(0.9), [7, 8, 7]) != PENALIZED
 
 
 def test_eos_is_let_through_once_two_tokens_are_made_and_other_ids_of_special_meaning_never() -> None:

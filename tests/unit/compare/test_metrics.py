@@ -13,7 +13,19 @@ from parity.compare.metrics import FAULTS, METRICS, Fault, find, measure, metric
 from parity.declarations import Kind
 from parity.diarization.turns import turns
 from tests.support.covering import each
-from tests.support.signals import FRAME_RATE, RATE, Array, activity, durations, faulty, kept, pitch, segments, voice
+from tests.support.signals import (
+    FRAME_RATE,
+    RATE,
+    Array,
+    activity,
+    durations,
+    faulty,
+    kept,
+    logits,
+    pitch,
+    segments,
+    voice,
+)
 
 VOICE = voice()
 TURNS = turns(activity() > 0.5, FRAME_RATE)
@@ -27,6 +39,8 @@ CURVES = {
     **{"f0_correlation": pitch(), "voicing_agreement": pitch(), "equal": durations(), "frames_equal": durations()},
     **{name: activity() for name in OF_SPEAKERS},
     "frames_kept": kept(),
+    "top_k_overlap": logits(),
+    "winner_margin": logits(),
     "edge_shift": segments(),
 }
 """Their first axis is time."""
