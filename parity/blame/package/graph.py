@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -46,6 +47,16 @@ class Search:
     error: float
     """The relative L2 of the failing output."""
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """The names in the module's graph, by those in the package."""
+        return {theirs: ours for ours, theirs in self.matched.items()}
+
+    @cached_property
+    def leading(self) -> frozenset[str]:
+        """What the failing output is computed from, by the module's names."""
+        return self.graph.behind(self.output)
+
     def steps(self, without: frozenset[str] = frozenset(), look_at: frozenset[str] = frozenset()) -> Steps:
         matched = {name: theirs for name, theirs in self.matched.items() if theirs not in without}
         return compare(self.graph, self.program.model, self.inputs, self.arrays, matched, look_at)
@@ -86,8 +97,7 @@ class Search:
 
     def first_of(self, errors: Mapping[str, float]) -> str | None:
         """Return the first value whose own error is about as large as any."""
-        leading = self.graph.behind(self.output)
-        ours = {theirs for name, theirs in self.matched.items() if name in leading}
+        ours = {theirs for name, theirs in self.matched.items() if name in self.leading}
         own = {name: error for name, error in errors.items() if name in ours and error > ROUNDING}
         if not own:
             return None
@@ -97,16 +107,14 @@ class Search:
 
     def heirs(self, name: str, errors: Mapping[str, float]) -> list[str]:
         """Return the values compared next after a value, on the way to the failing output."""
-        names = {theirs: ours for ours, theirs in self.matched.items()}
-        leading = self.graph.behind(self.output)
-        reached, found = {names[name]}, []
+        reached, found = {self.names[name]}, []
         for node in self.graph.nodes:
             if not reached.intersection(node.reads):
                 continue
             for value in (value.debugName() for value in node.raw.outputs()):
                 theirs = self.matched.get(value)
                 if theirs in errors and theirs is not None:
-                    found += [theirs] if value in leading else []
+                    found += [theirs] if value in self.leading else []
                 else:
                     reached.add(value)
         return found

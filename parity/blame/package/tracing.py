@@ -46,7 +46,7 @@ class Node:
 
 class TracedGraph:
     def __init__(self, module: nn.Module, examples: Sequence[Tensor]) -> None:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():  # gradients would keep every value alive
             warnings.simplefilter("ignore")
             trace: Any = torch.jit.trace  # without types of its own
             self._traced = trace(module, tuple(examples), strict=False, check_trace=False)
@@ -69,7 +69,7 @@ class TracedGraph:
     def makes(self, name: str) -> Node | None:
         return self._made.get(name)
 
-    def behind(self, name: str) -> set[str]:
+    def behind(self, name: str) -> frozenset[str]:
         """Return a value and all that it is computed from."""
         found: set[str] = set()
         waiting = [name]
@@ -79,7 +79,7 @@ class TracedGraph:
                 found.add(current)
                 node = self._made.get(current)
                 waiting += node.reads if node else ()
-        return found
+        return frozenset(found)
 
     def run(self, inputs: Sequence[Tensor], settle: Settle) -> dict[str, Tensor]:
         """Run the graph, and return its outputs by their names. Values are dropped after their last use."""

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import milrun
+from parity.base.cache import Cache
 from parity.base.paths import project
 from parity.blame.package.search import blame_artifact
 from parity.build.convert import call, compress, convert, traceable
+from parity.build.palettes import Palettes
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
 from tests.support import small_stages as small
@@ -34,7 +36,7 @@ def blamed(tmp_path: Path) -> Blamed:
         convert(stage, variant, traceable(small.stage(wrong or right), None), package, {})
         if variant.compressed:
             plain, package = package, tmp_path / "palettized.mlpackage"
-            compress(variant, plain, package, {})
+            compress(variant, plain, package, {}, Palettes(Cache(tmp_path / "cache")))
         module = traceable(stage, None)
         candidate = milrun.load(package).predict(given)
 
