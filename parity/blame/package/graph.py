@@ -49,12 +49,12 @@ class Search:
 
     @cached_property
     def names(self) -> Mapping[str, str]:
-        """The names in the module's graph, by those in the package."""
+        """Names in the module's graph, by those in the package."""
         return {theirs: ours for ours, theirs in self.matched.items()}
 
     @cached_property
     def leading(self) -> frozenset[str]:
-        """What the failing output is computed from, by the module's names."""
+        """Values that the failing output is computed from, by the module's names."""
         return self.graph.behind(self.output)
 
     def steps(self, without: frozenset[str] = frozenset(), look_at: frozenset[str] = frozenset()) -> Steps:
