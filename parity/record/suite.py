@@ -214,23 +214,27 @@ class Suite:
         return own if own.exists() else room / name
 
     def wanted(self, checks: Iterable[Check]) -> list[tuple[str, str, str]]:
-        """Return the artifacts, as (system, stage, variant), that these checks need and that are not built yet."""
+        """Return the artifacts, as (system, stage, variant), that these checks need and that are not built yet.
+
+        Of those that are one file, such as the methods of a program, it is the first.
+        """
         needed = dict.fromkeys(
             (check.system, stage.name, variant.name)
             for check in checks
             for stage, variant in _needed(systems()[check.system], check)
         )
-        missing = []
+        missing, keys = [], set()
         seen: Counter[tuple[str, str]] = Counter()
         for name, stage_name, variant_name in needed:
             bench = self.bench(name, self.options.numerics[0])
             stage = bench.system.stage(stage_name)
             variant = stage.variant(variant_name)
-            if not bench.artifacts.ready(stage, variant):
+            if not bench.artifacts.ready(stage, variant) and (key := bench.artifacts.key(stage, variant)) not in keys:
+                keys.add(key)
                 # What takes long first; what shares its weights with another when these are clustered; pipelines when
                 # they can be.
                 again = bool(stage.within) or seen[stage_name, variant_name] > 0
-                order = bool(stage.parts), not variant.palettize, again
+                order = bool(stage.parts), not variant.palettize and variant.format != "pte", again
                 seen[stage_name, variant_name] += 1
                 missing.append((order, (name, stage_name, variant_name)))
         return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]

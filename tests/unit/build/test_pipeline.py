@@ -332,11 +332,9 @@ def test_given_packages_are_known_by_what_they_are_declared_as(cache: Cache, tmp
     assert given.key(HEAD, PAL4) != given.key(HEAD, PAL6)
 
 
-def test_the_parts_of_a_pipeline_are_wanted_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "systems", lambda: {"joined": system()})
-    run = Suite(Options(runtime="milrun"), "run", Project(tmp_path))
-    check = Check(
-        system="joined",
+def check_of_the_whole(name: str) -> Check:
+    return Check(
+        system=name,
         stage="whole",
         variant="fp16-pal6",
         case="one",
@@ -344,6 +342,19 @@ def test_the_parts_of_a_pipeline_are_wanted_before_it(tmp_path: Path, monkeypatc
         runtime="milrun",
         numerics="declared",
     )
+
+
+def test_artifacts_that_two_systems_share_are_wanted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "systems", lambda: {"joined": system(), "again": system()})
+    run = Suite(Options(runtime="milrun"), "run", Project(tmp_path))
+    both = [check_of_the_whole("joined"), check_of_the_whole("again")]
+    assert run.wanted(both) == run.wanted(both[:1])
+
+
+def test_the_parts_of_a_pipeline_are_wanted_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "systems", lambda: {"joined": system()})
+    run = Suite(Options(runtime="milrun"), "run", Project(tmp_path))
+    check = check_of_the_whole("joined")
     assert run.wanted([check]) == [
         ("joined", "head", "fp16-pal6"),
         ("joined", "pre", "fp16"),
