@@ -26,7 +26,7 @@ from parity.record import run, workers
 from parity.record.obstacles import obstacles
 from parity.record.run import RunRecord, SessionError
 from parity.record.suite import Options, Suite
-from parity.verdict import UNBLAMED, Verdict
+from parity.verdict import Verdict
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,8 +104,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     )
     suite = Suite(chosen, run.new_id(datetime.now(UTC)))
     declared = system(options.system)
-    gated = (check for check in suite.checks(declared) if check.mode not in UNBLAMED)  # probes have bounds of their own
-    checks = [check for check in gated if not options.stages or check.stage in options.stages]
+    checks = [check for check in suite.checks(declared) if not options.stages or check.stage in options.stages]
     if not checks:
         stages = ", ".join([*(stage.name for stage in declared.stages), CHAIN])
         raise CalibrationError(
