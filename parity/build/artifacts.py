@@ -15,7 +15,7 @@ from milrun.package import Package
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
 from parity.build.convert import compress, convert, traceable
-from parity.build.palettes import Palettes
+from parity.build.palettes import Palettes, clustered
 from parity.build.pipeline import join
 from parity.build.program import PROGRAM, write
 from parity.declarations import Stage, System, Variant
@@ -55,7 +55,7 @@ class Built:
     def _common(self) -> dict[str, Any]:
         return {
             **self._upstream_parts,
-            "harness": code(convert, compress, traceable, Palettes),
+            "harness": code(convert, compress, traceable, clustered),
             "libraries": libraries("coremltools", "numpy", "scikit-learn", *self.system.reference.packages),
         }
 

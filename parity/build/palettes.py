@@ -44,14 +44,15 @@ class Palettes:
         }
 
         def make(folder: Path) -> None:
-            values, indices = _clustered(weight, bits)
+            values, indices = clustered(weight, bits)
             np.savez(folder / FILE, values=values, indices=indices)
 
         with np.load(self.cache.get("palette", digest(parts), make, parts) / FILE) as found:
             return found["values"], found["indices"]
 
 
-def _clustered(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def clustered(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a palette and the index of each element."""
     from coremltools.optimize.coreml import _quantization_passes
 
     found: tuple[np.ndarray, np.ndarray] = _quantization_passes.palettize_weights._get_lut_and_indices(

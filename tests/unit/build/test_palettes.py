@@ -51,6 +51,6 @@ def test_a_palettized_package_is_coremltools_own(
     compress(variant, plain, tmp_path / "once.mlpackage", {}, known)
     assert (tmp_path / "once.mlpackage" / WEIGHTS).read_bytes() == theirs
 
-    monkeypatch.setattr(palettes, "_clustered", lambda *_: pytest.fail("clustered again"))
+    monkeypatch.setattr(palettes, "clustered", lambda *_: pytest.fail("clustered again"))
     compress(variant, plain, tmp_path / "twice.mlpackage", {}, known)
     assert (tmp_path / "twice.mlpackage" / WEIGHTS).read_bytes() == theirs
