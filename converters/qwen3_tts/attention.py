@@ -48,7 +48,7 @@ class Rotary(nn.Module):
 
 
 class Norm(nn.Module):
-    """Upstream's RMS norm. The mean over one axis is a product with a row, because XNNPACK has no such mean."""
+    """Upstream's RMS norm. The mean over one axis is a product with a row, which XNNPACK takes whole."""
 
     mean: Tensor
     epsilon: Tensor
