@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from milrun import __version__
 from milrun.errors import ModelError
+from milrun.guard import WORK_OF_STRANGERS
 from milrun.loading import load
 from milrun.numerics import NAMES
 from milrun.tools.difference import differences
@@ -46,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("outputs")
     verb.add_argument("--function", help="one of several functions of the package")
     verb.add_argument("--seed", type=int, help="fixes the random ops")
-    verb.add_argument("--work", type=float, help="the most multiplications and elements; 1e12 takes a minute or two")
     _add_numerics(verb)
+    _add_work(verb)
     verb.set_defaults(do=_run)
 
     verb = verbs.add_parser("bench", help="load time, latency, peak memory, the ten costliest ops")
@@ -55,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("inputs", nargs="?", help="an .npz; random inputs of the default shapes without it")
     verb.add_argument("--repeats", type=int, default=10)
     _add_numerics(verb)
-    verb.set_defaults(do=lambda o: print(measure(o.package, _arrays(o.inputs), o.numerics, o.repeats)))
+    _add_work(verb)
+    verb.set_defaults(do=lambda o: print(measure(o.package, _arrays(o.inputs), o.numerics, o.repeats, o.work)))
 
     verb = verbs.add_parser("diff", help="the first value that diverges between two packages, by name")
     verb.add_argument("package")
@@ -64,17 +67,36 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--tolerance", type=float, default=1e-2, help="relative L2 that is not a divergence (1e-2)")
     verb.add_argument("--other-numerics", choices=NAMES, help="for the second package, if not the same")
     _add_numerics(verb)
+    _add_work(verb)
     verb.set_defaults(do=_diff)
 
     verb = verbs.add_parser("sensitivity", help="which hazards reported for the Neural Engine break the outputs")
     verb.add_argument("package")
     verb.add_argument("inputs")
-    verb.set_defaults(do=lambda o: print(*sensitivities(o.package, _arrays(o.inputs) or {}), sep="\n"))
+    _add_work(verb)
+    verb.set_defaults(do=lambda o: print(*sensitivities(o.package, _arrays(o.inputs) or {}, o.work), sep="\n"))
     return parser
 
 
 def _add_numerics(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--numerics", choices=NAMES, default="declared")
+
+
+def _add_work(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--work",
+        type=_limit,
+        default=WORK_OF_STRANGERS,
+        metavar="NUMBER",
+        help="the most multiplications and elements of one run; the default, 3e12, takes minutes, inf sets no limit",
+    )
+
+
+def _limit(text: str) -> int | None:
+    limit = float(text)
+    if not limit > 0:
+        raise ValueError
+    return None if limit == math.inf else int(limit)
 
 
 def _arrays(path: str | None) -> dict[str, Any] | None:
@@ -85,8 +107,8 @@ def _arrays(path: str | None) -> dict[str, Any] | None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    work = None if options.work is None else int(options.work)
-    model = load(options.package, numerics=options.numerics, function=options.function, seed=options.seed, work=work)
+    chosen = {"numerics": options.numerics, "function": options.function, "seed": options.seed, "work": options.work}
+    model = load(options.package, **chosen)
     outputs = model.predict(_arrays(options.inputs) or {}, model.make_state())
     for name, value in outputs.items():
         if not isinstance(value, np.ndarray):
@@ -97,8 +119,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    first = load(options.package, numerics=options.numerics, seed=0)
-    second = load(options.other, numerics=options.other_numerics or options.numerics, seed=0)
+    first = load(options.package, numerics=options.numerics, seed=0, work=options.work)
+    second = load(options.other, numerics=options.other_numerics or options.numerics, seed=0, work=options.work)
     compared, worst = 0, None
     for difference in differences(first, second, _arrays(options.inputs) or {}):
         compared += 1

@@ -25,6 +25,11 @@ PER_PACKAGE_BYTE = 16
 """Bytes that each byte of the program, and of the weights that it refers to, adds to that."""
 PER_INPUT_BYTE = 1024
 """Bytes that each byte of a caller's inputs adds to that."""
+WORK_OF_STRANGERS = 3 * 10**12
+"""The most that a package that nobody vouches for may do in one run, in multiplications and elements.
+
+A core takes some minutes for it; half a minute of speech takes the largest vocoder of the harness 5e11.
+"""
 LARGE = 1 << 18
 """Elements from which a tensor is counted."""
 
@@ -65,7 +70,7 @@ class Guard:
         if self.work_limit is not None and self.work > self.work_limit:
             raise TimeoutError(
                 f"the run would take {self.work:.2g} multiplications and elements of work, {self.work_limit:.2g} are "
-                "allowed: load the package with a larger limit of work if you trust it"
+                "allowed: load the package with a larger limit of work (work, --work) if you trust it"
             )
 
     def charge(self, value: Any) -> None:

@@ -37,12 +37,18 @@ class Sensitivity:
         )
 
 
-def sensitivities(path: str | Path, inputs: Mapping[str, Any]) -> Iterator[Sensitivity]:
-    """Measure each rule by itself against ``declared``, on the same inputs, states and random numbers."""
-    base = load(path, seed=0)
+def sensitivities(path: str | Path, inputs: Mapping[str, Any], work: int | None = None) -> Iterator[Sensitivity]:
+    """Measure each rule by itself against ``declared``, on the same inputs, states and random numbers.
+
+    Args:
+        path: The package.
+        inputs: Arrays by name.
+        work: The most that one run may do; see `milrun.load`.
+    """
+    base = load(path, seed=0, work=work)
     expected = base.predict(inputs, base.make_state())
     for rule in RULES:
-        model = load(path, numerics="ane", rules=[rule.name], seed=0)
+        model = load(path, numerics="ane", rules=[rule.name], seed=0, work=work)
         actual = model.predict(inputs, model.make_state())
         distances = {name: _relative_l2(expected[name], actual[name]) for name in expected}
         worst = max(distances, key=lambda name: distances[name])

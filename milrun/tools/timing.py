@@ -43,10 +43,24 @@ class Costs:
         return "\n".join(lines)
 
 
-def measure(path: str, inputs: Mapping[str, Any] | None, numerics: str = "declared", repeats: int = 10) -> Costs:
-    """Load and run a package: on the inputs given, or on random ones of the default shapes."""
+def measure(
+    path: str,
+    inputs: Mapping[str, Any] | None,
+    numerics: str = "declared",
+    repeats: int = 10,
+    work: int | None = None,
+) -> Costs:
+    """Load and run a package.
+
+    Args:
+        path: The package.
+        inputs: Arrays by name; random ones of the default shapes if there are none.
+        numerics: How to compute.
+        repeats: The number of timed runs.
+        work: The most that one run may do; see `milrun.load`.
+    """
     start = time.perf_counter()
-    model = load(path, numerics=numerics, seed=0)
+    model = load(path, numerics=numerics, seed=0, work=work)
     loaded = time.perf_counter() - start
     given = random_inputs(model) if inputs is None else inputs
     state = model.make_state()

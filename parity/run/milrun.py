@@ -10,15 +10,10 @@ import numpy as np
 
 import milrun
 from milrun.features import ArrayFeature, Feature
+from milrun.guard import WORK_OF_STRANGERS as WORK_OF_STRANGERS
 from milrun.numerics import choose
 from parity.declarations import Arrays, ComputeUnits, Format
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs
-
-WORK_OF_STRANGERS = 3 * 10**12
-"""The most that a package which the harness did not make may do in one run, in multiplications and elements.
-
-A core takes some minutes for it; half a minute of speech takes the largest vocoder here 5e11.
-"""
 
 
 class Milrun:

@@ -96,10 +96,34 @@ def test_folding_at_load_is_work_too(tmp_path: Path) -> None:
         milrun.load(path, work=1_000_000)
 
 
-def test_the_command_line_takes_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, inputs = save(tmp_path / "m.mlpackage", _loop(2000)), tmp_path / "in.npz"
+@pytest.mark.parametrize("verb", ["run", "bench", "diff", "sensitivity"])
+def test_every_verb_that_runs_a_package_has_a_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    path, inputs = save(tmp_path / "m.mlpackage", _loop(200)), tmp_path / "in.npz"
     np.savez(inputs, **ONES)
-    arguments = ["run", str(path), str(inputs), str(tmp_path / "out.npz")]
+    more = {"run": [str(tmp_path / "out.npz")], "bench": ["--repeats", "1"]}.get(verb, [])
+    arguments = [verb, str(path), *([str(path)] if verb == "diff" else []), str(inputs), *more]
     assert main([*arguments, "--work", "1e12"]) == 0
-    assert main([*arguments, "--work", "1e7"]) == 2
-    assert "of work" in capsys.readouterr().err
+    monkeypatch.setattr("milrun.__main__.WORK_OF_STRANGERS", 1_000_000)
+    for limit in (["--work", "1e6"], []):
+        assert main([*arguments, *limit]) == 2
+        assert "the run would take 1e+06 multiplications and elements of work, 1e+06 are allowed" in (
+            said := capsys.readouterr().err
+        )
+        assert str(path) in said
+        assert "(work, --work) if you trust it" in said
+    assert main([*arguments, "--work", "inf"]) == 0
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "much"])
+def test_a_limit_is_a_number_above_0(capsys: pytest.CaptureFixture[str], limit: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "m.mlpackage", "in.npz", "out.npz", f"--work={limit}"])
+    assert "argument --work" in capsys.readouterr().err
+
+
+def test_what_a_package_computes_is_no_work_to_look_into_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save(tmp_path / "m.mlpackage", _loop(1_000_000_000))
+    assert main(["inspect", str(path)]) == 0
+    assert "while_loop" in capsys.readouterr().out
