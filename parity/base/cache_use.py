@@ -21,6 +21,8 @@ OWN = (TEMPORARY, LOCKS, "base", "gate", "runs")
 """Folders of `.parity` that hold no cache entries."""
 _GATE, _USER = "use.lock", "user."
 _held: dict[Path, FileLock] = {}
+_touched: set[Path] = set()
+"""The entries whose times this process has set: they are in use until it ends."""
 
 
 @dataclass(frozen=True, order=True)
@@ -44,11 +46,12 @@ class Item:
 
 def touch(root: Path, folder: Path) -> bool:
     """Set the time of an entry, so that no process removes it while this one runs. False where there is none."""
-    if folder.is_dir():
+    if folder not in _touched and folder.is_dir():
         with suppress(OSError):  # a cache that can't be written to can't be trimmed either
             claim(root)
             with FileLock(root / LOCKS / _GATE):
                 os.utime(folder)
+            _touched.add(folder)
     return os.path.lexists(folder)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import re
@@ -51,10 +50,7 @@ def libraries(*names: str) -> dict[str, str]:
     """
     versions = {}
     for name in names:
-        try:
-            version: str | None = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = lockfile.of_an_extra(name)
+        version = lockfile.version(name) or lockfile.of_an_extra(name)
         if not version:
             raise ValueError(f"{name} is not installed, so there is no version to record; pip install {name}")
         versions[name] = version

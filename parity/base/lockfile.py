@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from parity.base.paths import ProjectError, project
@@ -49,10 +50,21 @@ def absent(extra: str, packages: Iterable[str]) -> list[str]:
 
 def installed(name: str) -> bool:
     """Return whether a distribution is installed."""
+    return bool(version(name))
+
+
+def version(name: str) -> str | None:
+    """Return the version of an installed distribution; None of one that is not."""
     try:
-        return bool(importlib.metadata.version(name))
+        return _version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
+        return None
+
+
+@cache
+def _version(name: str) -> str:
+    """Read a distribution's metadata once; one that is not installed is looked for each time."""
+    return importlib.metadata.version(name)
 
 
 def _plain(name: str) -> str:

@@ -33,9 +33,14 @@ def save(record: object, path: Path, schema: int) -> Path:
     record: an instance of a dataclass.
     schema: the number of the record's format; files of another number are refused when read.
     """
-    document = _of(type(record))(schema=schema, passed=_claim(record), record=record)
-    write_atomically(path, document.model_dump_json(indent=1, by_alias=True).encode() + b"\n")
+    write_atomically(path, text(record, schema))
     return path
+
+
+def text(record: object, schema: int) -> bytes:
+    """Return the content of a record's file."""
+    document: BaseModel = _of(type(record))(schema=schema, passed=_claim(record), record=record)
+    return document.model_dump_json(indent=1, by_alias=True).encode() + b"\n"
 
 
 def load(kind: type[T], path: Path, schema: int, fault: type[ValueError], mend: str) -> T:

@@ -111,14 +111,15 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
     base = git.base(root, name)
     files = tuple(git.changed_files(root, base.commit))
     say(f"{many(len(files), 'file')} changed since {base.commit[:12]}, the base in {base.name}; every check is made")
-    remembered, stamps = _at_the_base(root, base.commit), _stamps(root, files)
+    stamps = _stamps(root, files)
     with _running(root) as (id, process):  # beside it, for both import the systems and read their sources
+        remembered = _at_the_base(root, base.commit)
         declared = _declared(root)
+        moved, unexplained = _taken_away(root, base.commit, declared.cases)
         record, problems = _ended(root, id, process.wait())
     uncovered = [*declared.problems, *(coverage.uncovered(record, declared.checks) if record else [])]
     if _stamps(root, git.changed_files(root, base.commit)) != stamps:
         uncovered.append(Problem("the working tree", "its code changed while the gate ran: run it again"))
-    moved, unexplained = _taken_away(root, base.commit, declared.cases)
     return Outcome(
         base,
         git.head(root),
@@ -183,8 +184,10 @@ def _stamps(root: Path, files: Collection[str]) -> dict[str, int]:
 
 def _at_the_base(root: Path, commit: str) -> RunRecord | None:
     """Return the newest complete run of the base commit that this machine remembers."""
-    known = (one for one in reversed(run.history(at(root).state_folder)) if one.commit == commit)
-    return next((one for one in known if not one.partial and not one.dirty), None)
+    state = at(root).state_folder
+    known = (one for one in reversed(run.history(state)) if one.commit == commit)
+    found = next((one.id for one in known if not one.partial and not one.dirty), None)
+    return run.load(run.folder_of(state, found)) if found else None
 
 
 def _rows(record: RunRecord, base: RunRecord | None) -> Iterator[Row]:

@@ -137,7 +137,16 @@ def load(path: Path) -> Gates:
 
 def parse(text: str, source: str) -> Gates:
     """Return the gates of a file's text; `source` names the file in errors."""
-    place = Place(source, GateError)
+    if text not in _READ:
+        _READ[text] = _parsed(text, Place(source, GateError))
+    return _READ[text]
+
+
+_READ: dict[str, Gates] = {}
+"""Gates by their text: each workbench of a system wants them, and the gate those of two revisions."""
+
+
+def _parsed(text: str, place: Place) -> Gates:
     content = toml.parse(text, place)
     retired = toml.retired(content, place)
     tables = toml.checked(Filled[Filled[Filled[Filled[Any]]]], content, place)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
 from parity.compare.media import Pair, Samples
-from parity.compare.metrics.spectra import mel, mel_frequencies, stft
 from parity.report.audio import decibels, difference, finite_part
 
 Image2D = NDArray[np.float64]
@@ -34,11 +34,13 @@ def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
     """Return power in decibels in mel-spaced rows, the highest on top, for a signal of `samples` when whole."""
     hop = max(64, -(-samples // COLUMNS))
     size = max(1024, 1 << (hop - 1).bit_length())
-    padded = np.zeros(max(samples, size))
-    padded[: len(signal)] = finite_part(signal)
-    power = np.square(np.abs(stft(padded, size, hop, lead=size // 2)[0]) / (size / 2))
-    power = power[:, : max(1, -(-samples // hop))]
-    edges = np.rint(mel_frequencies(ROWS + 1, rate) / (rate / 2) * (power.shape[0] - 1)).astype(int)
+    frames = max(1, -(-samples // hop))
+    padded = np.zeros((frames - 1) * hop + size)
+    padded[size // 2 : size // 2 + len(signal)] = finite_part(signal)[: len(padded) - size // 2]
+    # Not the transform of the metrics: that is librosa's, whose import takes longer than all pictures of a page.
+    window = np.hanning(size + 1)[:-1]
+    power = np.square(np.abs(np.fft.rfft(sliding_window_view(padded, size)[::hop] * window)) / (size / 2)).T
+    edges = np.rint(_hertz(np.linspace(0, _mel(rate / 2), ROWS + 1)) / (rate / 2) * (power.shape[0] - 1)).astype(int)
     rows = [power[low : max(high, low + 1)].mean(axis=0) for low, high in pairwise(edges)]
     result: Image2D = 10 * np.log10(np.maximum(np.stack(rows[::-1]), 1e-16))
     return result
@@ -65,7 +67,9 @@ def spectra(pair: Pair) -> dict[str, bytes]:
 def ticks(rate: int) -> list[tuple[str, float]]:
     """Return the frequencies for the side of a spectrogram: label, and height as a share from the top."""
     marks = [hertz for hertz in (250, 1000, 4000, 10000, 20000) if hertz < 0.47 * rate]
-    return [(f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz), 1 - mel(hertz) / mel(rate / 2)) for hertz in marks]
+    return [
+        (f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz), 1 - _mel(hertz) / _mel(rate / 2)) for hertz in marks
+    ]
 
 
 def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
@@ -116,6 +120,14 @@ def gain(pair: Pair) -> float:
 def _height(share: float, height: int, span: tuple[float, float]) -> float:
     place = np.log(np.clip(share, *span) / span[0]) / np.log(span[1] / span[0])
     return float(height - 3 - place * (height - 6))
+
+
+def _mel(hertz: float) -> float:
+    return 2595 * float(np.log10(1 + hertz / 700))
+
+
+def _hertz(mel: Image2D) -> Image2D:
+    return 700 * (10 ** (mel / 2595) - 1)
 
 
 def _envelope(signal: Samples, length: int, columns: int) -> tuple[Samples, Samples]:

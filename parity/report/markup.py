@@ -18,12 +18,14 @@ def tag(element: str, *children: str, **attributes: Attribute) -> Markup:
 
 def join(parts: Iterable[str]) -> Markup:
     """Return the parts one after the other; those that are not Markup are text."""
-    return Markup("").join(part if isinstance(part, Markup) else text(part) for part in parts)
+    return Markup("".join([part if isinstance(part, Markup) else text(part) for part in parts]))
 
 
 def text(words: str) -> Markup:
     """Return escaped text without the characters that HTML does not allow."""
-    return escape("".join(char if char.isprintable() or char in "\n\t" else "�" for char in words))
+    if not words.isprintable():
+        words = "".join(char if char.isprintable() or char in "\n\t" else "�" for char in words)
+    return escape(words)
 
 
 def _attribute(name: str, value: Attribute) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, RunRecord
@@ -42,7 +44,7 @@ class Group:
         """The number of checks without a verdict."""
         return len(self.errors) + len(self.missing)
 
-    @property
+    @cached_property
     def closest(self) -> tuple[Verdict, Finding] | None:
         """The finding that uses up most of its bound, a broken one before any other."""
         pairs = [(verdict, finding) for verdict in self.verdicts for finding in verdict.findings]
@@ -62,12 +64,12 @@ def badness(finding: Finding) -> tuple[float, float]:
 
 def systems(record: RunRecord) -> list[Group]:
     """Return one group per system, in the order of the record."""
-    return [_group(record, checks, "") for checks in _alike(record, lambda check: check.system)]
+    return _groups(record, staged=False)
 
 
 def stages(record: RunRecord) -> list[Group]:
     """Return one group per stage, worst first: failed ones, then those nearest to a bound."""
-    groups = [_group(record, checks, checks[0].stage) for checks in _alike(record, lambda one: (one.system, one.stage))]
+    groups = _groups(record, staged=True)
     return sorted(groups, key=lambda group: group.badness, reverse=True)
 
 
@@ -182,20 +184,23 @@ def gate_name(gate: str) -> str:
     return gate.replace("_", " ")
 
 
-def _alike(record: RunRecord, key: Callable[[Check], object]) -> list[list[Check]]:
-    """Return the checks of a record by a key, in the order of the record."""
-    found: dict[object, list[Check]] = {}
-    for check in dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected)):
-        found.setdefault(key(check), []).append(check)
-    return list(found.values())
-
-
-def _group(record: RunRecord, checks: Sequence[Check], stage: str) -> Group:
-    own, raised, missing = set(checks), {error.id for error in record.errors}, record.missing
-    return Group(
-        checks[0].system,
-        stage,
-        tuple(verdict for verdict in record.verdicts if verdict.check in own),
-        tuple(check for check in checks if check.id in raised),
-        tuple(check for check in checks if check in missing),
-    )
+def _groups(record: RunRecord, staged: bool) -> list[Group]:
+    """Return the checks of a record by system, or by system and stage, in the order of the record."""
+    raised, missing = {error.id for error in record.errors}, record.missing
+    checks: dict[tuple[str, str], dict[Check, None]] = defaultdict(dict)
+    verdicts: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    for verdict in record.verdicts:
+        place = verdict.check.system, verdict.check.stage if staged else ""
+        verdicts[place].append(verdict)
+        checks[place][verdict.check] = None
+    for check in record.expected:
+        checks[check.system, check.stage if staged else ""][check] = None
+    return [
+        Group(
+            *place,
+            tuple(verdicts[place]),
+            tuple(check for check in found if check.id in raised),
+            tuple(check for check in found if check in missing),
+        )
+        for place, found in checks.items()
+    ]

@@ -13,6 +13,7 @@ import pytest
 
 from parity.record import run as session
 from parity.record.run import Errored, RunRecord, SessionError
+from parity.report.trends import trends
 from tests.support import report_samples as samples
 
 
@@ -197,6 +198,23 @@ def test_history_leaves_out_what_another_version_wrote_but_not_what_is_damaged(t
     old.write_text("{", encoding="utf-8")
     with pytest.raises(SessionError, match="damaged"):
         session.history(tmp_path)
+
+
+def test_history_shows_the_trends_of_whole_records_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = samples.history(3)
+    for run in runs:
+        session.save(run, session.folder_of(tmp_path, run.id))
+    expected = trends(samples.record(), runs)
+    assert any(None not in line and len(line) == 4 for line in expected.values())
+    records = [session.folder_of(tmp_path, run.id) / "run.json" for run in runs]
+    with monkeypatch.context() as unreadable:
+        whole = Path.read_bytes
+        unreadable.setattr(Path, "read_bytes", lambda path: b"{" if path in records else whole(path))
+        assert trends(samples.record(), session.history(tmp_path)) == expected
+    (tmp_path / "runs" / runs[0].id / "worst.json").unlink()
+    assert trends(samples.record(), session.history(tmp_path)) == expected
 
 
 @pytest.mark.parametrize("id", ["", "..", "../x", "a/b", ".hidden", "x" * 101])

@@ -135,6 +135,7 @@ def test_all_reports_of_a_run_are_written_and_the_record_last(tmp_path: Path, mo
         "report.html",
         "report.md",
         "run.json",
+        "worst.json",
     ]
     assert load(written.record).problems() == samples.record().problems()
     monkeypatch.setattr("parity.report.markdown.render", lambda *_: 1 / 0)
