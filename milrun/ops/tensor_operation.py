@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from milrun.registry import op, prepare
+from milrun.registry import op, prepare, prepared_op
 
 
 @op("band_part")
@@ -68,33 +68,43 @@ def one_hot(
 _PAD_MODES = ("constant", "reflect", "replicate")
 
 
-@op("pad")
-def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
+@prepared_op("pad", "x")
+def pad(pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Callable[[Tensor], Tensor]:
     """Pad by the amounts before and after each of the last axes."""
     if mode not in _PAD_MODES:
         raise ValueError(f"pad: mode is {mode!r}, allowed are {', '.join(_PAD_MODES)}")
-    if len(pad) % 2 or len(pad) > 2 * x.dim() or min(pad, default=0) < 0:
+    if len(pad) % 2 or min(pad, default=0) < 0:
         raise ValueError(f"pad: pad is {pad}, allowed are two amounts from 0 up for each of the last axes")
-    amounts = [(axis, pad[2 * i], pad[2 * i + 1]) for i, axis in enumerate(range(x.dim() - len(pad) // 2, x.dim()))]
-    amounts = [amount for amount in amounts if amount[1:] != (0, 0)]
-    if not amounts:
+    # Axes are counted from the last one, as -1.
+    pairs = list(zip(range(-(len(pad) // 2), 0), pad[::2], pad[1::2], strict=True))
+    while pairs and pairs[0][1:] == (0, 0):
+        pairs.pop(0)
+    tail = [size for _, before, after in reversed(pairs) for size in (before, after)]
+    amounts = [pair for pair in pairs if pair[1:] != (0, 0)]
+    inner = len(pairs)
+
+    def run(x: Tensor) -> Tensor:
+        rank = x.dim()
+        if len(pad) > 2 * rank:
+            raise ValueError(f"pad: pad is {pad}, allowed are two amounts from 0 up for each of the last axes")
+        if not amounts:
+            return x
+        if mode == "constant":
+            return F.pad(x, tail, value=constant_val)
+        if mode == "reflect" and any(
+            before >= x.shape[axis] or after >= x.shape[axis] for axis, before, after in amounts
+        ):
+            raise ValueError(f"pad: pad is {pad}, too much to reflect an input of shape {tuple(x.shape)}")
+        if inner <= 3 and x.is_floating_point() and x.numel():
+            if rank in (inner + 1, inner + 2):
+                return F.pad(x, tail, mode=mode)
+            padded = F.pad(x.reshape(-1, *x.shape[rank - inner :]), tail, mode=mode)
+            return padded.reshape(*x.shape[: rank - inner], *padded.shape[1:])
+        for axis, before, after in amounts:
+            x = x.index_select(axis, _border(x.shape[axis], before, after, mode))
         return x
-    first = amounts[0][0]
-    tail = [size for axis in reversed(range(first, x.dim())) for size in _amount(amounts, axis)]
-    if mode == "constant":
-        return F.pad(x, tail, value=constant_val)
-    if mode == "reflect" and any(max(before, after) >= x.shape[axis] for axis, before, after in amounts):
-        raise ValueError(f"pad: pad is {pad}, too much to reflect an input of shape {tuple(x.shape)}")
-    if x.dim() - first <= 3 and x.is_floating_point() and x.numel():
-        padded = F.pad(x.reshape(-1, *x.shape[first:]), tail, mode=mode)
-        return padded.reshape(*x.shape[:first], *padded.shape[1:])
-    for axis, before, after in amounts:
-        x = x.index_select(axis, _border(x.shape[axis], before, after, mode))
-    return x
 
-
-def _amount(amounts: list[tuple[int, int, int]], axis: int) -> tuple[int, int]:
-    return next(((before, after) for a, before, after in amounts if a == axis), (0, 0))
+    return run
 
 
 def _border(size: int, before: int, after: int, mode: str) -> Tensor:
