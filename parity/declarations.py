@@ -219,7 +219,8 @@ class Stage:
         inputs: Declared inputs by name.
         outputs: Declared outputs by name.
         variants: The ways to ship it.
-        trace_at: Values of the dynamic dimensions for tracing.
+        trace_at: Values of the dynamic dimensions for tracing. A dimension with buckets that it names is traced once at
+            this size, and converted for each bucket; otherwise each bucket is traced at its own.
         compute_units: Compute units on which it runs as deployed.
         target: Minimum deployment target.
         parts: Stages whose artifacts this stage joins into a Core ML pipeline; its `module` is then only compared with
@@ -228,6 +229,7 @@ class Stage:
             time does not count.
         enumerated: True if one artifact takes all sizes of a dimension with buckets; otherwise each size has its own.
         bucket: The bucket of an artifact; None for the stage with all of them. See `at`.
+        whole: The stage with all its buckets, for a stage of one.
         common: The largest bucket that every run probes; larger ones take long, and only a run of all cases probes
             them. None if every run probes all.
         stepped: True for a stage that runs step by step; its golden holds every step (see `parity.steps`).
@@ -257,6 +259,7 @@ class Stage:
     aside: bool = False
     enumerated: bool = False
     bucket: int | None = None
+    whole: Stage | None = None
     common: int | None = None
     stepped: bool = False
     carries: Mapping[str, str] = field(default_factory=dict)
@@ -297,7 +300,7 @@ class Stage:
 
         inputs = {name: fixed(tensor) for name, tensor in self.inputs.items()}
         outputs = {name: fixed(tensor) for name, tensor in self.outputs.items()}
-        return replace(self, inputs=inputs, outputs=outputs, bucket=bucket)
+        return replace(self, inputs=inputs, outputs=outputs, bucket=bucket, whole=self)
 
     def family(self, output: str) -> str:
         """Return the gate name for an output.

@@ -184,12 +184,16 @@ def save(model: Any, package: Path, facts: Mapping[str, str]) -> None:
 def examples(stage: Stage) -> tuple[torch.Tensor, ...]:
     """Return inputs to trace a stage's module with: ones for integers, distinct small values for the rest.
 
-    The traced graph must not depend on their values.
+    The traced graph must not depend on their values. A trace keeps every value alive: at the size of a large bucket it
+    would need the memory of all of them.
     """
     generator = torch.Generator().manual_seed(0)
+    declared = (stage.whole or stage).inputs.values()
+    dims = (size for tensor in declared for size in tensor.shape if isinstance(size, Dim))
+    sizes = {dim.name: stage.bucket for dim in dims if dim.buckets and stage.bucket} | dict(stage.trace_at)
     examples = []
-    for tensor in stage.inputs.values():
-        shape = tensor.sizes(stage.trace_at)
+    for tensor in declared:
+        shape = tensor.sizes(sizes)
         if tensor.dtype == "int32":
             examples.append(torch.ones(shape, dtype=torch.int32))
         else:

@@ -6,14 +6,31 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+import milrun
 from parity.base import cache_use
 from parity.base.cache import Cache
 from parity.build.artifacts import Given
+from parity.build.convert import convert, traceable
 from parity.judge.package import findings
 from parity.verdict import Verdict
-from tests.support.bucket_system import APART, FP32, TOGETHER, Halved, Leaking, built, judged, system
+from tests.support.bucket_system import (
+    APART,
+    FP32,
+    TOGETHER,
+    Halved,
+    Leaking,
+    Masked,
+    Upstream,
+    built,
+    inputs,
+    judged,
+    system,
+)
 
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 
@@ -80,6 +97,27 @@ def test_a_stage_with_buckets_is_ready_with_its_first(tmp_path: Path) -> None:
     assert not artifacts.ready(APART, FP32)
     assert artifacts.get(APART, FP32).stage.bucket == 4
     assert artifacts.ready(APART, FP32)
+
+
+@pytest.mark.parametrize(("trace_at", "traced"), [({}, 8), ({"columns": 3}, 3)])
+def test_a_bucket_is_traced_at_its_own_size_or_at_the_declared_one(
+    tmp_path: Path, trace_at: dict[str, int], traced: int
+) -> None:
+    seen = []
+
+    class Seeing(Masked):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.shape[2])
+            return super().forward(x)
+
+    model, stage = Upstream(), replace(APART, trace_at=trace_at)
+    package = tmp_path / "p.mlpackage"
+    convert(stage.at(8), FP32, traceable(replace(stage, module=Seeing), model), package, {})
+    assert {int(size) for size in seen} == {traced}
+    given = inputs(8)
+    with torch.no_grad():
+        expected = Masked(model)(torch.from_numpy(given["x"])).numpy()
+    np.testing.assert_allclose(milrun.load(package).predict(given)["y"], expected, atol=1e-5)
 
 
 def test_one_artifact_takes_all_enumerated_sizes(cache: Cache) -> None:
