@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from parity.base.fingerprint import code, digest
 from parity.base.paths import project
@@ -15,6 +19,7 @@ from parity.build import convert
 from parity.compare import evidence
 from parity.compare.evidence import Evidence
 from parity.compare.outputs import Comparison
+from parity.declarations import Arrays, Stage
 from parity.judge.exercise import glue, inputs, probes
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chosen, dims
@@ -77,4 +82,13 @@ def examine(bench: Workbench, check: Check) -> Iterator[Finding]:
     with closing(bench.session(stage, variant)) as session:
         artifact = Crosser(stage, variant, session)
         probe = probes.stretched if check.mode == "stretched" else probes.findings
-        yield from probe(stage, variant, seam, artifact, partial(convert.call, module, stage))
+        runs, rounded = partial(convert.call, module, stage), partial(_rounded, module, stage)
+        yield from probe(stage, variant, seam, artifact, runs, rounded)
+
+
+def _rounded(module: nn.Module, stage: Stage, inputs: Arrays) -> Arrays:
+    """Run a copy of a module whose weights are as far from its own as rounding to half precision may put them."""
+    near, random, most = deepcopy(module), torch.Generator().manual_seed(0), probes.ROUNDING["float16"]
+    for weight in near.parameters():
+        weight.mul_(1 + (2 * torch.rand(weight.shape, generator=random) - 1) * most)
+    return convert.call(near, stage, inputs)

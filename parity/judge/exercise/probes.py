@@ -40,7 +40,9 @@ Pair = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """The outputs of the artifact, and those of the module."""
 
 
-def findings(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross) -> Iterator[Finding]:
+def findings(
+    stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross, rounded: Cross
+) -> Iterator[Finding]:
     """Yield a finding for each input, and one for each edge that is not too large for every run.
 
     Args:
@@ -49,8 +51,10 @@ def findings(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module
         seam: The golden from which inputs are drawn.
         artifact: Runs the artifact on inputs.
         module: Runs the traceable module.
+        rounded: Runs the traceable module with its weights rounded once more, which is asked where all inputs are whole
+            numbers.
     """
-    both, found = _Both(stage, variant, artifact, module), _found(stage, seam)
+    both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
     given = drawn(stage, found, stage.trace_at)
     usual = both(given)
     for name in stage.inputs:
@@ -59,9 +63,11 @@ def findings(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module
         yield _edge(both, label, inputs, given, usual)
 
 
-def stretched(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross) -> Iterator[Finding]:
+def stretched(
+    stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross, rounded: Cross
+) -> Iterator[Finding]:
     """Yield the findings at the sizes of a stage that is too large there for every run."""
-    both, found = _Both(stage, variant, artifact, module), _found(stage, seam)
+    both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
     given = drawn(stage, found, stage.trace_at)
     usual = both(given)
     for sizes in _rare(stage):
@@ -96,8 +102,8 @@ def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
 class _Both:
     """Runs artifact and module on the same inputs."""
 
-    def __init__(self, stage: Stage, variant: Variant, artifact: Cross, module: Cross) -> None:
-        self.stage, self.variant, self.artifact, self.module = stage, variant, artifact, module
+    def __init__(self, stage: Stage, variant: Variant, artifact: Cross, module: Cross, rounded: Cross) -> None:
+        self.stage, self.variant, self.artifact, self.module, self.rounded = stage, variant, artifact, module, rounded
 
     def __call__(self, inputs: Arrays) -> Pair:
         given = {name: self._rounded(name, value) for name, value in inputs.items()}
@@ -113,7 +119,9 @@ class _Both:
         return {name: _worst_row(tensor, *(one[name] for one in pair)) for name, tensor in self.stage.outputs.items()}
 
     def amplified(self, inputs: Arrays) -> dict[str, float]:
-        """Return how far the module's own outputs move when its inputs are rounded once more."""
+        """Return how far the module's own outputs move when its inputs are rounded once more, or else its weights."""
+        if all(value.dtype.kind != "f" for value in inputs.values()):
+            return self.worst_rows((self.rounded(inputs), self.module(inputs)))
         random, most = np.random.default_rng(0), ROUNDING["float16"]
         near = {
             name: (value * (1 + random.uniform(-most, most, value.shape))).astype(value.dtype)
@@ -210,7 +218,7 @@ def _full(stage: Stage, seam: Seam, found: Arrays) -> Iterator[tuple[str, Arrays
 def _edge(both: _Both, label: str, inputs: Arrays, usual: Arrays, at_usual: Pair) -> Finding:
     """Judge the worst output at an edge, by the worst of its rows.
 
-    Where a row is too far, it may be farther as much as the module itself amplifies rounding of its inputs there.
+    Where a row is too far, it may be farther as much as the module itself amplifies rounding there.
     """
     pair = both(inputs)
     for name in both.stage.outputs:

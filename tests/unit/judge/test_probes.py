@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from parity.base.cache import Cache
 from parity.build.artifacts import Built
-from parity.declarations import Dim, Seam, Stage, f32
+from parity.declarations import Arrays, Dim, Seam, Stage, f32, i32
 from parity.judge.exercise import Examiner
 from parity.judge.exercise.probes import EDGE, findings, stretched
 from parity.judge.gates import Gates
@@ -36,8 +37,8 @@ def probed(stage: Stage) -> tuple[list[str], list[str]]:
         return {"y": np.repeat(inputs["x"], 2, 2)}
 
     seam = Seam("apart", {"x": x}, doubled({"x": x}))
-    usual = [found.output for found in findings(stage, FP32, seam, doubled, doubled) if found.gate == EDGE]
-    return usual, [found.output for found in stretched(stage, FP32, seam, doubled, doubled)]
+    usual = [found.output for found in findings(stage, FP32, seam, doubled, doubled, doubled) if found.gate == EDGE]
+    return usual, [found.output for found in stretched(stage, FP32, seam, doubled, doubled, doubled)]
 
 
 def sizes(*values: int) -> list[str]:
@@ -61,6 +62,21 @@ def test_buckets_above_the_common_ones_are_left_to_a_run_of_all_cases(
 def test_every_run_probes_all_buckets_where_none_is_said_to_be_rare() -> None:
     assert not large(STAGE)
     assert probed(STAGE)[0] == sizes(1, 4, 5, 8, 9, 16)
+
+
+@pytest.mark.parametrize(("sensitive", "passes"), [(10.0, True), (1.0, False)])
+def test_whole_numbers_are_held_to_what_rounding_the_weights_does_there(sensitive: float, passes: bool) -> None:
+    """No input can be rounded. The artifact is nine times farther from the module with one column."""
+    stage = replace(STAGE, inputs={"x": i32(1, WIDTH, COLUMNS)})
+
+    def runs(inputs: Arrays, at_one: float = 1.0, error: float = 0.0) -> dict[str, np.ndarray]:
+        y = np.repeat(inputs["x"].astype(np.float32), 2, 2)
+        return {"y": y * (1 + error * (at_one if inputs["x"].shape[2] == 1 else 1.0))}
+
+    x = np.arange(1, 3 * WIDTH + 1, dtype=np.int32).reshape(1, WIDTH, 3)
+    artifact, rounded = partial(runs, at_one=9.0, error=4e-4), partial(runs, at_one=sensitive, error=1e-4)
+    found = findings(stage, FP32, Seam("apart", {"x": x}, runs({"x": x})), artifact, runs, rounded)
+    assert {edge.output: edge.passed for edge in found if edge.gate == EDGE}["columns 1"] is passes
 
 
 def test_evidence_of_probes_moves_with_the_declared_sizes(tmp_path: Path) -> None:
