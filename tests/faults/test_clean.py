@@ -29,8 +29,9 @@ def times_passed(suite: Suite, check: Check, folder: Path) -> list[bool]:
 
 
 def test_what_ships_passes_twenty_times_out_of_twenty(suite: Suite, tmp_path: Path) -> None:
-    """The chain runs every artifact that ships."""
-    check = next(check for check in suite.plan() if check.mode == "chained" and check.variant == SHIPS)
+    """The chain runs every artifact that ships, of the system whose chain is the shortest."""
+    chains = (check for check in suite.plan() if check.mode == "chained" and check.variant == SHIPS)
+    check = next(check for check in chains if check.system == "silero_vad")
     assert times_passed(suite, check, tmp_path) == [True] * TIMES
 
 
