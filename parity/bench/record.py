@@ -19,11 +19,13 @@ class BenchRecordError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """A stage that makes many steps: their number, the median of one, and the time of the last against the first."""
+    """A stage that makes many steps: their number, the median of one, the time of the last against the first, and the
+    bucket in which they ran, if it has some."""
 
     count: int
     ms: float
     growth: float
+    bucket: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from parity.declarations import AUDIBLE, Arrays, Case, Dim, Golden, Stage, Syste
 from parity.judge.workbench import Workbench
 from parity.run import Session
 from parity.run.chain import Chain
-from parity.run.runtime import Crosser
+from parity.run.runtime import Crosser, fitting
 
 EAGER = "eager"
 WITHIN = frozenset({"milrun"})
@@ -29,10 +29,11 @@ Timed = tuple[float, dict[str, np.ndarray]]
 @dataclass
 class StageTimes:
     """The seconds of each step of a stage (of a stage without steps, of its one run), and `beside` some of them those
-    of everything that ran in turns with the artifact: by variant, and as `EAGER`."""
+    of everything that ran in turns with the artifact: by variant, and as `EAGER`. `bucket`: that of the last step."""
 
     steps: list[float] = field(default_factory=list)
     beside: list[Mapping[str, float]] = field(default_factory=list)
+    bucket: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -165,6 +166,7 @@ class ChainTimer:
         if made.first_audio is None and _audible(stage.outputs):
             made.first_audio = sum(of.seconds for of in made.path.values())
         _note_sizes(made, stage, inputs, outputs)
+        times.bucket = fitting(stage, inputs).bucket
         return outputs
 
     def _artifact(self, stage: Stage, variant: Variant, inputs: Arrays) -> Timed:

@@ -84,7 +84,7 @@ def _times(measured: Measured) -> CaseTimes:
         stage_ms={name: timing.milliseconds for name, timing in stages.items()},
         stage_ratio={name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
         steps={
-            name: StepTimes(count=made.count, ms=made.milliseconds, growth=made.growth)
+            name: StepTimes(count=made.count, ms=made.milliseconds, growth=made.growth, bucket=made.bucket)
             for name, made in measured.steps.items()
         },
         first_audio_ms=measured.first_audio_ms,

@@ -40,13 +40,14 @@ def cases(system: SystemBench) -> list[Row]:
 
 
 def steps(system: SystemBench) -> list[Row]:
-    """Return, of stages that run step by step, how many steps there are, the time of one, how much longer the last ones
-    take than the first, and how long it is until there is audio."""
-    rows: list[Row] = [["steps", "count", "ms", "last / first", "first audio ms"]]
+    """Return, of stages that run step by step, the bucket, how many steps there are, the time of one, how much longer
+    the last ones take than the first, and how long it is until there is audio."""
+    rows: list[Row] = [["steps", "bucket", "count", "ms", "last / first", "first audio ms"]]
     for one in system.cases:
         heard = NONE if one.first_audio_ms is None else f"{one.first_audio_ms:.1f}"
         for stage, made in one.steps.items():
-            rows.append([f"{one.case} {stage}", str(made.count), f"{made.ms:.3f}", f"{made.growth:.2f}", heard])
+            of = [str(made.bucket or NONE), str(made.count), f"{made.ms:.3f}", f"{made.growth:.2f}"]
+            rows.append([f"{one.case} {stage}", *of, heard])
             heard = ""
     return _filled(rows)
 

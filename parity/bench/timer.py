@@ -28,19 +28,21 @@ LONGER = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The steps of one stage in one case. `growth` is the time of a step in the last quarter against the first: a cache
-    that fills makes it grow."""
+    """The steps of one stage in one case, and the bucket in which they ran, if it has some. `growth` is the time of a
+    step in the last quarter against the first: a cache that fills makes it grow."""
 
     count: int
     milliseconds: float
     growth: float
+    bucket: int | None = None
 
     @staticmethod
-    def of(of_rounds: Sequence[Sequence[float]]) -> Steps:
+    def of(of_rounds: Sequence[Sequence[float]], bucket: int | None = None) -> Steps:
         each = np.median(np.array(of_rounds), axis=0)
         quarter = max(1, len(each) // 4)
         first, last = np.median(each[:quarter]), np.median(each[-quarter:])
-        return Steps(count=len(each), milliseconds=1e3 * float(np.median(each)), growth=float(last / first))
+        median = 1e3 * float(np.median(each))
+        return Steps(count=len(each), milliseconds=median, growth=float(last / first), bucket=bucket)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +189,11 @@ def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tu
     timings[CHAIN] = Timing(
         tuple(made.chain for made in found), tuple(ratio for made in found for ratio in made.chain_ratios())
     )
-    steps = {stage.name: Steps.of([made.stages[stage.name].steps for made in found]) for stage in ran if stage.stepped}
+    steps = {
+        stage.name: Steps.of([made.stages[stage.name].steps for made in found], first.stages[stage.name].bucket)
+        for stage in ran
+        if stage.stepped
+    }
     waits = [made.first_audio for made in found if made.first_audio is not None]
     return Measured(
         case=case.name,

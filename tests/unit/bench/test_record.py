@@ -10,7 +10,7 @@ import pytest
 
 from parity import report
 from parity.bench import record as records
-from parity.bench.record import ArtifactFacts, BenchRecord, BenchRecordError, CaseTimes, Judged, SystemBench
+from parity.bench.record import ArtifactFacts, BenchRecord, BenchRecordError, CaseTimes, Judged, StepTimes, SystemBench
 from parity.bench.table import table
 from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
@@ -87,6 +87,18 @@ def test_the_table_has_a_row_for_each_case_and_each_artifact() -> None:
     assert lines[7].split() == "hello fp16-pal8 49.23 0.75 740.4 2.00".split()
     assert lines[8].split() == "tail fp32 0.09 – – –".split()
     assert lines[-3:] == ["✗ slower: hello  (kokoro-vocoder and 1 more)", "no baseline", "bench FAILED  ✓ 0  ✗ 2"]
+
+
+def test_steps_are_shown_with_the_bucket_that_they_ran_in() -> None:
+    (system,) = sample().systems
+    (case,) = system.cases
+    steps = {
+        "denoiser": StepTimes(count=8, ms=152.0, growth=1.01, bucket=512),
+        "decoder": StepTimes(count=2, ms=5.0, growth=1),
+    }
+    lines = table(replace(sample(), systems=(replace(system, cases=(replace(case, steps=steps),)),))).splitlines()
+    rows = {cells[1]: cells[2:] for line in lines if (cells := line.split())[1:2] and cells[1] in steps}
+    assert rows == {"denoiser": ["512", "8", "152.000", "1.01"], "decoder": ["–", "2", "5.000", "1.00"]}
 
 
 def test_columns_without_a_value_are_left_out() -> None:
