@@ -183,6 +183,11 @@ class Variant:
             then stored sparse. Other tensors are palettized or quantized as the variant says.
         format: What the variant is built as, and so which runtimes run it. All stages with a variant of one name and of
             the format `pte` are methods of one program, named as the stages are.
+        group: Of a `pte`: values along a row that share a scale in the int4 weights of linear layers, whose inputs are
+            quantized to int8 as they come (8da4w). It divides every row. None for linear layers as they are.
+        tables: Of a `pte`: bits of embeddings. With 4, 32 values share a scale; with 8, those of a row.
+        unchained: Reason for which no chain of this variant is run, such as decisions that no bound can judge. The
+            report shows it.
 
     Example:
         `Variant("fp16-pal8", "float16", palettize=8, ships=True)`
@@ -201,6 +206,22 @@ class Variant:
     fewest: int = 1
     prune: float | None = None
     format: Format = "mlpackage"
+    group: int | None = None
+    tables: Literal[4, 8] | None = None
+    unchained: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse ways of compression that the format does not have."""
+        program = self.format == "pte"
+        foreign = ("palettize", "quantize", "prune", "holds") if program else ("group", "tables")
+        if wrong := [name for name in foreign if getattr(self, name)]:
+            raise ValueError(f"variant {self.name}: a {self.format} has no {' and no '.join(wrong)}")
+        if self.group is not None and (self.group < 32 or self.group % 32):
+            raise ValueError(f"variant {self.name}: group={self.group}; XNNPACK takes multiples of 32")
+        if self.tables not in (None, 4, 8):
+            raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
+        if self.ships and self.unchained:
+            raise ValueError(f"variant {self.name}: unchained, and what ships has a chain")
 
     @property
     def compressed(self) -> bool:

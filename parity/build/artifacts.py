@@ -17,7 +17,7 @@ from parity.base.fingerprint import code, digest, libraries
 from parity.build.convert import compress, convert, traceable
 from parity.build.palettes import Palettes, clustered
 from parity.build.pipeline import join
-from parity.build.program import PROGRAM, write
+from parity.build.program import PROGRAM, quantized, write
 from parity.declarations import Stage, System, Variant
 from parity.plan.weights import Weights
 
@@ -81,7 +81,8 @@ class Built:
                 one.name: {**_declared(one, own), "module": code(one.module)} for one, own in self._methods(variant)
             }
             libs = libraries("executorch", "torch", "torchao", *self.system.reference.packages)
-            made = {"harness": code(write, traceable), "libraries": libs, "contract": dict(self.system.contract)}
+            harness, contract = code(write, traceable, quantized), dict(self.system.contract)
+            made = {"harness": harness, "libraries": libs, "contract": contract}
             return {**self._upstream_parts, **made, "methods": methods}
         if stage.parts:
             keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
@@ -109,9 +110,9 @@ class Built:
         def make(folder: Path) -> None:
             facts = facts_of(self.system, stage, variant, self.weights.identity)
             if variant.format == "pte":
-                stages = [one for one, _ in self._methods(variant)]
-                modules = {one.name: traceable(one, self.upstream) for one in stages}
-                write(stages, modules, folder / PROGRAM, facts, self.system.contract)
+                methods = self._methods(variant)
+                modules = {one.name: quantized(traceable(one, self.upstream), one, own) for one, own in methods}
+                write([one for one, _ in methods], modules, folder / PROGRAM, facts, self.system.contract)
             elif stage.parts:
                 packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
                 join(stage, packages, folder / PACKAGE, facts)
@@ -231,6 +232,7 @@ def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
             "palettize": variant.palettize,
             "quantize": variant.quantize and [list(variant.spared), variant.zero_points, variant.fewest],
             "prune": variant.prune,
+            **({"group": variant.group, "tables": variant.tables} if variant.format == "pte" else {}),
             "held": stage.held(variant),
         },
     }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -288,7 +288,8 @@ def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Find
     if isinstance(bench.runtime, ExecuTorch):
         facts = facts_of(bench.system, stage, variant, bench.weights.identity)
         described = bench.runtime.describe(path)
-        yield from package.program.findings(described, stage, variant, bench.system.contract, facts)
+        module = partial(bench.module, stage)
+        yield from package.program.findings(described, stage, variant, bench.system.contract, facts, module)
     else:
         whole = bench.system.stage(stage.name)
         siblings = [whole.at(bucket) for bucket in whole.buckets]

@@ -90,14 +90,22 @@ def modes(stage: Stage) -> tuple[Mode, ...]:
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
     """Return the chained sets of variants: those that ship, and each name that all stages with a choice share.
 
-    A chain has one format. A stage has a choice if several of its variants have that format.
+    A chain has one format. A stage has a choice if several of its variants have that format. A variant that a stage
+    declares `unchained` has no chain.
     """
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
     for variant in {variant.name: variant for stage in system.stages for variant in stage.variants}.values():
         found = {stage.name: own for stage in system.stages if (own := _counterpart(stage, variant))}
+        if any(own.unchained for own in found.values()):
+            continue
         if len(found) == len(system.stages) and found not in sets.values():
             sets[variant.name] = found
     return sets
+
+
+def unchained(system: System) -> dict[str, str]:
+    """Return why variants have no chain, by their names."""
+    return {own.name: own.unchained for stage in system.stages for own in stage.variants if own.unchained}
 
 
 def _counterpart(stage: Stage, variant: Variant) -> Variant | None:

@@ -29,7 +29,7 @@ from parity.judge.distance import far
 from parity.judge.exercise import Examiner
 from parity.judge.measurements import measurements
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chain_sets, formats, large, plan
+from parity.plan.checks import chain_sets, formats, large, plan, unchained
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
 from parity.record import claims, run
@@ -355,6 +355,11 @@ class Suite:
             for name, system in self.systems().items()
             if len(self.cases(system)) < len(system.reference.cases)
             and (stages := [stage.name for stage in system.stages if large(stage)])
+        ]
+        left += [
+            f"{name}, the chain of {variant}: {why}"
+            for name, system in self.systems().items()
+            for variant, why in unchained(system).items()
         ]
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)

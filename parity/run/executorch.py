@@ -7,13 +7,17 @@ import of ExecuTorch takes seconds.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
+import re
+import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,12 @@ MENDS: Mapping[Ending, str] = {
 }
 _DTYPES = {0: "uint8", 1: "int8", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 11: "bool"}
 
+LINEAR, TABLE = "linear layer", "embedding"
+_VALUES = {"qbint4": "int4", "qcint4": "int4", "qcint8": "int8", "qint8": "int8", "fp32": "float32", "fp16": "float16"}
+_INPUTS = {"qdint8": "dynamic int8", "qint8": "static int8", "fp32": "float32", "fp16": "float16"}
+_TABLES = {"aten::embedding": 0, "quantized_decomposed::embedding_byte": 8, "quantized_decomposed::embedding_4bit": 4}
+"""Bits that a look-up takes for a value; 0 for values as they are."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -46,6 +56,29 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Weight:
+    """A weight that a method reads.
+
+    Attributes:
+        kind: What reads it: `LINEAR` or `TABLE`.
+        shape: Its rows and columns.
+        dtype: The type of its values.
+        group: Values along a row that share a scale; 0 for those without one.
+        inputs: The type of what a linear layer multiplies it with.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    group: int = 0
+    inputs: str = ""
+
+    def __str__(self) -> str:
+        grouped = f" in groups of {self.group}" if self.group else ""
+        return f"{'×'.join(map(str, self.shape))} {self.dtype}{grouped}{f' on {self.inputs}' if self.inputs else ''}"
+
+
+@dataclass(frozen=True)
 class Method:
     """A method of a program.
 
@@ -54,12 +87,14 @@ class Method:
         outputs: By name, in their order.
         delegated: Calls of a backend, each of which runs many ops.
         fallback: Calls of the portable kernel of each op that no backend took.
+        weights: Weights of its linear layers on a backend, and its tables.
     """
 
     inputs: Mapping[str, Slot]
     outputs: Mapping[str, Slot]
     delegated: int
     fallback: Mapping[str, int]
+    weights: tuple[Weight, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +179,10 @@ def open_host() -> Service:
         raise RuntimeError(why)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import executorch
         from executorch.runtime import Runtime
+    for library in Path(executorch.__path__[0]).glob("lib/*executorch_kernels_quantized.*"):
+        ctypes.CDLL(str(library))  # the bindings come without the kernels of look-ups in few bits
     return Host(Runtime.get())
 
 
@@ -191,10 +229,14 @@ def read(program: Any, package: Path) -> Program:
     """Read what a loaded program tells, and from its file which ops no backend took."""
     from executorch.exir._serialize._program import deserialize_pte_binary
 
-    plans = {plan.name: plan for plan in deserialize_pte_binary(package.read_bytes()).program.execution_plan}
+    held = deserialize_pte_binary(package.read_bytes()).program
+    plans = {plan.name: plan for plan in held.execution_plan}
     metadata, methods = _metadata(program), {}
     for name in _methods(program):
-        methods[name] = described(program, name, metadata, dict(Counter(_calls(plans[name]))))
+        places = [delegate.processed.index for delegate in plans[name].delegates if delegate.id == "XnnpackBackend"]
+        payloads = _decoded([held.backend_delegate_data[place].data for place in places])
+        found = described(program, name, metadata, dict(Counter(_calls(plans[name]))))
+        methods[name] = replace(found, weights=tuple(_weights(plans[name], payloads)))
     constants = {
         name: program.load_method(name).execute([])[0]
         for name in sorted(program.method_names - methods.keys() - {METADATA})
@@ -249,3 +291,69 @@ def _metadata(program: Any) -> Mapping[str, Any]:
         return {}
     found: Mapping[str, Any] = json.loads(program.load_method(METADATA).execute([])[0])
     return found
+
+
+def _weights(plan: Any, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Weight]:
+    """Yield the weights of a method, each once, however often it is read.
+
+    Args:
+        plan: The method, as ExecuTorch deserializes it.
+        payloads: What XNNPACK runs of it; see `_decoded`.
+    """
+    seen: set[tuple[Any, str]] = set()
+    for payload in payloads:
+        for key, weight in _linear(payload):
+            if (key, LINEAR) not in seen:
+                yield weight
+            seen.add((key, LINEAR))
+    for instruction in (instruction for chain in plan.chains for instruction in chain.instructions):
+        called = instruction.instr_args
+        if type(called).__name__ == "KernelCall" and (name := plan.operators[called.op_index].name) in _TABLES:
+            table, scales = (plan.values[index].val for index in called.args[:2])
+            if (called.args[0], name) not in seen:
+                yield _table(table, scales, _TABLES[name])
+            seen.add((called.args[0], name))
+
+
+def _decoded(blobs: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return payloads of XNNPACK, each as its schema has it."""
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader, _get_schema_bytes
+    from executorch.exir._serialize._flatbuffer import _run_flatc
+
+    if not blobs:
+        return []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "schema.fbs").write_bytes(_get_schema_bytes())
+        for number, blob in enumerate(blobs):
+            head = XNNHeader.from_bytes(blob[: XNNHeader.EXPECTED_LENGTH])
+            (folder / f"{number}.bin").write_bytes(blob[head.flatbuffer_offset :][: head.flatbuffer_size])
+        files = [str(folder / f"{number}.bin") for number in range(len(blobs))]
+        told = ["--json", "--strict-json", "--defaults-json", "--raw-binary", "-o", name]
+        _run_flatc([*told, str(folder / "schema.fbs"), "--", *files])
+        texts = ((folder / f"{number}.json").read_text() for number in range(len(blobs)))
+        return [json.loads(re.sub(r"(: -?)(inf|nan)\b", r"\1null", text)) for text in texts]
+
+
+def _linear(payload: Mapping[str, Any]) -> Iterator[tuple[str, Weight]]:
+    values = [value["xvalue_union"] for value in payload["xvalues"]]
+    held = {inner["id_out"]: (inner, value) for value in values if (inner := value.get("tensor_value", value))}
+    for node in payload["xnodes"]:
+        if node["xnode_union_type"] != "XNNFullyConnected":
+            continue
+        weight, whole = held[node["xnode_union"]["filter_id"]]
+        inputs, _ = held[node["xnode_union"]["input1_id"]]
+        kind, shape = weight["datatype"].removeprefix("xnn_datatype_"), tuple(weight["dims"])
+        group = whole.get("quant_params", {}).get("group_size", shape[-1] if kind.startswith("q") else 0)
+        taken = inputs["datatype"].removeprefix("xnn_datatype_")
+        stored = payload["constant_data"][weight["constant_buffer_idx"]]
+        key = f"{stored['named_key'] or stored} {kind} {group}"
+        yield key, Weight(LINEAR, shape, _VALUES.get(kind, kind), group, _INPUTS.get(taken, taken))
+
+
+def _table(table: Any, scales: Any, bits: int) -> Weight:
+    rows, columns = table.sizes[0], table.sizes[-1]
+    if not bits:
+        return Weight(TABLE, (rows, columns), table.scalar_type.name.lower().replace("float", "float32"))
+    columns = columns * 8 // bits
+    return Weight(TABLE, (rows, columns), f"int{bits}", rows * columns // prod(scales.sizes))

@@ -50,7 +50,8 @@ def test_a_program_is_timed_beside_eager_as_what_ships_on_its_runtime(project: P
 
 
 def test_what_cannot_run_here_is_said_with_the_mend(project: Project) -> None:
-    project.edit(CONVERTED, BEFORE, AFTER)
+    project.edit(CONVERTED, BEFORE, AFTER.replace('format="pte"', 'format="pte", unchained="no bound judges it"'))
     run = checked(project, "--runtime", "milrun")
     assert "programs of tiny: " in run.said
+    assert "tiny, the chain of pte-fp32: no bound judges it" in run.said
     assert run.green is False, "its gates for the .pte are missing"

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from torch import nn
+
+from parity.build.program import TABLE_GROUP
 from parity.declarations import Dim, Stage, Tensor, Variant
 from parity.judge.package.contents import judged
-from parity.run.executorch import Program, Slot
+from parity.run.executorch import LINEAR, TABLE, Program, Slot, Weight
 from parity.verdict import Finding
 
 MEND = "build the program again from these stages, or declare what its methods take and give"
 CONTRACT_MEND = "build the program again: it was made for another host"
+WEIGHTS_MEND = "build it again as the variant says, or declare the variant as it is"
 PLACEMENT_MEND = "see which ops XNNPACK does not take at this precision or with these dynamic sizes"
 
 
 def findings(
-    program: Program, stage: Stage, variant: Variant, contract: Mapping[str, float], facts: Mapping[str, str]
+    program: Program,
+    stage: Stage,
+    variant: Variant,
+    contract: Mapping[str, float],
+    facts: Mapping[str, str],
+    module: Callable[[], nn.Module],
 ) -> Iterator[Finding]:
     """Yield the finding of each gate.
 
@@ -25,6 +35,7 @@ def findings(
         variant: The variant of the program.
         contract: The numbers that the host uses.
         facts: What the program should remember of its making, if it remembers anything.
+        module: Makes the traceable module of the stage, whose layers a variant of few bits has to hold.
     """
     if stage.name not in program.methods:
         known = ", ".join(program.methods)
@@ -48,12 +59,46 @@ def findings(
         f"{name} is {told[name]}, not {facts[name]}" for name in told if name in facts and told[name] != facts[name]
     ]
     yield judged("interface", "contract", faults, CONTRACT_MEND, f"{len(contract)} numbers, as the host uses them")
+    few = [str(weight) for weight in method.weights if weight.dtype.startswith("int")]
+    faults = [f"method `{stage.name}`: {fault}" for fault in _weights(method.weights, variant, module)]
+    yield judged("weights", "compression", faults, WEIGHTS_MEND, f"{len(few)} quantized, as it says")
     left = ", ".join(f"{op} × {count}" for op, count in sorted(method.fallback.items()))
     idle = method.delegated == 0 and any(map(heavy, method.fallback)) and not stage.portable
     nothing = ["no backend takes any op"] * idle
     total = sum(method.fallback.values())
     held = f"{method.delegated} calls of XNNPACK, {total} ops fall back to portable kernels: {left or 'none'}"
     yield judged("placement", "placement", nothing, PLACEMENT_MEND, held)
+
+
+def _weights(held: Sequence[Weight], variant: Variant, module: Callable[[], nn.Module]) -> Iterator[str]:
+    """Yield what differs between the weights of a method and those of the module in the form of the variant."""
+    for kind, layer, wanted in (
+        (LINEAR, nn.Linear, variant.group and ("int4", variant.group, "dynamic int8")),
+        (TABLE, nn.Embedding, variant.tables and (f"int{variant.tables}", None, "")),
+    ):
+        found = [weight for weight in held if weight.kind == kind]
+        if not wanted:
+            few = [weight for weight in found if weight.dtype.startswith("int")]
+            yield from (f"{kind} {weight} is quantized, and the variant is not to be" for weight in few)
+            continue
+        dtype, group, inputs = wanted
+        if kind == TABLE:
+            group = TABLE_GROUP if variant.tables == 4 else None
+        known = [(name, tuple(part.weight.shape)) for name, part in module().named_modules() if type(part) is layer]
+        shapes = Counter(shape for _, shape in known)
+        for weight in found:
+            right = Weight(kind, weight.shape, dtype, group or weight.shape[1], inputs)
+            if weight == right:
+                shapes[weight.shape] -= 1
+            elif weight.shape in shapes:
+                shapes[weight.shape] -= 1
+                yield f"{kind} {weight}, declared is {right}"
+        for shape, count in shapes.items():
+            names = ", ".join(f"`{name}`" for name, own in known if own == shape)
+            if count > 0:
+                yield f"{count} of the {kind}s {names}, {'×'.join(map(str, shape))}, are not on a backend in {dtype}"
+            elif count < 0:
+                yield f"{-count} {kind}s more than {names}, {'×'.join(map(str, shape))}, which the module has"
 
 
 def heavy(op: str) -> bool:

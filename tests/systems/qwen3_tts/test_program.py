@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from torch import nn
 
 from converters.qwen3_tts import SYSTEM
 from converters.qwen3_tts.stages import CONTRACT
@@ -39,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 
 def faults(program: Program, stage: Stage = LOOKED_UP, system: System = SYSTEM) -> list[str]:
-    found = gates.findings(program, stage, VARIANT, system.contract, {})
+    found = gates.findings(program, stage, VARIANT, system.contract, {}, nn.Identity)
     return [f"{finding.gate}: {finding.message}" for finding in found if not finding.passed]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parity.declarations import Format, Stage, System, Variant, real
-from parity.plan.checks import SHIPS, chain_sets, deployed
+from parity.plan.checks import SHIPS, chain_sets, deployed, unchained
 from tests.support.golden_system import REFERENCE
 
 
@@ -44,3 +46,12 @@ def test_a_format_that_a_stage_lacks_is_no_set() -> None:
     declared = system((FP32,), (FP32, PROGRAM))
     assert names(declared) == {SHIPS: ["fp32", "fp32"]}
     assert deployed(declared, "pte") is None
+
+
+def test_a_variant_that_a_stage_declares_unchained_has_no_chain_and_a_reason() -> None:
+    few = Variant("pte-few", "float32", format="pte", unchained="no bound judges its codes")
+    declared = system((FP32, PROGRAM, few), (FP32, PROGRAM, variant("pte-few", "pte")))
+    assert names(declared) == {SHIPS: ["fp32", "fp32"], "pte": ["pte", "pte"]}
+    assert unchained(declared) == {"pte-few": "no bound judges its codes"}
+    with pytest.raises(ValueError, match="what ships has a chain"):
+        Variant("fp32", "float32", ships=True, unchained="no bound judges its codes")

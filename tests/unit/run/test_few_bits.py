@@ -1,0 +1,170 @@
+"""Programs with weights of few bits: how they are built, what they compute, and the gate on what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from parity.base.lockfile import installed
+from parity.build import program as building
+from parity.build.convert import ConversionError, call
+from parity.build.program import quantized
+from parity.declarations import Stage, Variant, f32, i32
+from parity.judge.package import program as gates
+from parity.run.executorch import ExecuTorch, Program
+
+NEEDS = pytest.mark.skipif(not installed("executorch"), reason="executorch is not installed: make extra-executorch")
+FEW = Variant("pte-8da4w", "float32", format="pte", group=32, tables=4)
+PLAIN = Variant("pte-fp32", "float32", format="pte")
+X = np.random.default_rng(0).standard_normal((1, 256)).astype(np.float32)
+INPUTS = {"x": X, "id": np.array([7], np.int32)}
+
+
+class Net(nn.Module):
+    """Two linear layers that a group of 256 divides, a mean that is no layer, and a look-up."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(256, 512), nn.Linear(512, 256, bias=False)
+        self.table = nn.Embedding(10, 256)
+        self.register_buffer("mean", torch.full((1, 256), 1 / 256))
+
+    def forward(self, x: Tensor, id: Tensor) -> Tensor:
+        y = self.second(torch.relu(self.first(x)))
+        return y * torch.rsqrt(nn.functional.linear(y * y, self.mean) + 1e-6) + self.table(id)
+
+
+STAGE = Stage("net", lambda upstream: Net(), {"x": f32(1, 256), "id": i32(1)}, {"y": f32(1, 256)}, (FEW,))
+
+
+def read(folder: Path, module: nn.Module) -> Program:
+    path = folder / "model.pte"
+    building.write([STAGE], {"net": module.eval()}, path, {}, {})
+    return ExecuTorch().describe(path)
+
+
+def faults(program: Program, variant: Variant = FEW) -> str:
+    found = gates.findings(program, STAGE, variant, {}, {}, Net)
+    return "\n".join(f"{finding.gate}: {finding.message}" for finding in found if not finding.passed)
+
+
+@NEEDS
+def test_a_program_of_few_bits_is_what_its_variant_says_and_computes_it(tmp_path: Path) -> None:
+    module = quantized(Net().eval(), STAGE, FEW)
+    program = read(tmp_path, module)
+    assert not faults(program)
+    told = [str(weight) for weight in program.methods["net"].weights]
+    assert told[:2] == [f"{shape} int4 in groups of 32 on dynamic int8" for shape in ("512×256", "256×512")]
+    assert told[-1] == "10×256 int4 in groups of 32"
+    given = ExecuTorch().load(tmp_path / "model.pte", function="net").run(INPUTS)["y"]
+    few, plain = call(module, STAGE, INPUTS)["y"], call(Net(), STAGE, INPUTS)["y"]
+    assert np.linalg.norm(given - few) < 0.1 * np.linalg.norm(plain - few), "closer to its module than rounding moves"
+    assert "embedding 10×256 int4 in groups of 32 is quantized, and the variant is not to be" in faults(program, PLAIN)
+    assert "linear layer 512×256 int4" in faults(program, PLAIN)
+
+
+@NEEDS
+def test_a_program_in_another_group_fails_by_its_method_and_weight(tmp_path: Path) -> None:
+    told = faults(read(tmp_path, quantized(Net().eval(), STAGE, replace(FEW, group=256, tables=8))))
+    assert "compression: method `net`: linear layer 512×256 int4 in groups of 256 on dynamic int8, declared is" in told
+    assert "declared is 256×512 int4 in groups of 32 on dynamic int8" in told
+    assert "embedding 10×256 int8 in groups of 256, declared is 10×256 int4 in groups of 32" in told
+
+
+@NEEDS
+def test_a_program_that_nothing_was_quantized_of_fails_by_its_method_and_weight(tmp_path: Path) -> None:
+    told = faults(read(tmp_path, Net()))
+    assert "method `net`: linear layer 512×256 float32 on float32, declared is 512×256 int4 in groups of 32" in told
+    assert "embedding 10×256 float32, declared is 10×256 int4 in groups of 32" in told
+
+
+@NEEDS
+def test_a_layer_that_no_backend_runs_is_named(tmp_path: Path) -> None:
+    program = read(tmp_path, quantized(Net().eval(), STAGE, FEW))
+    method = program.methods["net"]
+    fewer = replace(program, methods={"net": replace(method, weights=method.weights[1:])})
+    assert "1 of the linear layers `first`, 512×256, are not on a backend in int4" in faults(fewer)
+    more = replace(program, methods={"net": replace(method, weights=(*method.weights, method.weights[0]))})
+    assert "1 linear layers more than `first`, 512×256, which the module has" in faults(more)
+
+
+@pytest.mark.parametrize(
+    ("variant", "stage", "complaint"),
+    [
+        (replace(FEW, group=96), STAGE, "net pte-8da4w: groups of 96 do not divide the rows of `first`, 256, `second`"),
+        (FEW, replace(STAGE, portable=True), "no portable kernel multiplies int4 weights"),
+    ],
+    ids=["group", "portable"],
+)
+@NEEDS
+def test_what_cannot_be_quantized_is_refused_by_name(variant: Variant, stage: Stage, complaint: str) -> None:
+    with pytest.raises(ConversionError, match=complaint):
+        quantized(Net(), stage, variant)
+
+
+@NEEDS
+def test_a_module_without_layers_to_quantize_is_refused() -> None:
+    with pytest.raises(ConversionError, match="it has no linear layer"):
+        quantized(nn.ReLU(), STAGE, FEW)
+    with pytest.raises(ConversionError, match="tables=4, and it has no embedding"):
+        quantized(nn.ReLU(), STAGE, replace(FEW, group=None))
+
+
+@NEEDS
+def test_what_is_quantized_is_a_copy() -> None:
+    module = Net()
+    before = module.first.weight.clone()
+    assert quantized(module, STAGE, FEW) is not module
+    assert torch.equal(module.first.weight, before)
+    assert quantized(module, STAGE, PLAIN) is module
+
+
+@pytest.mark.parametrize(
+    ("others", "complaint"),
+    [
+        ({"group": 32}, "a mlpackage has no group"),
+        ({"tables": 4}, "a mlpackage has no tables"),
+        ({"format": "pte", "palettize": 6}, "a pte has no palettize"),
+        ({"format": "pte", "group": 16}, "group=16; XNNPACK takes multiples of 32"),
+        ({"format": "pte", "tables": 2}, "tables=2; ExecuTorch has kernels for 4 and 8 bits"),
+    ],
+)
+def test_a_compression_that_the_format_lacks_is_refused(others: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Variant("odd", "float32", **others)
+
+
+class Sounding(nn.Module):
+    """Convolutions, a softmax, a clamp and a normalization: ops that passes of XNNPACK look for, and others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm, self.second = nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.Conv1d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(nn.functional.pad(torch.relu(self.norm(self.first(x))), (2, 0)))
+        return torch.cat([y.softmax(-1), y.clamp(0, 6)], 1)
+
+
+@NEEDS
+def test_passes_that_seek_what_a_graph_does_not_have_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounding = Stage("sounding", lambda upstream: Sounding(), {"x": f32(1, 4, 16)}, {"y": f32(1, 8, 14)}, (PLAIN,))
+    each = (STAGE, Net().eval()), (sounding, Sounding().eval())
+    for stage, module in each:
+        building.write([stage], {stage.name: module}, tmp_path / f"{stage.name}.pte", {}, {})
+    monkeypatch.setattr(building, "SOUGHT", {})
+    for stage, module in each:
+        building.write([stage], {stage.name: module}, tmp_path / "all.pte", {}, {})
+        assert (tmp_path / "all.pte").read_bytes() == (tmp_path / f"{stage.name}.pte").read_bytes()
