@@ -47,16 +47,32 @@ class Rotary(nn.Module):
         return torch.cat([-x[..., half:], x[..., :half]], -1)
 
 
+def merged(*layers: Any) -> nn.Linear:
+    """Return one linear layer that gives the outputs of several, one behind the other."""
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers if layer.bias is not None]
+    rows, columns = sum(len(weight) for weight in weights), weights[0].shape[1]
+    made = nn.Linear(columns, rows, bias=bool(biases))
+    made.weight = nn.Parameter(torch.cat(weights).detach(), requires_grad=False)
+    if biases:
+        made.bias = nn.Parameter(torch.cat(biases).detach(), requires_grad=False)
+    return made
+
+
 class Norm(nn.Module):
-    """Upstream's RMS norm. The mean over one axis is a product with a row, which XNNPACK takes whole."""
+    """Upstream's RMS norm. The mean over one axis is a product with a row, which XNNPACK takes whole.
+
+    `others` are norms of heads that lie behind those of the first; with them, `heads` says how many each has.
+    """
 
     mean: Tensor
     epsilon: Tensor
 
-    def __init__(self, upstream: Any) -> None:
+    def __init__(self, upstream: Any, *others: Any, heads: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.weight = upstream.weight
-        size = self.weight.numel()
+        self.weight, size = upstream.weight, upstream.weight.numel()
+        if others:
+            rows = [norm.weight.expand(count, -1) for norm, count in zip((upstream, *others), heads, strict=True)]
+            self.weight = nn.Parameter(torch.cat(rows).detach(), requires_grad=False)
         self.register_buffer("mean", torch.full((1, size), 1 / size))
         self.register_buffer("epsilon", torch.tensor([upstream.variance_epsilon]))
 
@@ -73,20 +89,19 @@ class Attention(nn.Module):
 
     def __init__(self, upstream: Any, rotary: Rotary) -> None:
         super().__init__()
-        self.upstream, self.rotary = upstream, rotary
-        self.q_norm, self.k_norm = Norm(upstream.q_norm), Norm(upstream.k_norm)
+        self.rotary, self.output = rotary, upstream.o_proj
+        self.inputs = merged(upstream.q_proj, upstream.k_proj, upstream.v_proj)
         self.size, self.groups = upstream.head_dim, upstream.num_key_value_groups
         self.keys = upstream.k_proj.out_features // self.size
+        self.queries = self.keys * self.groups
+        self.norm = Norm(upstream.q_norm, upstream.k_norm, heads=(self.queries, self.keys))
 
     def projected(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the queries of x, (1, rows, width), by head, and its keys and values, (2, 1, rows, heads, size)."""
         rows = int(x.shape[1])
-        query, key, value = (
-            part(x).reshape(1, rows, -1, self.size)
-            for part in (self.upstream.q_proj, self.upstream.k_proj, self.upstream.v_proj)
-        )
-        query, key = self.q_norm(query), self.k_norm(key)
-        key, query = self.rotary.turned(key, angles), self.rotary.turned(query, angles)
+        heads = self.inputs(x).reshape(1, rows, -1, self.size)
+        turned = self.rotary.turned(self.norm(heads[:, :, : self.queries + self.keys]), angles)
+        query, key, value = turned[:, :, : self.queries], turned[:, :, self.queries :], heads[:, :, -self.keys :]
         return query, torch.cat([key, value]).reshape(2, 1, rows, self.keys, self.size)
 
     def attend(self, query: Tensor, cache: Tensor, hidden: Tensor) -> Tensor:
@@ -94,7 +109,7 @@ class Attention(nn.Module):
         query, slots = self.shared(query), int(cache.shape[2])
         key, value = (cache[side : side + 1].reshape(slots, self.keys, self.size).transpose(0, 1) for side in (0, 1))
         scores = torch.bmm(query, key.transpose(1, 2)) * self.size**-0.5 + hidden
-        output: Tensor = self.upstream.o_proj(self.joined(torch.bmm(scores.softmax(-1), value)))
+        output: Tensor = self.output(self.joined(torch.bmm(scores.softmax(-1), value)))
         return output
 
     def shared(self, query: Tensor) -> Tensor:
@@ -102,8 +117,23 @@ class Attention(nn.Module):
         return query.transpose(1, 2).reshape(self.keys, -1, self.size)
 
     def joined(self, found: Tensor) -> Tensor:
-        heads = self.keys * self.groups
-        return found.reshape(1, heads, -1, self.size).transpose(1, 2).reshape(1, -1, heads * self.size)
+        heads = found.reshape(1, self.queries, -1, self.size)
+        return heads.transpose(1, 2).reshape(1, -1, self.queries * self.size)
+
+
+class Gated(nn.Module):
+    """Upstream's gated layers. The gate and what it lets through are one product."""
+
+    def __init__(self, upstream: Any) -> None:
+        super().__init__()
+        self.inputs = merged(upstream.gate_proj, upstream.up_proj)
+        self.activation, self.output = upstream.act_fn, upstream.down_proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = self.inputs(x)
+        half = both.shape[-1] // 2
+        found: Tensor = self.output(self.activation(both[..., :half]) * both[..., half:])
+        return found
 
 
 class Layer(nn.Module):
@@ -111,7 +141,7 @@ class Layer(nn.Module):
 
     def __init__(self, upstream: Any, attention: Attention) -> None:
         super().__init__()
-        self.attention, self.mlp = attention, upstream.mlp
+        self.attention, self.mlp = attention, Gated(upstream.mlp)
         self.before, self.between = Norm(upstream.input_layernorm), Norm(upstream.post_attention_layernorm)
 
     def projected(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

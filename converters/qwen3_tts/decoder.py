@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from converters.qwen3_tts.attention import FORBIDDEN, Norm, Rotary
+from converters.qwen3_tts.attention import FORBIDDEN, Gated, Norm, Rotary, merged
 from references.qwen3_tts.sizes import CODES
 
 
@@ -21,7 +21,7 @@ class Conv(nn.Module):
         self.conv, self.padding = upstream.conv, upstream.padding
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(F.pad(x, (self.padding, 0)))
+        y: Tensor = self.conv(F.pad(x, (self.padding, 0)) if self.padding else x)
         return y
 
 
@@ -97,27 +97,27 @@ class WindowedLayer(nn.Module):
 
     def __init__(self, upstream: Any, rotary: Rotary) -> None:
         super().__init__()
-        self.upstream, self.attention, self.rotary = upstream, upstream.self_attn, rotary
+        attention = upstream.self_attn
+        self.inputs = merged(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.output, self.mlp, self.rotary = attention.o_proj, Gated(upstream.mlp), rotary
         self.before, self.between = Norm(upstream.input_layernorm), Norm(upstream.post_attention_layernorm)
-        self.size = upstream.self_attn.head_dim
-        self.heads = upstream.self_attn.q_proj.out_features // self.size
+        self.attended, self.passed = upstream.self_attn_layer_scale, upstream.mlp_layer_scale
+        self.size = attention.head_dim
+        self.heads = attention.q_proj.out_features // self.size
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
-        y = self.attend(self.before(x), angles, hidden)
-        x = x + self.upstream.self_attn_layer_scale(y)
-        y = self.upstream.mlp(self.between(x))
-        return x + self.upstream.mlp_layer_scale(y)
+        x = x + self.attended(self.attend(self.before(x), angles, hidden))
+        return x + self.passed(self.mlp(self.between(x)))
 
     def attend(self, x: Tensor, angles: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
-        query, key, value = (
-            part(x).reshape(1, -1, self.heads, self.size)
-            for part in (self.attention.q_proj, self.attention.k_proj, self.attention.v_proj)
-        )
-        query, key = self.rotary.turned(query, angles), self.rotary.turned(key, angles)
-        query, key, value = (part.transpose(1, 2).reshape(self.heads, -1, self.size) for part in (query, key, value))
+        heads = self.inputs(x).reshape(1, -1, 3 * self.heads, self.size)
+        both, value = heads[:, :, : 2 * self.heads], heads[:, :, 2 * self.heads :]
+        both = self.rotary.turned(both, angles).transpose(1, 2).reshape(2 * self.heads, -1, self.size)
+        query, key = both[: self.heads], both[self.heads :]
+        value = value.transpose(1, 2).reshape(self.heads, -1, self.size)
         scores = torch.bmm(query, key.transpose(1, 2)) * self.size**-0.5 + hidden
         found = torch.bmm(scores.softmax(-1), value).reshape(1, self.heads, -1, self.size).transpose(1, 2)
-        output: Tensor = self.attention.o_proj(found.reshape(1, -1, self.heads * self.size))
+        output: Tensor = self.output(found.reshape(1, -1, self.heads * self.size))
         return output
 
 

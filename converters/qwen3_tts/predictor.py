@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
 
 from converters.qwen3_tts.attention import Transformer
+from converters.qwen3_tts.talker import CodecEmbed
 from references.qwen3_tts.sizes import GROUPS, TOP_K
 
 GREEDY = 0.01
 """Temperature below which the likeliest code is taken."""
+
+Step = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]]
+
+
+def each(step: Step, carried: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return what a step carries on after the last value, and what it gave for each.
+
+    `torch.export` keeps the loop, so that a program holds its body once: lowering takes time for each node. Core ML
+    gets one step behind the other.
+    """
+    if torch.compiler.is_exporting():
+        kept: tuple[tuple[Tensor, ...], Tensor] = scan(step, carried, given)
+        return kept
+    made = []
+    for number in range(len(given[0])):
+        carried, found = step(carried, tuple(values[number] for values in given))
+        made.append(found)
+    return carried, torch.stack(made)
 
 
 class CodePredictor(nn.Module):
@@ -48,41 +69,30 @@ class CodeHead(nn.Module):
 class CodeGenerator(nn.Module):
     """A whole frame in one graph: the code predictor, its heads, the sampling, and the sum of all embeddings."""
 
-    transformer: type[Transformer] = Transformer
+    groups: Tensor
+    empty: Tensor
+    first: Tensor
 
     def __init__(self, upstream: Any) -> None:
         super().__init__()
-        predictor = upstream.model.talker.code_predictor
-        self.model = self.transformer(predictor.model, GROUPS, GROUPS)
-        self.projection = predictor.small_to_mtp_projection
-        self.heads, self.tables = predictor.lm_head, predictor.get_input_embeddings()
+        self.predictor, self.head, self.embed = CodePredictor(upstream), CodeHead(upstream), CodecEmbed(upstream)
+        attention: Any = self.predictor.model.layers[0].attention
+        self.register_buffer("empty", torch.zeros(2, 1, GROUPS, attention.keys, attention.size))
+        self.register_buffer("first", torch.zeros(1, dtype=torch.int32))
+        self.register_buffer("groups", torch.arange(1, GROUPS, dtype=torch.int32))
 
     def forward(self, hidden: Tensor, embed: Tensor, temperature: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        codes, total = [], embed
-        kept: list[Tensor] = []
-        rows, first = torch.cat([hidden, embed], 1), 0
-        for group in range(1, GROUPS):
-            found, kept = self.advanced(self.projection(rows), first, kept)
-            first += int(rows.shape[1])
-            scores = self.heads[group - 1](found[0, -1:])
-            code = self.sampled(scores, temperature, uniforms[group - 1 : group])
-            rows = self.tables[group - 1](code)[None]
-            codes.append(code)
-            total = total + rows
-        return torch.cat(codes).to(torch.int32), total
+        def step(carried: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+            row, total, *caches = carried
+            group, uniform = given[0].reshape(1), given[1].reshape(1)
+            found, *caches = self.predictor(row, group, *caches)
+            code = self.sampled(self.head(found[:, 0], group), temperature, uniform)
+            row = self.embed(code, group)
+            return (row, total + row, *caches), code.to(torch.int32)
 
-    def advanced(self, x: Tensor, first: int, kept: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return what rows from `first` on become, and the keys and values of all rows so far, by layer."""
-        rows = int(x.shape[1])
-        angles = self.model.rotary.cosine[first : first + rows], self.model.rotary.sine[first : first + rows]
-        hidden = self.model.hidden(self.model.slots[first : first + rows], self.model.slots[: first + rows])
-        caches = []
-        for number, layer in enumerate(self.model.layers):
-            query, fresh = layer.projected(x, angles)  # type: ignore[operator]
-            cache = torch.cat([kept[number], fresh], 2) if kept else fresh
-            x = layer.finished(x, query, cache, hidden)  # type: ignore[operator]
-            caches.append(cache)
-        return self.model.norm(x), caches
+        _, *caches = self.predictor(hidden, self.first, *(self.empty for _ in self.predictor.model.layers))
+        (_, total, *_), codes = each(step, (embed, embed.clone(), *caches), (self.groups, uniforms))
+        return codes.reshape(-1), total
 
     def sampled(self, scores: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
         """Return a code, (1,): the first of the likeliest at which their chances add up to more than the uniform."""
