@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from converters.qwen3_tts.decoder import Decoder
 from converters.qwen3_tts.glue import Glue, margin
@@ -14,9 +14,21 @@ from references.qwen3_tts import sizes
 from references.qwen3_tts.record import PROMPT
 from references.qwen3_tts.sizes import CODES, FRAME, GROUPS, VOCABULARY, Size
 
-VARIANTS = (Variant("fp32", "float32", ships=True), Variant("pte-fp32", "float32", format="pte"))
-"""In half precision the same uniforms choose other codes; see docs/systems/qwen3_tts.md."""
-SOUNDING = (*VARIANTS, Variant("fp16", "float16"))
+
+def ways(group: int | None = None, tables: Literal[4, 8] | None = None) -> tuple[Variant, ...]:
+    """Return the variants of a stage: as a Core ML package and in two programs, of which one has weights of few bits.
+
+    In half precision the same uniforms choose other codes; see docs/systems/qwen3_tts.md.
+    """
+    few = Variant("pte-8da4w", "float32", format="pte", group=group, tables=tables, unchained=OTHER_CODES)
+    return Variant("fp32", "float32", ships=True), Variant("pte-fp32", "float32", format="pte"), few
+
+
+OTHER_CODES = "with int4 weights the same uniforms choose other codes, and one in three is upstream's in the worst case"
+SPEAKING, PLAIN = ways(group=32), ways()
+"""Not quantized: the heads of `cp_head`, which are one tensor and no linear layer; `cp_generate`, which chooses 15
+codes one by one in portable kernels; and the decoder, most of which are convolutions."""
+SOUNDING = (*PLAIN, Variant("fp16", "float16"))
 CONTRACT = {
     "codec_pad": sizes.CODEC_PAD,
     "codec_bos": sizes.CODEC_BOS,
@@ -65,16 +77,23 @@ def stages(size: Size) -> tuple[Stage, ...]:
             EncodeText,
             {"tokens": i32(1, tokens)},
             {"embeds": real(1, tokens, size.talker.width)},
-            VARIANTS,
+            ways(group=32, tables=4),
             trace_at={"tokens": 16},
         ),
-        stepped("codec_embed", CodecEmbed, {"token": ID, "group": ID}, {"embed": row}, portable=True),
+        stepped(
+            "codec_embed",
+            CodecEmbed,
+            {"token": ID, "group": ID},
+            {"embed": row},
+            variants=ways(tables=4),
+            portable=True,
+        ),
         Stage(
             "talker_prefill",
             partial(TalkerPrefill, size, rows=PROMPT),
             {"embeds": real(1, PROMPT, size.talker.width), "valid": i32(1)},
             {"logits": logits, "hidden": row, **{f"{name}_out": tensor for name, tensor in talks.items()}},
-            VARIANTS,
+            SPEAKING,
         ),
         stepped(
             "talker",
@@ -91,12 +110,14 @@ def stages(size: Size) -> tuple[Stage, ...]:
             CodeHead,
             {"hidden": real(1, size.predictor.width), "group": ID},
             {"logits": real(1, CODES, kind="logits")},
+            variants=PLAIN,
         ),
         stepped(
             "cp_generate",
             CodeGenerator,
             {"hidden": row, "embed": row, "temperature": f32(1), "uniforms": f32(GROUPS - 1)},
             {"codes": i32(GROUPS - 1, kind="counter"), "embed_sum": row},
+            variants=PLAIN,
             aside=True,
             portable=True,
         ),
@@ -125,7 +146,7 @@ def stepped(
     inputs: dict[str, Tensor],
     outputs: dict[str, Tensor],
     states: dict[str, Tensor] | None = None,
-    variants: tuple[Variant, ...] = VARIANTS,
+    variants: tuple[Variant, ...] = SPEAKING,
     **others: Any,
 ) -> Stage:
     """Return a stage whose caches come in behind its inputs and go out behind its outputs."""

@@ -92,13 +92,14 @@ class Fault:
     @property
     def check(self) -> Check:
         module = self.mode == "module"
+        runtime = "executorch" if self.variant.startswith("pte") else "milrun"
         return Check(
             system=self.system,
             stage="chain" if self.mode == "chained" else self.stage,
             variant="module" if module else self.variant,
             case=self.case,
             mode=self.mode,
-            runtime="torch" if module else "milrun",
+            runtime="torch" if module else runtime,
             numerics="fp32" if module else "declared",
         )
 

@@ -14,6 +14,7 @@ from parity.base.fingerprint import digest
 from parity.build import convert
 from parity.build.artifacts import Artifact, Built, facts_of
 from parity.build.palettes import Palettes
+from parity.build.program import quantized, write
 from parity.declarations import Stage, System, Variant
 from parity.judge.workbench import Workbench
 from parity.run import Session
@@ -57,6 +58,28 @@ class Converted:
         if built_as.compressed:
             convert.compress(built_as, source, package, facts, Palettes(clean.cache))
         return package
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Plants in a method of a program: in the module as it is lowered, or in the variant that it is quantized as."""
+
+    change: Callable[[Any], None] = lambda module: None
+    built_as: Variant | None = None
+    where: str = field(default="program", init=False)
+
+    def __call__(self, clean: Workbench, fault: Fault, folder: Path) -> Workbench:
+        def made(stage: Stage, variant: Variant) -> Path:
+            path = folder / "planted.pte"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                module = quantized(convert.traceable(stage, upstream(clean)), stage, self.built_as or variant)
+                self.change(module)
+                facts = facts_of(clean.system, stage, variant, clean.weights.identity)
+                write([stage], {stage.name: module}, path, facts, clean.system.contract)
+            return path
+
+        return replace(clean, artifacts=_others(clean, fault, made))
 
 
 _upstream: dict[str, Any] = {}

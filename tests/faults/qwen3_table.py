@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,11 +11,12 @@ from parity.plan.checks import SHIPS
 from references.qwen3_tts.sizes import SMALL
 from tests.faults import qwen3_mutants as mutants
 from tests.faults.form import Fault
-from tests.faults.planting import Host, module
+from tests.faults.planting import Host, Lowered, module
 from tests.faults.qwen3_mutants import prefilling, talking
 
 CASE = "greeting"
 PORT = "the ExecuTorch port"
+FEW = SYSTEM.stage("encode_text").variant("pte-8da4w")
 
 
 def graph(name: str, stage: str, mutant: Any, *caught_by: str, **more: Any) -> Fault:
@@ -27,6 +29,12 @@ def host(name: str, stage: str, glue: Any, at: str, **more: Any) -> Fault:
     """A bug of the host; `at` is the first value that it makes wrong."""
     known = {"mode": "chained", "source": PORT, "case": CASE, **more}
     return Fault(name, stage, Host(glue), ("glue",), system=SYSTEM.name, variant=SHIPS, at=at, **known)
+
+
+def lowered(name: str, stage: str, *caught_by: str, **planted: Any) -> Fault:
+    """In a method of the program with weights of few bits."""
+    plant, known = Lowered(**planted), {"system": SYSTEM.name, "variant": "pte-8da4w", "case": CASE}
+    return Fault(name, stage, plant, caught_by, needs="executorch", source=PORT, **known)
 
 
 def choosing(sampling: Any) -> Any:
@@ -47,6 +55,8 @@ FAULTS = (
     graph("one codebook for all", "codec_embed", mutants.OneBook, "relative_l2"),
     graph("a sum that falls short", "cp_generate", mutants.ShortSum, "codes equal", case="edge"),
     graph("nothing but the likeliest", "cp_generate", mutants.GreedyOnly, "codes equal"),
+    lowered("groups of 64", "code_predictor", "compression", built_as=replace(FEW, group=64, tables=None)),
+    lowered("nothing quantized", "encode_text", "compression", built_as=replace(FEW, group=None, tables=None)),
     host("a sum that falls short in the host", "host", choosing(mutants.ShortHostSum), "codes", case="edge"),
     host("EOS suppressed with the rest", "host", choosing(mutants.NeverEnding), "tokens"),
     host("nothing suppressed", "host", choosing(mutants.WithoutSuppression), "tokens", case="certain"),

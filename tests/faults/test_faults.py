@@ -28,7 +28,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def absent(fault: Fault) -> str:
-    return f"{fault.needs} is not installed: make extra-{systems()[fault.system].reference.extra}"
+    return f"{fault.needs} is not installed: make extra-{systems()[fault.system].reference.extra or fault.needs}"
 
 
 @pytest.mark.parametrize("fault", JUDGED, ids=lambda fault: fault.id)
@@ -46,7 +46,10 @@ def test_what_has_no_bug_passes(suite: Suite, sound: Fault, shelf: Path) -> None
     assert verdict.passed, verdict
 
 
-@pytest.mark.parametrize("slip", [fault for fault in FAULTS if fault.needs][:1], ids=lambda fault: fault.id)
+SLIPS = [fault for fault in FAULTS if fault.needs == "nemo-toolkit"]
+
+
+@pytest.mark.parametrize("slip", SLIPS[:1], ids=lambda fault: fault.id)
 def test_where_upstream_is_not_installed_it_says_what_would_tell_more(
     suite: Suite, slip: Fault, monkeypatch: pytest.MonkeyPatch, shelf: Path
 ) -> None:
