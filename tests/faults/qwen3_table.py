@@ -27,8 +27,8 @@ def graph(name: str, stage: str, mutant: Any, *caught_by: str, **more: Any) -> F
 
 def host(name: str, stage: str, glue: Any, at: str, **more: Any) -> Fault:
     """A bug of the host; `at` is the first value that it makes wrong."""
-    known = {"mode": "chained", "source": PORT, "case": CASE, **more}
-    return Fault(name, stage, Host(glue), ("glue",), system=SYSTEM.name, variant=SHIPS, at=at, **known)
+    known = {"caught_by": ("glue",), "mode": "chained", "source": PORT, "case": CASE, **more}
+    return Fault(name, stage, Host(glue), system=SYSTEM.name, variant=SHIPS, at=at, **known)
 
 
 def lowered(name: str, stage: str, *caught_by: str, **planted: Any) -> Fault:
@@ -57,7 +57,15 @@ FAULTS = (
     graph("nothing but the likeliest", "cp_generate", mutants.GreedyOnly, "codes equal"),
     lowered("groups of 64", "code_predictor", "compression", built_as=replace(FEW, group=64, tables=None)),
     lowered("nothing quantized", "encode_text", "compression", built_as=replace(FEW, group=None, tables=None)),
-    host("a sum that falls short in the host", "host", choosing(mutants.ShortHostSum), "codes", case="edge"),
+    # How this processor rounds decides whether the chances of a token fall short as well, which would come first.
+    host(
+        "a sum that falls short in the host",
+        "host",
+        choosing(mutants.ShortHostSum),
+        "",
+        caught_by=("host.codes glue",),
+        case="edge",
+    ),
     host("EOS suppressed with the rest", "host", choosing(mutants.NeverEnding), "tokens"),
     host("nothing suppressed", "host", choosing(mutants.WithoutSuppression), "tokens", case="certain"),
     host("a shared generator", "host", mutants.SharedGenerator(SMALL), "tokens"),
