@@ -215,7 +215,7 @@ class Variant:
         program = self.format == "pte"
         foreign = ("palettize", "quantize", "prune", "holds") if program else ("group", "tables")
         if wrong := [name for name in foreign if getattr(self, name)]:
-            raise ValueError(f"variant {self.name}: a {self.format} has no {' and no '.join(wrong)}")
+            raise ValueError(f"variant {self.name}: a {self.format} does not take {' or '.join(wrong)}")
         if self.group is not None and (self.group < 32 or self.group % 32):
             raise ValueError(f"variant {self.name}: group={self.group}; XNNPACK takes multiples of 32")
         if self.tables not in (None, 4, 8):

@@ -27,7 +27,7 @@ INPUTS = {"x": X, "id": np.array([7], np.int32)}
 
 
 class Net(nn.Module):
-    """Two linear layers that a group of 256 divides, a mean that is no layer, and a look-up."""
+    """Two linear layers that a group of 256 divides, a mean that is not a layer, and a look-up."""
 
     mean: Tensor
 
@@ -131,9 +131,9 @@ def test_what_is_quantized_is_a_copy() -> None:
 @pytest.mark.parametrize(
     ("others", "complaint"),
     [
-        ({"group": 32}, "a mlpackage has no group"),
-        ({"tables": 4}, "a mlpackage has no tables"),
-        ({"format": "pte", "palettize": 6}, "a pte has no palettize"),
+        ({"group": 32}, "a mlpackage does not take group"),
+        ({"tables": 4}, "a mlpackage does not take tables"),
+        ({"format": "pte", "palettize": 6}, "a pte does not take palettize"),
         ({"format": "pte", "group": 16}, "group=16; XNNPACK takes multiples of 32"),
         ({"format": "pte", "tables": 2}, "tables=2; ExecuTorch has kernels for 4 and 8 bits"),
     ],
