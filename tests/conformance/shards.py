@@ -21,6 +21,7 @@ from tests.conformance.records import FAILED, Record
 PROJECT = Path(__file__).parents[2]
 _LARGEST_CHUNK, _SMALLEST_CHUNK = 1000, 40
 _START_LIMIT = 300.0
+_SILENT = "no answer"
 
 
 @dataclass
@@ -141,8 +142,10 @@ class Shards:
             return Chunk(left) if left else None
         if chunk.fruitless_starts == 0:
             return Chunk(left, 1)
-        for test_id in left:
-            self._record(test_id, f"never started ({died}): see {log.name}")
+        # A machine too busy to start a process says nothing about the tests: they stay without a result, for --resume.
+        if not died.startswith(_SILENT):
+            for test_id in left:
+                self._record(test_id, f"never started ({died}): see {log.name}")
         log.rename(log.with_suffix(".failed.log"))
         return None
 
@@ -159,7 +162,7 @@ class Shards:
             except subprocess.TimeoutExpired:
                 status = current.stat()
             if time.time() - status.st_mtime > (patience if status.st_size else _START_LIMIT):
-                return f"no answer in {time.time() - status.st_mtime:.0f} s"
+                return f"{_SILENT} in {time.time() - status.st_mtime:.0f} s"
         return "stopped"
 
 

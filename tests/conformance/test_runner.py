@@ -137,6 +137,17 @@ def test_a_crash_is_recorded_and_the_rest_still_runs(run: Runner, out: Path) -> 
     assert [f["reason"] for f in found["failures"]] == ["crashed: signal 11 (SIGSEGV)"]
 
 
+def test_tests_whose_process_does_not_start_in_time_have_no_result(
+    run: Runner, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.conformance.shards._START_LIMIT", 0.0)
+        assert run(GOOD, BAD) == 1
+    assert "2 tests have no result" in " ".join(summary(out)["faults"])
+    assert run(options=("--resume",)) == 1
+    assert (summary(out)["passed"], summary(out)["failed"]) == (1, 1)
+
+
 def test_a_test_over_the_time_limit_fails(run: Runner, out: Path) -> None:
     slow = "def test_slow():\n    predict()\n    time.sleep(60)\n"
     assert run(GOOD, slow, options=("--time-limit", "0.5")) == 1
