@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from converters.qwen3_tts.attention import Attention, Rotary, Transformer
 from converters.qwen3_tts.glue import Glue
@@ -111,6 +111,20 @@ def dropped(upstream: Any) -> Any:
     talker.model.norm = deepcopy(talker.model.norm)
     torch.nn.init.ones_(talker.model.norm.weight)  # type: ignore[arg-type]
     return talker
+
+
+def other_scales(module: Any) -> None:
+    """Give each group of int4 weights the scale of the group above it."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            scale: Any = part.weight.scale
+            scale.copy_(scale.roll(1, 0))
+
+
+def other_halves(module: Any) -> None:
+    """Pack two values of a table in the other order."""
+    packed = module.embedding.packed
+    packed.copy_(packed >> 4 | packed << 4)
 
 
 class First(TalkerPrefill):

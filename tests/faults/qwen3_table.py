@@ -57,6 +57,8 @@ FAULTS = (
     graph("nothing but the likeliest", "cp_generate", mutants.GreedyOnly, "codes equal"),
     lowered("groups of 64", "code_predictor", "compression", built_as=replace(FEW, group=64, tables=None)),
     lowered("nothing quantized", "encode_text", "compression", built_as=replace(FEW, group=None, tables=None)),
+    lowered("scales of another group", "encode_text", "rounding", change=mutants.other_scales),
+    lowered("values of a table in pairs exchanged", "encode_text", "rounding", change=mutants.other_halves),
     # How this processor rounds decides whether the chances of a token fall short as well, which would come first.
     host(
         "a sum that falls short in the host",

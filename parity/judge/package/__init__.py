@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["GATES", "INTERFACE", "findings", "program"]
 
 INTERFACE = "interface"
-GATES = ("alias", "unread", "manifest", "compression", "hazard", "parts", "contract", "placement")
+GATES = ("alias", "unread", "manifest", "compression", "rounding", "hazard", "parts", "contract", "placement")
 
 
 def findings(

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from torch import nn
 
 from parity.build.program import TABLE_GROUP
 from parity.declarations import Dim, Stage, Tensor, Variant
 from parity.judge.package.contents import judged
-from parity.run.executorch import LINEAR, TABLE, Program, Slot, Weight
+from parity.run.program import LINEAR, TABLE, Program, Slot, Weight
 from parity.verdict import Finding
 
 MEND = "build the program again from these stages, or declare what its methods take and give"
 CONTRACT_MEND = "build the program again: it was made for another host"
 WEIGHTS_MEND = "build it again as the variant says, or declare the variant as it is"
+ROUNDING_MEND = "see what quantized it, and in which order its groups and scales are stored"
+ROOM = 1.05
+"""Times the loss of rounding to the nearest that a weight may lose: scales are themselves rounded, to bfloat16."""
 PLACEMENT_MEND = "see which ops XNNPACK does not take at this precision or with these dynamic sizes"
 
 
@@ -62,6 +68,11 @@ def findings(
     few = [str(weight) for weight in method.weights if weight.dtype.startswith("int")]
     faults = [f"method `{stage.name}`: {fault}" for fault in _weights(method.weights, variant, module)]
     yield judged("weights", "compression", faults, WEIGHTS_MEND, f"{len(few)} quantized, as it says")
+    if variant.group or variant.tables:
+        losses = list(_losses(method.weights, module()))
+        faults = [f"method `{stage.name}`: {loss}" for loss in losses if loss.share > ROOM]
+        most = max(losses, key=lambda loss: loss.share, default="no weight in few bits")
+        yield judged("weights", "rounding", faults, ROUNDING_MEND, f"{most}")
     left = ", ".join(f"{op} × {count}" for op, count in sorted(method.fallback.items()))
     idle = method.delegated == 0 and any(map(heavy, method.fallback)) and not stage.portable
     nothing = ["no backend takes any op"] * idle
@@ -99,6 +110,47 @@ def _weights(held: Sequence[Weight], variant: Variant, module: Callable[[], nn.M
                 yield f"{count} of the {kind}s {names}, {'×'.join(map(str, shape))}, are not on a backend in {dtype}"
             elif count < 0:
                 yield f"{-count} {kind}s more than {names}, {'×'.join(map(str, shape))}, which the module has"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a weight in few bits loses, in relative L2, and what rounding to the nearest loses."""
+
+    name: str
+    weight: Weight
+    found: float
+    nearest: float
+
+    @property
+    def share(self) -> float:
+        return self.found / max(self.nearest, 1e-9)
+
+    def __str__(self) -> str:
+        where = f"{self.weight.kind} `{self.name}`, {self.weight}"
+        return f"{where}, loses {self.found:.3g}, rounding to the nearest {self.nearest:.3g}"
+
+
+def _losses(held: Sequence[Weight], module: nn.Module) -> Iterator[Loss]:
+    """Yield the loss of each weight, against the layer of the module that it is most like."""
+    kinds = {LINEAR: nn.Linear, TABLE: nn.Embedding}
+    layers = [(name, part) for name, part in module.named_modules() if type(part) in kinds.values()]
+    for weight in held:
+        values, alike = weight.values, []
+        for name, part in layers if values is not None else ():
+            own = part.weight.detach().numpy()
+            if type(part) is kinds[weight.kind] and own.shape == weight.shape:
+                alike.append((float(np.linalg.norm(values - own) / np.linalg.norm(own)), name, own))
+        if alike:
+            found, name, own = min(alike, key=lambda one: one[0])
+            yield Loss(name, weight, found, _nearest(own, weight))
+
+
+def _nearest(values: np.ndarray[Any, Any], form: Weight) -> float:
+    """Return what the form of a weight loses of values when each is rounded to the nearest of evenly spaced ones."""
+    grouped, most = values.reshape(-1, form.group), 2 ** (int(form.dtype.removeprefix("int")) - 1)
+    step = np.maximum(np.abs(grouped).max(1, keepdims=True), 1e-12) / (most - 0.5)
+    rounded = np.clip(np.round(grouped / step), -most, most - 1) * step
+    return float(np.linalg.norm(rounded - grouped) / np.linalg.norm(grouped))
 
 
 def heavy(op: str) -> bool:

@@ -21,7 +21,8 @@ from parity.judge.package import program as gates
 from parity.plan.checks import format_of, plan
 from parity.run import RuntimeFailure, runtime
 from parity.run.child import Limits
-from parity.run.executorch import ExecuTorch, Program, Session
+from parity.run.executorch import ExecuTorch, Session
+from parity.run.program import Program
 from tests.support import child_services
 
 pytestmark = pytest.mark.skipif(

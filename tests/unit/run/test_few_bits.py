@@ -17,7 +17,8 @@ from parity.build.convert import ConversionError, call
 from parity.build.program import quantized
 from parity.declarations import Stage, Variant, f32, i32
 from parity.judge.package import program as gates
-from parity.run.executorch import ExecuTorch, Program
+from parity.run.executorch import ExecuTorch
+from parity.run.program import Program
 
 NEEDS = pytest.mark.skipif(not installed("executorch"), reason="executorch is not installed: make extra-executorch")
 FEW = Variant("pte-8da4w", "float32", format="pte", group=32, tables=4)
@@ -85,6 +86,38 @@ def test_a_program_that_nothing_was_quantized_of_fails_by_its_method_and_weight(
     told = faults(read(tmp_path, Net()))
     assert "method `net`: linear layer 512×256 float32 on float32, declared is 512×256 int4 in groups of 32" in told
     assert "embedding 10×256 float32, declared is 10×256 int4 in groups of 32" in told
+
+
+@NEEDS
+def test_a_weight_is_read_as_it_is_stored(tmp_path: Path) -> None:
+    module: Any = quantized(Net().eval(), STAGE, FEW)
+    first, *_, table = read(tmp_path, module).methods["net"].weights
+    assert first.values is not None
+    assert table.values is not None
+    np.testing.assert_allclose(first.values, module.first.weight.dequantize().detach(), rtol=2**-8)
+    np.testing.assert_allclose(table.values[7:8], module.table(torch.tensor([7])), rtol=1e-6)
+
+
+def rolled(weight: Any) -> None:
+    weight.scale.copy_(weight.scale.roll(1, 1))
+
+
+def floored(weight: Any) -> None:
+    weight.qdata.sub_(1).clamp_(-8, 7)
+
+
+def swapped(weight: Any) -> None:
+    weight.qdata.copy_(weight.qdata.reshape(-1, 2).flip(1).reshape(weight.qdata.shape))
+
+
+@pytest.mark.parametrize("harm", [rolled, floored, swapped])
+@NEEDS
+def test_a_weight_that_loses_more_than_rounding_does_is_named(tmp_path: Path, harm: Any) -> None:
+    module: Any = quantized(Net().eval(), STAGE, FEW)
+    harm(module.second.weight)
+    told = faults(read(tmp_path, module))
+    assert told.startswith("rounding: method `net`: linear layer `second`, 256×512 int4 in groups of 32")
+    assert "rounding to the nearest 0.0666" in told
 
 
 @NEEDS
