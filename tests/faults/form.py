@@ -14,6 +14,7 @@ from parity.blame.explain import explained
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
 from parity.verdict import Check, Finding, Mode, Verdict
+from tests.faults.upstream import upstream
 
 MADE_UP = "made up"
 
@@ -126,8 +127,10 @@ def judged(suite: Suite, fault: Fault, folder: Path) -> Verdict:
         folder: Where planted packages and evidence lie.
     """
     clean = replace(fault.truth(suite.workbench(fault.check)), cache=Cache(folder / fault.kind / fault.case))
+    bench = fault.plant(clean, fault, folder)
+    vars(bench)["cut_from"] = upstream(clean)
     with threads(1):
-        return explained(fault.plant(clean, fault, folder), fault.check)
+        return explained(bench, fault.check)
 
 
 def assert_caught(fault: Fault, verdict: Verdict) -> None:

@@ -20,6 +20,7 @@ from parity.judge.workbench import Workbench
 from parity.run import Session
 from tests.faults.form import Fault
 from tests.faults.parrot import parrot, recast
+from tests.faults.upstream import upstream
 
 Change = Callable[[Stage], Stage]
 
@@ -80,17 +81,6 @@ class Lowered:
             return path
 
         return replace(clean, artifacts=_others(clean, fault, made))
-
-
-_upstream: dict[str, Any] = {}
-
-
-def upstream(bench: Workbench) -> Any:
-    """Return one model for all mutants: building it takes a second."""
-    key = digest({"system": bench.system.name, "weights": dict(bench.weights.identity)})
-    if key not in _upstream:
-        _upstream[key] = bench.system.reference.build(bench.weights.checkpoint())
-    return _upstream[key]
 
 
 def module(mutant: Callable[[Any], Any]) -> Converted:
