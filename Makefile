@@ -37,7 +37,7 @@ golden: $(VENV)/.ready  ## record truth again
 	$(PY) -m golden refresh --reason "$(REASON)"
 
 conformance-sample: $(VENV)/.ready  ## a sample of coremltools' own tests
-	$(PY) -m tests.conformance --sample 1/35
+	$(PY) -m tests.conformance --sample 1/70
 
 conformance: $(VENV)/.ready  ## all of coremltools' own tests for ML programs; resumable, takes hours
 	$(PY) -m tests.conformance --resume

@@ -178,13 +178,14 @@ class Variant:
         compute_units: Compute units, if the variant cannot run on those of its stage.
         published: Name of the file that the variant is published as, which `--artifacts` also looks for.
         zero_points: True for int8 weights with an offset per output channel beside its scale.
-        fewest: Elements that a weight has at least for `quantize` to take it.
+        fewest: Elements that a weight has at least for `quantize` or `group` to take it, in a package.
         prune: Magnitude below which weights are set to zero, in tensors of which these are at least half; they are
             then stored sparse. Other tensors are palettized or quantized as the variant says.
         format: What the variant is built as, and so which runtimes run it. All stages with a variant of one name and of
             the format `pte` are methods of one program, named as the stages are.
-        group: Of a `pte`: values along a row that share a scale in the int4 weights of linear layers, whose inputs are
-            quantized to int8 as they come (8da4w). It divides every row. None for linear layers as they are.
+        group: Values along a row that share a scale in the int4 weights of linear layers; it divides every row. Of a
+            `pte`, the inputs of these layers are quantized to int8 as they come (8da4w). A package needs a stage with
+            the target iOS18. None for linear layers as they are.
         tables: Of a `pte`: bits of embeddings. With 4, 32 values share a scale; with 8, those of a row.
         unchained: Reason for which no chain of this variant is run, such as decisions that no bound can judge. The
             report shows it.
@@ -213,11 +214,15 @@ class Variant:
     def __post_init__(self) -> None:
         """Refuse ways of compression that the format does not have."""
         program = self.format == "pte"
-        foreign = ("palettize", "quantize", "prune", "holds") if program else ("group", "tables")
+        foreign = ("palettize", "quantize", "prune", "holds") if program else ("tables",)
         if wrong := [name for name in foreign if getattr(self, name)]:
             raise ValueError(f"variant {self.name}: a {self.format} does not take {' or '.join(wrong)}")
-        if self.group is not None and (self.group < 32 or self.group % 32):
+        if program and self.group is not None and (self.group < 32 or self.group % 32):
             raise ValueError(f"variant {self.name}: group={self.group}; XNNPACK takes multiples of 32")
+        if self.group and (self.quantize or self.palettize):
+            raise ValueError(
+                f"variant {self.name}: weights are int4 in groups, or quantized, or palettized: choose one"
+            )
         if self.tables not in (None, 4, 8):
             raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
         if self.ships and self.unchained:
@@ -226,7 +231,7 @@ class Variant:
     @property
     def compressed(self) -> bool:
         """True if the weights are stored in another form than the precision's own."""
-        return bool(self.palettize or self.quantize or self.prune)
+        return bool(self.palettize or self.quantize or self.prune or (self.group and self.format == "mlpackage"))
 
 
 @dataclass(frozen=True)
@@ -290,6 +295,12 @@ class Stage:
     resize: Callable[[Arrays, Mapping[str, int]], Arrays] = lambda inputs, sizes: {}
     within: str = ""
     portable: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse int4 weights in groups for a package that older systems run."""
+        grouped = [variant.name for variant in self.variants if variant.group and variant.format == "mlpackage"]
+        if grouped and int(self.target.removeprefix("iOS")) < 18:
+            raise ValueError(f'stage {self.name}: {grouped[0]} has weights in groups, which need target="iOS18"')
 
     def variant(self, name: str) -> Variant:
         """Return the variant of a name, or raise a ValueError that lists the known ones."""

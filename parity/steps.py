@@ -10,7 +10,7 @@ slot than those it lists.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,13 +27,16 @@ class Crossing:
     Attributes:
         inputs: Every input of the graph, carried values included, whole.
         outputs: Every output of the graph, carried values included, whole.
+        wrote: Slots that the step wrote of a cache output. Without an entry they are those whose values changed, and a
+            step that writes what a slot already held, such as the same token in the next frame, needs one.
 
     Example:
-        `Crossing({"x": x, "cache": before}, {"y": y, "cache_out": after})`
+        `Crossing({"x": x, "cache": before}, {"y": y, "cache_out": after}, {"cache_out": [position]})`
     """
 
     inputs: Arrays
     outputs: Arrays
+    wrote: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def seam(stage: str, crossings: Iterable[Crossing], carries: Mapping[str, str], slots: Mapping[str, int]) -> Seam:
@@ -47,7 +50,7 @@ def seam(stage: str, crossings: Iterable[Crossing], carries: Mapping[str, str], 
 
     Raises:
         ValueError: A step does not start from the carried values with which the step before ended, or a cache was not
-            written, or there is no step at all.
+            written, or in other slots than the step says, or there is no step at all.
 
     Example:
         `yield seam("step", crossings(), {"cache_out": "cache"}, {"cache_out": 1})`
@@ -67,10 +70,16 @@ def seam(stage: str, crossings: Iterable[Crossing], carries: Mapping[str, str], 
             carried[name] = after.copy()
             if name in slots:
                 changed = _changed(before, after, slots[name])
-                if not changed.size:
-                    raise ValueError(f"{stage}, step {step}: {name} was written nowhere")
-                written[name].append(changed)
-                outputs.setdefault(name, []).append(np.take(after, changed, slots[name]))
+                wrote = np.array(crossing.wrote.get(name, changed), np.int32)
+                if not wrote.size:
+                    raise ValueError(
+                        f"{stage}, step {step}: {name} was written nowhere; if the step wrote what was there, name the "
+                        "slots in `Crossing.wrote`"
+                    )
+                if others := sorted({*map(int, changed)} - {*map(int, wrote)}):
+                    raise ValueError(f"{stage}, step {step}: slots {others} of {name} changed, and are not in `wrote`")
+                written[name].append(wrote)
+                outputs.setdefault(name, []).append(np.take(after, wrote, slots[name]))
             else:
                 outputs.setdefault(name, []).append(after.copy())
         for name, value in crossing.inputs.items():

@@ -233,6 +233,7 @@ def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
             "quantize": variant.quantize and [list(variant.spared), variant.zero_points, variant.fewest],
             "prune": variant.prune,
             **({"group": variant.group, "tables": variant.tables} if variant.format == "pte" else {}),
+            **({"group": [variant.group, variant.fewest]} if variant.group and variant.format != "pte" else {}),
             "held": stage.held(variant),
         },
     }

@@ -138,6 +138,8 @@ def compress(variant: Variant, source: Path, package: Path, facts: Mapping[str, 
                 model = _palettized(model, palettes.config(variant.palettize))
             if variant.quantize:
                 model = _quantized(model, variant, source)
+            if variant.group:
+                model = _grouped(model, variant)
         save(model, package, facts)
 
 
@@ -155,6 +157,20 @@ def _quantized(model: Any, variant: Variant, source: Path) -> Any:
     linear = coreml.OpLinearQuantizerConfig(mode=mode, weight_threshold=variant.fewest - 1)
     config = coreml.OptimizationConfig(op_type_configs=dict.fromkeys(WEIGHTED, linear), op_name_configs=kept)
     return coreml.linear_quantize_weights(model, config)
+
+
+def _grouped(model: Any, variant: Variant) -> Any:
+    """Give the weights of linear layers four bits, and a scale to each group of values along a row."""
+    from coremltools.optimize import coreml
+
+    grouped = coreml.OpLinearQuantizerConfig(
+        mode="linear_symmetric",
+        dtype="int4",
+        granularity="per_block",
+        block_size=variant.group,
+        weight_threshold=variant.fewest - 1,
+    )
+    return coreml.linear_quantize_weights(model, coreml.OptimizationConfig(op_type_configs={"linear": grouped}))
 
 
 def _spelled(module: str) -> str:

@@ -24,6 +24,11 @@ class CaseReport:
         """True if another machine's rounding explains all that moved."""
         return self.status == "moved" and all(movement.rounding for movement in self.movements)
 
+    @property
+    def changed(self) -> bool:
+        """True if recorded values change for another reason than rounding."""
+        return self.status == "gone" or (self.status == "moved" and not self.rounding)
+
     def __str__(self) -> str:
         if self.status == "gone":
             return f"{self.case}: recorded, but no longer declared"
@@ -64,6 +69,8 @@ class Report:
         lines = [f"{self.system}: {len(self.cases)} cases: {', '.join(counts)}"]
         if self.provenance:
             lines.append(f"  since the last refresh: {summary(self.provenance)}")
-        elif any(case.status == "moved" and not case.rounding for case in self.cases):
+        elif any(case.status == "moved" and case.changed for case in self.cases):
             lines.append("  nothing that the lock names has changed: is the reference deterministic?")
+        if any(case.rounding for case in self.cases):
+            lines.append("  what moved by rounding only stays as it was recorded")
         return "\n".join(lines)

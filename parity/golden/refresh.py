@@ -71,7 +71,7 @@ def refresh(
         def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
             was = old.cases.get(case.name) if old else None
             entry, recorded = _staged(store, case, number, say) or _stage(store, case, was, number, say)
-            if was and _unchanged(store, case, was, entry):
+            if was and (_unchanged(store, case, was, entry) or _rounded(_moved(store, case, was, entry, recorded))):
                 entry = was
             else:
                 moved.append(case.name)
@@ -83,7 +83,7 @@ def refresh(
         if old and not moved and list(new.cases) == list(old.cases) and not result.provenance:
             store.transaction.clear()
             return result
-        if any(report.status in ("moved", "gone") for report in result.cases) and not reason.strip():
+        if any(report.changed for report in result.cases) and not reason.strip():
             raise ReasonWanted(store, result)
         _assert_writable(store, new, set(entries))
         dropped = [store.path(name).name for name in old.cases if name not in new.cases] if old else []
@@ -111,10 +111,7 @@ def _compared(
         start = time.perf_counter()
         entry, recorded = made(case, f"({number} of {len(cases)})")
         was = old.cases.get(case.name) if old else None
-        moved: tuple[Movement, ...] = ()
-        if was:
-            before = store.recorded(case, was) if was.identity() != entry.identity() else None
-            moved = tuple(movements(was, _kept(store, case, was), before, recorded))
+        moved = tuple(_moved(store, case, was, entry, recorded)) if was else ()
         status: Status = "new" if was is None else "moved" if moved else "same"
         reports.append(CaseReport(case.name, status, moved, len(entry.kept()), time.perf_counter() - start))
         say(str(reports[-1]))
@@ -122,6 +119,16 @@ def _compared(
         reports += [CaseReport(name, "gone", (), 0, 0.0) for name in _undeclared(store, old)]
     changed = provenance.changes(old.provenance, store.provenance) if old else []
     return Report(store.reference.name, tuple(reports), tuple(changed), case_file.size(store.root))
+
+
+def _moved(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry, recorded: Golden) -> list[Movement]:
+    before = store.recorded(case, was) if was.identity() != entry.identity() else None
+    return movements(was, _kept(store, case, was), before, recorded)
+
+
+def _rounded(moved: Sequence[Movement]) -> bool:
+    """Return whether another machine's rounding explains all that moved: then the recorded bits stay."""
+    return bool(moved) and all(movement.rounding for movement in moved)
 
 
 def _unchanged(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry) -> bool:
@@ -206,7 +213,7 @@ def _new_lock(
     if old and "gone" not in statuses:
         order += _undeclared(store, old)
     default = "first recording" if old is None else "new cases" if "new" in statuses else "no value moved"
-    touched = tuple(report.case for report in reports if report.status != "same")
+    touched = tuple(report.case for report in reports if report.status != "same" and not report.rounding)
     today = date or datetime.now(UTC).date().isoformat()
     entry = Refreshed(date=today, reason=reason or default, cases=touched)
     made = store.provenance

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Passage:
         language: The language, or "auto".
         greedy: True for the likeliest code each time, without drawing.
         draw: Number of the draw of the uniforms. Some have a value so near a boundary that rounding would decide.
-        last: Places of the uniforms, (token, group), that are exactly 1: the sum of all chances falls short of it.
+        given: Uniforms that are not drawn, by their places, (token, group). The sum of all chances falls short of 1.
     """
 
     about: str
@@ -33,14 +34,19 @@ class Passage:
     language: str = "auto"
     greedy: bool = False
     draw: int = 0
-    last: tuple[tuple[int, int], ...] = ()
+    given: Mapping[tuple[int, int], float] = field(default_factory=dict)
 
 
+ENDS = {(1, 0): 1, (1, 4): 1, (2, 15): 1}
+AGAIN = {(6, 0): 0.8847, (8, 0): 0.9412}
+"""The first makes token 6 one that came before. It is among the candidates of token 8, whose choice depends on whether
+it was penalized once or for each time."""
 PASSAGES = {
     "greeting": Passage("a greeting, sampled, up to its end", 3, 14),
     "question": Passage("a question in English, sampled, up to the limit", 5, 6, language="english", draw=1),
     "certain": Passage("a greeting in English, the likeliest codes", 4, 8, language="english", greedy=True),
-    "edge": Passage("one word, uniforms at the end of the range", 1, 6, draw=7, last=((1, 0), (1, 4), (2, 15))),
+    "edge": Passage("one word, uniforms at the end of the range", 1, 6, draw=7, given=ENDS),
+    "again": Passage("one word, of which a token comes twice and nearly a third time", 1, 10, draw=5, given=AGAIN),
     "sentence": Passage("a sentence, sampled, decoded in two chunks", 9, 7),
 }
 
@@ -70,6 +76,6 @@ def text(name: str, words: int) -> np.ndarray:
 def uniforms(name: str, passage: Passage) -> np.ndarray:
     """Return a row for each token: the draw of the token, then those of the other codes of the frame that it begins."""
     drawn = (seeding.uniform(f"qwen3_tts/{name}/uniforms{passage.draw}", passage.limit, GROUPS) + 1) / 2
-    for place in passage.last:
-        drawn[place] = 1
+    for place, uniform in passage.given.items():
+        drawn[place] = uniform
     return np.asarray(drawn, np.float32)

@@ -193,13 +193,17 @@ class _Caches:
 
 
 def _cached(stage: str, caches: _Caches, calls: Sequence[Call], more: Any) -> Seam:
+    names = list(caches.named())
+
     def crossings() -> Iterator[Crossing]:
         for call in calls:
             given = {"embeds": call.embeds, "position": np.array([call.position], np.int32), **caches.named()}
             caches.write(call)
-            yield Crossing(given, {**more(call), "hidden": call.hidden, **caches.named("_out")})
+            # The same code in the next frame gives the first layer the same row: it is written, and does not change.
+            wrote = range(call.position, call.position + call.embeds.shape[1])
+            gave = {**more(call), "hidden": call.hidden, **caches.named("_out")}
+            yield Crossing(given, gave, {f"{name}_out": wrote for name in names})
 
-    names = list(caches.named())
     return seam(stage, crossings(), {f"{name}_out": name for name in names}, {f"{name}_out": 2 for name in names})
 
 

@@ -23,8 +23,16 @@ PASSAGES = {
         "ðə hˈɑːɹbɚ wʌz kwˈaɪət wɛn ðə fˈɜːst bˈoʊt kˈeɪm ˈɪn, ænd nˈoʊbɑːdi spˈoʊk.",
         False,
     ),
+    "fog": (
+        "Three days later the fog lifted, and the crew could see the white cliffs, the lighthouse above the bay and a "
+        "row of small houses along the shore, exactly as the old captain had described them.",
+        "θɹˈiː dˈeɪz lˈeɪɾɚ ðə fˈɑːɡ lˈɪftᵻd, ænd ðə kɹˈuː kʊd sˈiː ðə wˈaɪt klˈɪfs, ðə lˈaɪthaʊs əbˌʌv ðə bˈeɪ ænd ɐ "
+        "ɹˈoʊ ʌv smˈɔːl hˈaʊzᵻz ɐlˈɔŋ ðə ʃˈoːɹ, ɛɡzˈæktli æz ðɪ ˈoʊld kˈæptɪn hæd dᵻskɹˈaɪbd ðˌɛm.",
+        False,
+    ),
 }
-"""Words, phonemes, and whether the passage runs by default: one in the bucket of 32 tokens, one just above it."""
+"""Words, phonemes, and whether the passage runs by default: one in the bucket of 32 tokens, one just above it. The last
+one takes the bucket of 256 tokens."""
 
 _PUNCTUATION = ';:,.!?¡¿—…"«»“” '
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

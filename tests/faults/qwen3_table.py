@@ -70,6 +70,7 @@ FAULTS = (
     ),
     host("EOS suppressed with the rest", "host", choosing(mutants.NeverEnding), "tokens"),
     host("nothing suppressed", "host", choosing(mutants.WithoutSuppression), "tokens", case="certain"),
+    host("a penalty for each time", "host", choosing(mutants.PerOccurrence), "tokens", case="again"),
     host("a shared generator", "host", mutants.SharedGenerator(SMALL), "tokens"),
     host("a word that is skipped", "talker", mutants.Skipping(SMALL), "embeds", source="made up"),
     host("all frames decoded at once", "decode_audio_stream", mutants.Whole(SMALL), "codes", case="sentence"),

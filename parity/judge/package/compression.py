@@ -59,17 +59,21 @@ def _faults(program: Program, variant: Variant) -> Iterator[str]:
         yield "not pruned, as the variant says: no weight is sparse"
     if luts and not variant.palettize:
         yield f"{_first(luts)} palettized, and the variant is not to be"
-    if integers and not variant.quantize:
+    if integers and not variant.quantize and not variant.group:
         yield f"{_first(integers)} quantized, and the variant is not to be"
     if variant.palettize:
         yield from _left(program, list(_weights(program, _fewest_palettized())), luts, "palettized")
         yield from _other_bits(program, luts, variant.palettize)
+    if variant.group:
+        yield from _left(program, list(_weights(program, variant.fewest, ("linear",))), integers, "quantized")
+        yield from _other_groups(program, integers, variant.group)
     if variant.quantize:
         spared = tuple(part.replace(".", "_") for part in variant.spared)
         wanted = [
             name for name in _weights(program, variant.fewest, WEIGHTED) if not (spared and name.startswith(spared))
         ]
         yield from _left(program, wanted, integers, "quantized")
+        yield from _other_types(program, integers)
         harmed = [op for op in integers if spared and op.outputs[0][0].startswith(spared)]
         if harmed:
             yield f"{_first(harmed)} quantized, and the variant spares it"
@@ -95,6 +99,31 @@ def _other_bits(program: Program, luts: Sequence[Operation], bits: int) -> Itera
             f"{len(wrong)} of {len(luts)} palettes are not of {bits} bits, as the variant says, the first that of "
             f"`{wrong[0]}`: {entries[wrong[0]]} entries where {1 << bits} are expected"
         )
+
+
+def _other_types(program: Program, integers: Sequence[Operation]) -> Iterator[str]:
+    few = [op for op in integers if (data := program.tensor(op.inputs.get("data", ()))) and "int4" in str(data.dtype)]
+    if few:
+        yield f"{_first(few)} of 4 bits, and the variant says 8"
+
+
+def _other_groups(program: Program, integers: Sequence[Operation], group: int) -> Iterator[str]:
+    wanted = f"int4 in groups of {group}"
+    found = {op.outputs[0][0]: _grouped(program, op) for op in integers}
+    wrong = [name for name, form in found.items() if form != wanted]
+    if wrong:
+        yield (
+            f"{len(wrong)} of {len(integers)} weights are not {wanted}, as the variant says, the first `{wrong[0]}`: "
+            f"{found[wrong[0]]}"
+        )
+
+
+def _grouped(program: Program, op: Operation) -> str:
+    """Return the type of integer weights, and how many values along a row share a scale."""
+    data, scale = (program.tensor(op.inputs.get(name, ())) for name in ("data", "scale"))
+    if data is None or scale is None or not data.shape or not scale.shape or len(scale.shape) != len(data.shape):
+        return "a scale for each channel"
+    return f"{data.dtype} in groups of {(data.shape[-1] or 0) // (scale.shape[-1] or 1)}"
 
 
 def _entries(lut: TensorType | None) -> int | None:

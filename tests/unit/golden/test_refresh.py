@@ -68,6 +68,20 @@ def test_moved_values_are_refused_without_a_reason_and_shown(world: World) -> No
     assert [str(movement.place) for movement in hello.movements] == ["encoder/outputs/hidden", "decoder/outputs/audio"]
 
 
+def test_another_machines_rounding_moves_no_recorded_bit(world: World) -> None:
+    before = snapshot(world)
+    report = refresh(world.store(gain=1 + 1e-6, machine="other"), say=quiet)
+    assert report.same_truth
+    assert not report.same
+    assert "what moved by rounding only stays as it was recorded" in str(report)
+    assert snapshot(world) == before
+    code = replace(REFERENCE, packages=(*REFERENCE.packages, "pytest"))
+    assert refresh(world.store(code, gain=1 + 1e-6, machine="other"), say=quiet, date="2026-02-01").written
+    assert {**snapshot(world), "lock.json": b""} == {**before, "lock.json": b""}
+    assert history(world)[-1] == ("2026-02-01", "no value moved", ())
+    assert world.store(code).load(HELLO)
+
+
 def test_how_far_a_tensor_moved_is_exact_where_the_recording_is_at_hand(world: World) -> None:
     before = world.store().load(HELLO)["decoder"].outputs["audio"].astype(np.float64)
     moved = diff(world.store(gain=1.5), [HELLO], say=quiet).cases[0].movements[-1]

@@ -30,6 +30,8 @@ INT8 = Variant("int8", "float16", quantize=True, compute_units="CPU_AND_NE")
 SPARING = replace(INT8, name="int8-sparing", spared=("out",))
 LARGE = replace(INT8, name="int8-large", fewest=1025)
 SHIFTED = replace(INT8, name="int8-shifted", zero_points=True)
+GROUPED = Variant("int4", "float16", group=32, compute_units="CPU_AND_NE")
+ROWS = replace(GROUPED, name="int4-rows", group=64)
 PRUNED = Variant("pruned", "float16", prune=0.08)
 VARIANTS = (PLAIN, SINGLE, *PALETTES.values(), INT8, SPARING, LARGE, SHIFTED, PRUNED)
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
@@ -125,6 +127,36 @@ def test_a_wrong_label_is_told(build: Build, package: Variant, label: Variant, s
     found = failed(build(package, stage(target=target)), label)
     assert set(found) <= {"compression", "hazard"}
     assert said in found["compression"]
+
+
+@pytest.mark.parametrize(
+    ("package", "label", "said"),
+    [
+        (
+            PLAIN,
+            GROUPED,
+            "3 of 3 weights not quantized, as the variant says, the first `key_weight_to_fp16` fp16[64, 64]",
+        ),
+        (GROUPED, PLAIN, "`key_weight_to_fp16_quantized` and 2 more are quantized, and the variant is not to be"),
+        (
+            ROWS,
+            GROUPED,
+            "3 of 3 weights are not int4 in groups of 32, as the variant says, the first `key_weight_to_fp16",
+        ),
+        (ROWS, GROUPED, "_quantized`: int4 in groups of 64"),
+        (INT8, GROUPED, "3 of 3 weights are not int4 in groups of 32"),
+        (GROUPED, INT8, "`key_weight_to_fp16_quantized` and 2 more are of 4 bits, and the variant says 8"),
+    ],
+)
+def test_weights_in_other_groups_are_told(build: Build, package: Variant, label: Variant, said: str) -> None:
+    grouped = replace(WIDE, target="iOS18", variants=(*VARIANTS, GROUPED, ROWS))
+    assert failed(build(package, grouped), package, grouped) == {}
+    assert said in failed(build(package, grouped), label, grouped)["compression"]
+
+
+def test_weights_in_groups_are_refused_for_an_older_target() -> None:
+    with pytest.raises(ValueError, match='stage wide: int4 has weights in groups, which need target="iOS18"'):
+        replace(WIDE, variants=(PLAIN, GROUPED))
 
 
 def test_one_layer_that_stays_as_it_was_is_told(build: Build, tmp_path: Path) -> None:

@@ -94,6 +94,28 @@ def test_steps_may_write_different_numbers_of_slots() -> None:
         np.testing.assert_array_equal(made.outputs["cache_out"], known.outputs["cache_out"])
 
 
+def test_a_step_may_write_what_a_slot_held() -> None:
+    cache = np.zeros((1, 4, 2), np.float32)
+    written = cache.copy()
+    written[:, 1] = 1
+
+    def crossing(before: np.ndarray, *wrote: int) -> steps.Crossing:
+        return steps.Crossing({"cache": before}, {"cache_out": written}, {"cache_out": wrote} if wrote else {})
+
+    def seam(*crossings: steps.Crossing) -> Seam:
+        return steps.seam("toy", crossings, {"cache_out": "cache"}, {"cache_out": 1})
+
+    found = seam(crossing(cache), crossing(written, 1))
+    assert found.inputs["cache_out.slots"].tolist() == [[1], [1]]
+    assert found.outputs["cache_out"].tolist() == [[[1, 1], [1, 1]]]
+    with pytest.raises(
+        ValueError, match="step 1: cache_out was written nowhere; if the step wrote what was there, name"
+    ):
+        seam(crossing(cache), crossing(written))
+    with pytest.raises(ValueError, match=r"step 0: slots \[1\] of cache_out changed, and are not in `wrote`"):
+        seam(crossing(cache, 2))
+
+
 def test_a_recording_whose_steps_do_not_follow_on_each_other_is_refused() -> None:
     one = steps.Crossing({"s": np.zeros(2)}, {"s_out": np.ones(2)})
     with pytest.raises(ValueError, match="step 1: s is not what the step before left in s_out"):
