@@ -93,9 +93,12 @@ def _add_work(verb: argparse.ArgumentParser) -> None:
 
 
 def _limit(text: str) -> int | None:
-    limit = float(text)
-    if not limit > 0:
-        raise ValueError
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not limit >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 up, or inf for no limit")
     return None if limit == math.inf else int(limit)
 
 

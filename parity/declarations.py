@@ -184,9 +184,10 @@ class Variant:
         format: What the variant is built as, and so which runtimes run it. All stages with a variant of one name and of
             the format `pte` are methods of one program, named as the stages are.
         group: Values along a row that share a scale in the int4 weights of linear layers; it divides every row. Of a
-            `pte`, the inputs of these layers are quantized to int8 as they come (8da4w). A package needs a stage with
-            the target iOS18. None for linear layers as they are.
+            `pte`, the inputs of these layers are quantized to int8 as they come (8da4w). A package needs the target
+            iOS18. None for linear layers as they are.
         tables: Of a `pte`: bits of embeddings. With 4, 32 values share a scale; with 8, those of a row.
+        target: Minimum deployment target, if the variant needs a newer one than its stage.
         unchained: Reason for which no chain of this variant is run, such as decisions that no bound can judge. The
             report shows it.
 
@@ -209,6 +210,7 @@ class Variant:
     format: Format = "mlpackage"
     group: int | None = None
     tables: Literal[4, 8] | None = None
+    target: str = ""
     unchained: str = ""
 
     def __post_init__(self) -> None:
@@ -216,12 +218,17 @@ class Variant:
         program = self.format == "pte"
         foreign = ("palettize", "quantize", "prune", "holds") if program else ("tables",)
         if wrong := [name for name in foreign if getattr(self, name)]:
-            raise ValueError(f"variant {self.name}: a {self.format} does not take {' or '.join(wrong)}")
+            raise ValueError(
+                f"variant {self.name}: a variant of the format {self.format} does not take {' or '.join(wrong)}"
+            )
         if program and self.group is not None and (self.group < 32 or self.group % 32):
             raise ValueError(f"variant {self.name}: group={self.group}; XNNPACK takes multiples of 32")
-        if self.group and (self.quantize or self.palettize):
+        if self.group is not None and self.group < 1:
+            raise ValueError(f"variant {self.name}: group={self.group}; a group has one value or more")
+        if self.group and (self.quantize or self.palettize or self.spared or self.zero_points):
             raise ValueError(
-                f"variant {self.name}: weights are int4 in groups, or quantized, or palettized: choose one"
+                f"variant {self.name}: group={self.group} makes weights int4; it does not go with quantize, palettize, "
+                "spared or zero_points"
             )
         if self.tables not in (None, 4, 8):
             raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
@@ -298,9 +305,13 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Refuse int4 weights in groups for a package that older systems run."""
-        grouped = [variant.name for variant in self.variants if variant.group and variant.format == "mlpackage"]
-        if grouped and int(self.target.removeprefix("iOS")) < 18:
-            raise ValueError(f'stage {self.name}: {grouped[0]} has weights in groups, which need target="iOS18"')
+        for variant in self.variants:
+            target = variant.target or self.target
+            if variant.group and variant.format == "mlpackage" and target in ("iOS15", "iOS16", "iOS17"):
+                raise ValueError(
+                    f"stage {self.name}: {variant.name} has weights in groups, and {target} does not know them; "
+                    'give the variant target="iOS18"'
+                )
 
     def variant(self, name: str) -> Variant:
         """Return the variant of a name, or raise a ValueError that lists the known ones."""

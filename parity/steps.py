@@ -61,6 +61,8 @@ def seam(stage: str, crossings: Iterable[Crossing], carries: Mapping[str, str], 
     first: dict[str, np.ndarray] = {}
     carried: dict[str, np.ndarray] = {}
     for step, crossing in enumerate(crossings):
+        if unknown := ", ".join(sorted(crossing.wrote.keys() - slots.keys())):
+            raise ValueError(f"{stage}, step {step}: `wrote` names {unknown}, and `slots` does not")
         for name, source in carries.items():
             before, after = crossing.inputs[source], crossing.outputs[name]
             if step == 0:

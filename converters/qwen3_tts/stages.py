@@ -27,15 +27,21 @@ def ways(group: int | None = None, tables: Literal[4, 8] | None = None) -> tuple
 OTHER_CODES = "with int4 weights the same uniforms choose other codes, and one in three is upstream's in the worst case"
 HALF_CODES = "in half precision the same uniforms choose other codes"
 SPEAKING, PLAIN = ways(group=32), ways()
-"""Not quantized: the heads of `cp_head`, which are one tensor and no linear layer; `cp_generate`, which chooses 15
+"""Not quantized: the heads of `cp_head`, which are one tensor; `cp_generate`, which chooses 15
 codes one by one in portable kernels; and the decoder, most of which are convolutions."""
 HELD = Variant("fp16-state", "float16", holds=True, unchained=HALF_CODES)
 INT8 = Variant("fp16-int8", "float16", quantize=True, compute_units="CPU_AND_NE", unchained=HALF_CODES)
-INT4 = Variant("fp16-int4", "float16", group=32, fewest=1025, compute_units="CPU_AND_NE", unchained=HALF_CODES)
-"""The rows that norms take a mean with are no weights, and stay as they are."""
+INT4 = Variant(
+    "fp16-int4",
+    "float16",
+    group=32,
+    fewest=1025,
+    target="iOS18",
+    compute_units="CPU_AND_NE",
+    unchained=HALF_CODES,
+)
+"""The rows that norms take a mean with are smaller, and stay as they are."""
 SOUNDING = (*PLAIN, Variant("fp16", "float16"))
-GROUPED = "iOS18"
-"""The oldest target whose weights can have a scale for each group; Core ML's states want it too."""
 CONTRACT = {
     "codec_pad": sizes.CODEC_PAD,
     "codec_bos": sizes.CODEC_BOS,
@@ -101,7 +107,6 @@ def stages(size: Size) -> tuple[Stage, ...]:
             {"embeds": real(1, PROMPT, size.talker.width), "valid": i32(1)},
             {"logits": logits, "hidden": row, **{f"{name}_out": tensor for name, tensor in talks.items()}},
             (*SPEAKING, INT8, INT4),
-            target=GROUPED,
         ),
         stepped(
             "talker",
@@ -110,7 +115,6 @@ def stages(size: Size) -> tuple[Stage, ...]:
             {"logits": logits, "hidden": row},
             talks,
             (*SPEAKING, HELD, INT8, INT4),
-            target=GROUPED,
             derived={"eos_margin": f32(1, 1, kind="margin")},
             derive=margin,
         ),
@@ -121,7 +125,6 @@ def stages(size: Size) -> tuple[Stage, ...]:
             {"hidden": row},
             predicts,
             (*SPEAKING, HELD, INT8, INT4),
-            target=GROUPED,
         ),
         stepped(
             "cp_head",

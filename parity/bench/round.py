@@ -166,7 +166,8 @@ class ChainTimer:
         if made.first_audio is None and _audible(stage.outputs):
             made.first_audio = sum(of.seconds for of in made.path.values())
         _note_sizes(made, stage, inputs, outputs)
-        times.bucket = fitting(stage, inputs).bucket
+        if stage.stepped:
+            times.bucket = fitting(stage, inputs).bucket
         return outputs
 
     def _artifact(self, stage: Stage, variant: Variant, inputs: Arrays) -> Timed:

@@ -225,14 +225,18 @@ def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
             "outputs": {name: _plain(asdict(tensor)) for name, tensor in stage.outputs.items()},
             "trace_at": dict(stage.trace_at),
             "compute_units": stage.units(variant),
-            "target": stage.target,
+            "target": variant.target or stage.target,
         },
         "variant": {
             "precision": variant.precision,
             "palettize": variant.palettize,
             "quantize": variant.quantize and [list(variant.spared), variant.zero_points, variant.fewest],
             "prune": variant.prune,
-            **({"group": variant.group, "tables": variant.tables} if variant.format == "pte" else {}),
+            **(
+                {"group": variant.group, "tables": variant.tables, "portable": stage.portable}
+                if variant.format == "pte"
+                else {}
+            ),
             **({"group": [variant.group, variant.fewest]} if variant.group and variant.format != "pte" else {}),
             "held": stage.held(variant),
         },
@@ -265,9 +269,11 @@ def told_by(package: Path) -> dict[str, str]:
 
 def uncompressed(stage: Stage, variant: Variant) -> Variant:
     """Return the variant from which a compressed one is made: a declared one if there is, else an intermediate one."""
-    plain = Variant(variant.precision, variant.precision, holds=variant.holds)
-    alike = (known for known in stage.variants if replace(known, name=plain.name, ships=False, published="") == plain)
-    return next(alike, plain)
+    plain = Variant(variant.precision, variant.precision, holds=variant.holds, target=variant.target)
+    for known in stage.variants:
+        if replace(known, name=plain.name, ships=False, published="", unchained="") == plain:
+            return known
+    return plain
 
 
 def _contents(package: Path) -> dict[str, str]:

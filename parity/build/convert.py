@@ -93,7 +93,7 @@ def _convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, f
                 or None,
                 compute_precision=ct.precision[variant.precision.upper()],
                 compute_units=ct.ComputeUnit[stage.units(variant)],
-                minimum_deployment_target=getattr(ct.target, "iOS18" if held else stage.target),
+                minimum_deployment_target=getattr(ct.target, "iOS18" if held else variant.target or stage.target),
                 skip_model_load=True,
             )
         except Exception as error:

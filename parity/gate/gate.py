@@ -112,8 +112,8 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
     files = tuple(git.changed_files(root, base.commit))
     say(f"{many(len(files), 'file')} changed since {base.commit[:12]}, the base in {base.name}; every check is made")
     stamps = _stamps(root, files)
+    remembered = _at_the_base(root, base.commit)
     with _running(root) as (id, process):  # beside it, for both import the systems and read their sources
-        remembered = _at_the_base(root, base.commit)
         declared = _declared(root)
         moved, unexplained = _taken_away(root, base.commit, declared.cases)
         record, problems = _ended(root, id, process.wait())

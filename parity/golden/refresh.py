@@ -65,20 +65,19 @@ def refresh(
             store.transaction.clear()
         old = store.read_lock()
         chosen = _chosen(store, cases, old)
+        known = old.cases if old else {}
         entries: dict[str, CaseEntry] = {}
-        moved: list[str] = []
 
         def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
-            was = old.cases.get(case.name) if old else None
+            was = known.get(case.name)
             entry, recorded = _staged(store, case, number, say) or _stage(store, case, was, number, say)
-            if was and (_unchanged(store, case, was, entry) or _rounded(_moved(store, case, was, entry, recorded))):
-                entry = was
-            else:
-                moved.append(case.name)
-            entries[case.name] = entry
+            entries[case.name] = was if was and _unchanged(store, case, was, entry) else entry
             return entry, recorded
 
         result = _compared(store, old, chosen, not cases, made, say)
+        # Another machine's rounding moves no recorded bit.
+        entries |= {report.case: known[report.case] for report in result.cases if report.rounding}
+        moved = [name for name, entry in entries.items() if entry is not known.get(name)]
         new = _new_lock(store, old, entries, result.cases, reason.strip(), date)
         if old and not moved and list(new.cases) == list(old.cases) and not result.provenance:
             store.transaction.clear()
@@ -111,7 +110,10 @@ def _compared(
         start = time.perf_counter()
         entry, recorded = made(case, f"({number} of {len(cases)})")
         was = old.cases.get(case.name) if old else None
-        moved = tuple(_moved(store, case, was, entry, recorded)) if was else ()
+        moved: tuple[Movement, ...] = ()
+        if was:
+            before = store.recorded(case, was) if was.identity() != entry.identity() else None
+            moved = tuple(movements(was, _kept(store, case, was), before, recorded))
         status: Status = "new" if was is None else "moved" if moved else "same"
         reports.append(CaseReport(case.name, status, moved, len(entry.kept()), time.perf_counter() - start))
         say(str(reports[-1]))
@@ -119,16 +121,6 @@ def _compared(
         reports += [CaseReport(name, "gone", (), 0, 0.0) for name in _undeclared(store, old)]
     changed = provenance.changes(old.provenance, store.provenance) if old else []
     return Report(store.reference.name, tuple(reports), tuple(changed), case_file.size(store.root))
-
-
-def _moved(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry, recorded: Golden) -> list[Movement]:
-    before = store.recorded(case, was) if was.identity() != entry.identity() else None
-    return movements(was, _kept(store, case, was), before, recorded)
-
-
-def _rounded(moved: Sequence[Movement]) -> bool:
-    """Return whether another machine's rounding explains all that moved: then the recorded bits stay."""
-    return bool(moved) and all(movement.rounding for movement in moved)
 
 
 def _unchanged(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry) -> bool:

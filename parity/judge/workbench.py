@@ -162,6 +162,9 @@ class Workbench:
         else:
             stage = self.system.stage(check.stage)
             parts["declared"] = _told(stage.derived)
+            if self.runtime.format == "pte" or stage.variant(check.variant).group:
+                parts["module"] = self.code_of(stage)
+                parts["contract"] = dict(self.system.contract)
             variants = {stage.name: stage.variant(check.variant)}
         keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in variants.items()}
         return {**parts, "artifacts": keys, "runtime": self.engine}
@@ -284,17 +287,16 @@ def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
 
 def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Finding]:
     """Yield the findings of the gates on what an artifact holds."""
-    path = bench.artifacts.get(stage, variant).package
+    path, module = bench.artifacts.get(stage, variant).package, partial(bench.module, stage)
     if isinstance(bench.runtime, ExecuTorch):
         facts = facts_of(bench.system, stage, variant, bench.weights.identity)
         described = bench.runtime.describe(path)
-        module = partial(bench.module, stage)
         yield from package.program.findings(described, stage, variant, bench.system.contract, facts, module)
     else:
         whole = bench.system.stage(stage.name)
         siblings = [whole.at(bucket) for bucket in whole.buckets]
         parts = pieces(bench.system, bench.artifacts, stage, variant)
-        yield from package.findings(path, stage, variant, parts, siblings)
+        yield from package.findings(path, stage, variant, parts, siblings, module)
 
 
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:

@@ -94,18 +94,23 @@ def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
     declares `unchained` has no chain.
     """
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
-    for variant in {variant.name: variant for stage in system.stages for variant in stage.variants}.values():
-        found = {stage.name: own for stage in system.stages if (own := _counterpart(stage, variant))}
-        if any(own.unchained for own in found.values()):
-            continue
-        if len(found) == len(system.stages) and found not in sets.values():
-            sets[variant.name] = found
+    for name, found in _named(system):
+        whole = len(found) == len(system.stages) and not any(own.unchained for own in found.values())
+        if whole and found not in sets.values():
+            sets[name] = found
     return sets
 
 
 def unchained(system: System) -> dict[str, str]:
-    """Return why variants have no chain, by their names."""
-    return {own.name: own.unchained for stage in system.stages for own in stage.variants if own.unchained}
+    """Return why variants have no chain, by their names: one of the stages' own is declared so."""
+    reasons = {name: [own.unchained for own in found.values() if own.unchained] for name, found in _named(system)}
+    return {name: found[0] for name, found in reasons.items() if found}
+
+
+def _named(system: System) -> Iterator[tuple[str, dict[str, Variant]]]:
+    """Yield each name of a variant, with the variant that each stage would have in its chain, if it has one."""
+    for variant in {variant.name: variant for stage in system.stages for variant in stage.variants}.values():
+        yield variant.name, {stage.name: own for stage in system.stages if (own := _counterpart(stage, variant))}
 
 
 def _counterpart(stage: Stage, variant: Variant) -> Variant | None:

@@ -1,4 +1,4 @@
-"""What a `.pte` holds: what its methods take and give, what a backend runs of them, and the weights that they read.
+"""The contents of a `.pte`: what its methods take and give, what a backend runs of them, the weights that they read.
 
 A program has no names for what its methods take and give. They are read from its metadata, a method `parity` that
 returns JSON: `{"methods": {"step": {"inputs": ["x"], "outputs": ["y"]}}}`.
@@ -24,6 +24,7 @@ _DTYPES = {0: "uint8", 1: "int8", 3: "int32", 4: "int64", 5: "float16", 6: "floa
 LINEAR, TABLE = "linear layer", "embedding"
 _VALUES = {"qbint4": "int4", "qcint4": "int4", "qcint8": "int8", "qint8": "int8", "fp32": "float32", "fp16": "float16"}
 _INPUTS = {"qdint8": "dynamic int8", "qint8": "static int8", "fp32": "float32", "fp16": "float16"}
+_SCALARS = {"float": "float32", "double": "float64", "half": "float16"}
 _TABLES = {"aten::embedding": 0, "quantized_decomposed::embedding_byte": 8, "quantized_decomposed::embedding_4bit": 4}
 """Bits that a look-up takes for a value; 0 for values as they are."""
 
@@ -63,7 +64,7 @@ class Weight:
 
     @property
     def values(self) -> np.ndarray[Any, Any] | None:
-        """What a weight in few bits stands for, in float32."""
+        """The numbers that a weight in few bits stands for, in float32; None for a weight as it is."""
         if self.numbers is None or self.scales is None:
             return None
         grouped = self.numbers.reshape(-1, self.group) * self.scales.reshape(-1, 1)
@@ -149,13 +150,16 @@ def _slot(meta: Any) -> Slot:
 
 def _calls(plan: Any) -> Iterator[str]:
     """Yield the name of the op of each call of a portable kernel, and "" for each call of a backend."""
-    for instruction in (instruction for chain in plan.chains for instruction in chain.instructions):
-        called = instruction.instr_args
+    for called in _called(plan):
         kind = type(called).__name__
         if kind == "KernelCall":
             yield plan.operators[called.op_index].name
         elif kind == "DelegateCall":
             yield ""
+
+
+def _called(plan: Any) -> Iterator[Any]:
+    return (instruction.instr_args for chain in plan.chains for instruction in chain.instructions)
 
 
 def methods_of(program: Any) -> list[str]:
@@ -184,8 +188,7 @@ def _weights(plan: Any, payloads: Sequence[Mapping[str, Any]], file: Any) -> Ite
             if (key, LINEAR) not in seen:
                 yield weight
             seen.add((key, LINEAR))
-    for instruction in (instruction for chain in plan.chains for instruction in chain.instructions):
-        called = instruction.instr_args
+    for called in _called(plan):
         if type(called).__name__ == "KernelCall" and (name := plan.operators[called.op_index].name) in _TABLES:
             table, scales = (plan.values[index].val for index in called.args[:2])
             if (called.args[0], name) not in seen:
@@ -210,7 +213,7 @@ def _decoded(blobs: Sequence[bytes]) -> list[dict[str, Any]]:
         told = ["--json", "--strict-json", "--defaults-json", "--raw-binary", "-o", name]
         _run_flatc([*told, str(folder / "schema.fbs"), "--", *files])
         texts = ((folder / f"{number}.json").read_text() for number in range(len(blobs)))
-        return [json.loads(re.sub(r"(: -?)(inf|nan)\b", r"\1null", text)) for text in texts]
+        return [json.loads(re.sub(r": -?(inf|nan)\b", ": null", text)) for text in texts]
 
 
 def _linear(payload: Mapping[str, Any], named: Any) -> Iterator[tuple[str, Weight]]:
@@ -237,16 +240,15 @@ def _linear(payload: Mapping[str, Any], named: Any) -> Iterator[tuple[str, Weigh
         scales = payload["constant_data"][quantized.get("scale_buffer_idx", 0)]["named_key"]
         if found.dtype.startswith("int") and stored["named_key"] and scales:
             numbers = _numbers(_data(named, stored["named_key"]), found.dtype)
-            # bfloat16 is the upper half of a float32.
-            wide = np.frombuffer(_data(named, scales), np.uint16).astype(np.uint32) << 16
-            found = replace(found, numbers=numbers.reshape(shape), scales=wide.view(np.float32).reshape(shape[0], -1))
+            factors = _factors(_data(named, scales), prod(shape) // group)
+            found = replace(found, numbers=numbers.reshape(shape), scales=factors.reshape(shape[0], -1))
         yield key, found
 
 
 def _table(table: Any, scales: Any, bits: int, buffers: Sequence[Any]) -> Weight:
     rows, columns = table.sizes[0], table.sizes[-1]
     if not bits:
-        return Weight(TABLE, (rows, columns), table.scalar_type.name.lower().replace("float", "float32"))
+        return Weight(TABLE, (rows, columns), _SCALARS.get(name := table.scalar_type.name.lower(), name))
     columns, dtype = columns * 8 // bits, f"int{bits}"
     # The kernel has the first of two values in the upper half of a byte; XNNPACK has it in the lower.
     numbers = _numbers(buffers[table.data_buffer_idx].storage, dtype, first_above=True)
@@ -269,6 +271,13 @@ def _numbers(data: bytes, dtype: str, first_above: bool = False) -> np.ndarray[A
     packed = np.frombuffer(bytes(data), np.uint8)
     halves = (packed >> 4, packed & 15) if first_above else (packed & 15, packed >> 4)
     return np.stack(halves, -1).reshape(-1).astype(np.int8) - np.int8(8)
+
+
+def _factors(data: bytes, count: int) -> np.ndarray[Any, Any]:
+    """Return scales, of groups in bfloat16, of rows in float32. bfloat16 is the upper half of a float32."""
+    if len(data) >= 4 * count:
+        return np.frombuffer(data, np.float32)[:count]
+    return (np.frombuffer(data, np.uint16)[:count].astype(np.uint32) << 16).view(np.float32)
 
 
 def _data(named: Any, key: str) -> bytes:

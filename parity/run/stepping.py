@@ -55,7 +55,9 @@ def crossings(stage: Stage, golden: Seam) -> Iterator[Crossing]:
             elif name in stage.carries:
                 carried[name] = golden.outputs[name][step]
             outputs[name] = carried[name].copy() if name in stage.carries else golden.outputs[name][step]
-        yield Crossing({name: inputs[name] for name in stage.inputs}, outputs)
+        yield Crossing(
+            {name: inputs[name] for name in stage.inputs}, outputs, {name: [*row] for name, row in slots.items()}
+        )
 
 
 def joined(stage: Stage, golden: Seam) -> dict[str, Tensor]:

@@ -139,7 +139,7 @@ def report(
     chosen_results = {test_id: results[test_id] for test_id in chosen if test_id in results}
     summary = Summary(chosen_results, collected, not_collected, known, wider)
     if left := len(chosen) - len(chosen_results):
-        summary.faults.append(f"{left} tests have no result, their process did not start in time; --resume runs them")
+        summary.faults.append(f"{left} tests have no result: see the newest log of a worker; --resume runs them")
     summary.write(settings.out)
     print(summary.as_text(), end="", flush=True)
     return 0 if summary.good else 1

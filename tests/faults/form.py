@@ -93,7 +93,7 @@ class Fault:
     @property
     def check(self) -> Check:
         module = self.mode == "module"
-        runtime = "executorch" if self.variant.startswith("pte") else "milrun"
+        runtime = "executorch" if self.needs == "executorch" else "milrun"
         return Check(
             system=self.system,
             stage="chain" if self.mode == "chained" else self.stage,

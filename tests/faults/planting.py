@@ -63,7 +63,7 @@ class Converted:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Plants in a method of a program: in the module as it is lowered, or in the variant that it is quantized as."""
+    """A way to plant in a method of a program: in the module as it is lowered, or in the variant it is quantized as."""
 
     change: Callable[[Any], None] = lambda module: None
     built_as: Variant | None = None

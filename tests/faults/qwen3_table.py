@@ -20,19 +20,19 @@ FEW = SYSTEM.stage("encode_text").variant("pte-8da4w")
 
 
 def graph(name: str, stage: str, mutant: Any, *caught_by: str, **more: Any) -> Fault:
-    """In the traceable module, which every artifact of the stage shares."""
+    """Return a bug in the traceable module, which every artifact of the stage shares."""
     known = {"mode": "module", "source": PORT, "case": CASE, **more}
     return Fault(name, stage, module(mutant), caught_by, system=SYSTEM.name, variant="fp32", **known)
 
 
 def host(name: str, stage: str, glue: Any, at: str, **more: Any) -> Fault:
-    """A bug of the host; `at` is the first value that it makes wrong."""
+    """Return a bug of the host; `at` is the first value that it makes wrong."""
     known = {"caught_by": ("glue",), "mode": "chained", "source": PORT, "case": CASE, **more}
     return Fault(name, stage, Host(glue), system=SYSTEM.name, variant=SHIPS, at=at, **known)
 
 
 def lowered(name: str, stage: str, *caught_by: str, **planted: Any) -> Fault:
-    """In a method of the program with weights of few bits."""
+    """Return a bug in a method of the program with weights of few bits."""
     plant, known = Lowered(**planted), {"system": SYSTEM.name, "variant": "pte-8da4w", "case": CASE}
     return Fault(name, stage, plant, caught_by, needs="executorch", source=PORT, **known)
 

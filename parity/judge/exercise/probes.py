@@ -55,7 +55,7 @@ def findings(
             numbers.
     """
     both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
-    given = drawn(stage, found, stage.trace_at)
+    given = drawn(stage, found, _usual(stage))
     usual = both(given)
     for name in stage.inputs:
         yield _moves(both, name, given, usual)
@@ -68,10 +68,15 @@ def stretched(
 ) -> Iterator[Finding]:
     """Yield the findings at the sizes of a stage that is too large there for every run."""
     both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
-    given = drawn(stage, found, stage.trace_at)
+    given = drawn(stage, found, _usual(stage))
     usual = both(given)
     for sizes in _rare(stage):
         yield _edge(both, _told(sizes), drawn(stage, found, sizes), given, usual)
+
+
+def _usual(stage: Stage) -> dict[str, int]:
+    """Return the sizes at which a stage is traced; a stage that is traced at each bucket is probed at the smallest."""
+    return {name: min(dim.buckets) for name, dim in dims(stage).items() if dim.buckets} | dict(stage.trace_at)
 
 
 def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -106,7 +111,7 @@ class _Both:
         self.stage, self.variant, self.artifact, self.module, self.rounded = stage, variant, artifact, module, rounded
 
     def __call__(self, inputs: Arrays) -> Pair:
-        given = {name: self._rounded(name, value) for name, value in inputs.items()}
+        given = {name: self._in_precision(name, value) for name, value in inputs.items()}
         return self.artifact(cast(self.stage, self.variant, given)), self.module(given)
 
     def noise(self, output: str, pair: Pair) -> float:
@@ -131,7 +136,7 @@ class _Both:
         }
         return self.worst_rows((self.module(near), self.module(inputs)))
 
-    def _rounded(self, name: str, value: np.ndarray) -> np.ndarray:
+    def _in_precision(self, name: str, value: np.ndarray) -> np.ndarray:
         """Return values that every variant can take exactly, so that the module gets what the artifact gets."""
         return value.astype(np.float16).astype(value.dtype) if self.stage.inputs[name].dtype == "real" else value
 

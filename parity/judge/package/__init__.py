@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from parity.declarations import Stage, Variant
-from parity.judge.package import composition, compression, manifest, program
+from parity.judge.package import composition, compression, manifest, program, rounding
 from parity.judge.package.contents import read
 from parity.verdict import Finding
 
@@ -27,6 +29,7 @@ def findings(
     variant: Variant,
     parts: Sequence[Artifact] = (),
     siblings: Sequence[Stage] = (),
+    module: Callable[[], nn.Module] | None = None,
 ) -> Iterator[Finding]:
     """Yield the finding of each gate.
 
@@ -36,6 +39,7 @@ def findings(
         variant: The variant of the package.
         parts: The artifacts that a pipeline has to be made of, in their order.
         siblings: The stages of all buckets, of a stage in buckets.
+        module: Makes the traceable module of the stage, of whose weights those in groups are the rounded form.
     """
     contents = read(package)
     yield manifest.alias(contents)
@@ -43,5 +47,8 @@ def findings(
     yield manifest.gate(contents, stage, variant, siblings)
     yield compression.gate(contents, variant, [part.variant for part in parts])
     yield compression.on_units(contents, stage.units(variant))
+    if variant.group and module:
+        originals = {name: value.detach().numpy() for name, value in module().state_dict().items()}
+        yield rounding.gate(list(compression.in_groups(contents)), originals)
     if stage.parts or contents.pipeline:
         yield composition.gate(contents, parts)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from milrun.blob import count
 from milrun.program import Operation, TensorType
 from parity.build.convert import WEIGHTED
 from parity.declarations import ComputeUnits, Variant
 from parity.judge.package.contents import Contents, Program, judged
+from parity.judge.package.rounding import Stored
 from parity.verdict import Finding
 
 PALETTE = "constexpr_lut_to_dense"
@@ -49,6 +52,20 @@ def on_units(contents: Contents, units: ComputeUnits) -> Finding:
             f"{units}: the GPU's MPSGraph fails on these"
         )
     return judged("weights", "hazard", faults, UNITS_MEND, f"nothing is known to fail on {units}")
+
+
+def in_groups(contents: Contents) -> Iterator[Stored]:
+    """Yield the weights of integers in groups along their rows."""
+    for program in contents.programs:
+        for op in _of(program, *INTEGERS):
+            data, scale = (program.numbers(op.inputs.get(name, ())) for name in ("data", "scale"))
+            if data is None or scale is None or data.ndim != 2 or scale.ndim != 2:
+                yield Stored("weight", f"`{op.outputs[0][0]}`", 4, 1, None)
+                continue
+            group = data.shape[1] // scale.shape[1]
+            values = data.astype(np.float32).reshape(-1, group) * scale.astype(np.float32).reshape(-1, 1)
+            form = f"`{op.outputs[0][0]}`, {_grouped(program, op)}"
+            yield Stored("weight", form, 4, group, values.reshape(data.shape))
 
 
 def _faults(program: Program, variant: Variant) -> Iterator[str]:

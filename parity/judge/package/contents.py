@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from milrun import ModelError
 from milrun.package import Package
 from milrun.program import Argument, Function, Operation, TensorType, Value, read_functions
@@ -33,9 +36,13 @@ class Program:
     @cached_property
     def constants(self) -> dict[str, TensorType]:
         """Return the tensors that stand in the program as they are, by name."""
-        values = {op.outputs[0][0]: op.inputs["val"][0] for op in self.operations if op.type == "const"}
-        types = {name: value.type for name, value in values.items() if isinstance(value, Value)}
+        types = {name: value.type for name, value in self._values.items()}
         return {name: type for name, type in types.items() if isinstance(type, TensorType)}
+
+    @cached_property
+    def _values(self) -> dict[str, Value]:
+        written = {op.outputs[0][0]: op.inputs["val"][0] for op in self.operations if op.type == "const"}
+        return {name: value for name, value in written.items() if isinstance(value, Value)}
 
     @cached_property
     def readers(self) -> dict[str, list[Operation]]:
@@ -54,6 +61,14 @@ class Program:
             type = argument.type if isinstance(argument, Value) else self.constants.get(argument)
             if isinstance(type, TensorType):
                 return type
+        return None
+
+    def numbers(self, arguments: Sequence[Argument]) -> np.ndarray | None:
+        """Return the values of a constant tensor that an op is given, in place or by name."""
+        for argument in arguments:
+            value = argument if isinstance(argument, Value) else self._values.get(argument)
+            if value and isinstance(loaded := value.load(), torch.Tensor):
+                return loaded.numpy()
         return None
 
 

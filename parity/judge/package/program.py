@@ -12,16 +12,15 @@ from torch import nn
 
 from parity.build.program import TABLE_GROUP
 from parity.declarations import Dim, Stage, Tensor, Variant
+from parity.judge.package import rounding
 from parity.judge.package.contents import judged
+from parity.judge.package.rounding import Stored
 from parity.run.program import LINEAR, TABLE, Program, Slot, Weight
 from parity.verdict import Finding
 
 MEND = "build the program again from these stages, or declare what its methods take and give"
 CONTRACT_MEND = "build the program again: it was made for another host"
 WEIGHTS_MEND = "build it again as the variant says, or declare the variant as it is"
-ROUNDING_MEND = "see what quantized it, and in which order its groups and scales are stored"
-ROOM = 1.05
-"""Times the loss of rounding to the nearest that a weight may lose: scales are themselves rounded, to bfloat16."""
 PLACEMENT_MEND = "see which ops XNNPACK does not take at this precision or with these dynamic sizes"
 
 
@@ -65,14 +64,17 @@ def findings(
         f"{name} is {told[name]}, not {facts[name]}" for name in told if name in facts and told[name] != facts[name]
     ]
     yield judged("interface", "contract", faults, CONTRACT_MEND, f"{len(contract)} numbers, as the host uses them")
-    few = [str(weight) for weight in method.weights if weight.dtype.startswith("int")]
-    faults = [f"method `{stage.name}`: {fault}" for fault in _weights(method.weights, variant, module)]
+    layers: list[Layer] = _layers(module()) if variant.group or variant.tables else []
+    few = [weight for weight in method.weights if weight.dtype.startswith("int")]
+    faults = [f"method `{stage.name}`: {fault}" for fault in _weights(method.weights, variant, layers)]
     yield judged("weights", "compression", faults, WEIGHTS_MEND, f"{len(few)} quantized, as it says")
     if variant.group or variant.tables:
-        losses = list(_losses(method.weights, module()))
-        faults = [f"method `{stage.name}`: {loss}" for loss in losses if loss.share > ROOM]
-        most = max(losses, key=lambda loss: loss.share, default="no weight in few bits")
-        yield judged("weights", "rounding", faults, ROUNDING_MEND, f"{most}")
+        stored = [
+            Stored(weight.kind, str(weight), int(weight.dtype.removeprefix("int")), weight.group, weight.values)
+            for weight in few
+        ]
+        originals = {layer.name: layer.weight for layer in layers}
+        yield rounding.gate(stored, originals, f"method `{stage.name}`: ")
     left = ", ".join(f"{op} × {count}" for op, count in sorted(method.fallback.items()))
     idle = method.delegated == 0 and any(map(heavy, method.fallback)) and not stage.portable
     nothing = ["no backend takes any op"] * idle
@@ -81,21 +83,37 @@ def findings(
     yield judged("placement", "placement", nothing, PLACEMENT_MEND, held)
 
 
-def _weights(held: Sequence[Weight], variant: Variant, module: Callable[[], nn.Module]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the module whose weight a program may hold in few bits."""
+
+    name: str
+    kind: str
+    weight: np.ndarray[Any, Any]
+
+
+def _layers(module: nn.Module) -> list[Layer]:
+    kinds: dict[str, Any] = {LINEAR: nn.Linear, TABLE: nn.Embedding}
+    return [
+        Layer(name, kind, part.weight.detach().numpy())
+        for kind, known in kinds.items()
+        for name, part in module.named_modules()
+        if isinstance(part, known)
+    ]
+
+
+def _weights(held: Sequence[Weight], variant: Variant, layers: Sequence[Layer]) -> Iterator[str]:
     """Yield what differs between the weights of a method and those of the module in the form of the variant."""
-    for kind, layer, wanted in (
-        (LINEAR, nn.Linear, variant.group and ("int4", variant.group, "dynamic int8")),
-        (TABLE, nn.Embedding, variant.tables and (f"int{variant.tables}", None, "")),
+    for kind, dtype, group, inputs in (
+        (LINEAR, variant.group and "int4", variant.group, "dynamic int8"),
+        (TABLE, variant.tables and f"int{variant.tables}", TABLE_GROUP if variant.tables == 4 else None, ""),
     ):
         found = [weight for weight in held if weight.kind == kind]
-        if not wanted:
+        if not dtype:
             few = [weight for weight in found if weight.dtype.startswith("int")]
             yield from (f"{kind} {weight} is quantized, and the variant is not to be" for weight in few)
             continue
-        dtype, group, inputs = wanted
-        if kind == TABLE:
-            group = TABLE_GROUP if variant.tables == 4 else None
-        known = [(name, tuple(part.weight.shape)) for name, part in module().named_modules() if type(part) is layer]
+        known = [(layer.name, layer.weight.shape) for layer in layers if layer.kind == kind]
         shapes = Counter(shape for _, shape in known)
         for weight in found:
             right = Weight(kind, weight.shape, dtype, group or weight.shape[1], inputs)
@@ -108,49 +126,10 @@ def _weights(held: Sequence[Weight], variant: Variant, module: Callable[[], nn.M
             names = ", ".join(f"`{name}`" for name, own in known if own == shape)
             if count > 0:
                 yield f"{count} of the {kind}s {names}, {'×'.join(map(str, shape))}, are not on a backend in {dtype}"
-            elif count < 0:
+            elif names and count < 0:
                 yield f"{-count} {kind}s more than {names}, {'×'.join(map(str, shape))}, which the module has"
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a weight in few bits loses, in relative L2, and what rounding to the nearest loses."""
-
-    name: str
-    weight: Weight
-    found: float
-    nearest: float
-
-    @property
-    def share(self) -> float:
-        return self.found / max(self.nearest, 1e-9)
-
-    def __str__(self) -> str:
-        where = f"{self.weight.kind} `{self.name}`, {self.weight}"
-        return f"{where}, loses {self.found:.3g}, rounding to the nearest {self.nearest:.3g}"
-
-
-def _losses(held: Sequence[Weight], module: nn.Module) -> Iterator[Loss]:
-    """Yield the loss of each weight, against the layer of the module that it is most like."""
-    kinds = {LINEAR: nn.Linear, TABLE: nn.Embedding}
-    layers = [(name, part) for name, part in module.named_modules() if type(part) in kinds.values()]
-    for weight in held:
-        values, alike = weight.values, []
-        for name, part in layers if values is not None else ():
-            own = part.weight.detach().numpy()
-            if type(part) is kinds[weight.kind] and own.shape == weight.shape:
-                alike.append((float(np.linalg.norm(values - own) / np.linalg.norm(own)), name, own))
-        if alike:
-            found, name, own = min(alike, key=lambda one: one[0])
-            yield Loss(name, weight, found, _nearest(own, weight))
-
-
-def _nearest(values: np.ndarray[Any, Any], form: Weight) -> float:
-    """Return what the form of a weight loses of values when each is rounded to the nearest of evenly spaced ones."""
-    grouped, most = values.reshape(-1, form.group), 2 ** (int(form.dtype.removeprefix("int")) - 1)
-    step = np.maximum(np.abs(grouped).max(1, keepdims=True), 1e-12) / (most - 0.5)
-    rounded = np.clip(np.round(grouped / step), -most, most - 1) * step
-    return float(np.linalg.norm(rounded - grouped) / np.linalg.norm(grouped))
+            elif count < 0:
+                yield f"{-count} {kind}s of {'×'.join(map(str, shape))}, which no {kind} of the module has"
 
 
 def heavy(op: str) -> bool:

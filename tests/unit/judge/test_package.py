@@ -30,7 +30,7 @@ INT8 = Variant("int8", "float16", quantize=True, compute_units="CPU_AND_NE")
 SPARING = replace(INT8, name="int8-sparing", spared=("out",))
 LARGE = replace(INT8, name="int8-large", fewest=1025)
 SHIFTED = replace(INT8, name="int8-shifted", zero_points=True)
-GROUPED = Variant("int4", "float16", group=32, compute_units="CPU_AND_NE")
+GROUPED = Variant("int4", "float16", group=32, target="iOS18", compute_units="CPU_AND_NE")
 ROWS = replace(GROUPED, name="int4-rows", group=64)
 PRUNED = Variant("pruned", "float16", prune=0.08)
 VARIANTS = (PLAIN, SINGLE, *PALETTES.values(), INT8, SPARING, LARGE, SHIFTED, PRUNED)
@@ -149,14 +149,35 @@ def test_a_wrong_label_is_told(build: Build, package: Variant, label: Variant, s
     ],
 )
 def test_weights_in_other_groups_are_told(build: Build, package: Variant, label: Variant, said: str) -> None:
-    grouped = replace(WIDE, target="iOS18", variants=(*VARIANTS, GROUPED, ROWS))
+    grouped = replace(WIDE, variants=(*VARIANTS, GROUPED, ROWS))
     assert failed(build(package, grouped), package, grouped) == {}
     assert said in failed(build(package, grouped), label, grouped)["compression"]
 
 
 def test_weights_in_groups_are_refused_for_an_older_target() -> None:
-    with pytest.raises(ValueError, match='stage wide: int4 has weights in groups, which need target="iOS18"'):
-        replace(WIDE, variants=(PLAIN, GROUPED))
+    with pytest.raises(ValueError, match="stage wide: int4 has weights in groups, and iOS17 does not know them"):
+        replace(WIDE, variants=(PLAIN, replace(GROUPED, target="")))
+
+
+def test_a_weight_in_groups_that_loses_more_than_rounding_does_is_named(build: Build, tmp_path: Path) -> None:
+    grouped = replace(WIDE, variants=(*VARIANTS, GROUPED))
+    package = build(GROUPED, grouped)
+
+    def rounded(path: Path) -> Finding:
+        found = findings(path, grouped, GROUPED, module=lambda: Wide(None))
+        return next(finding for finding in found if finding.gate == "rounding")
+
+    assert rounded(package).passed
+    assert "3 weights; " in rounded(package).message
+    harmed = tmp_path / "m.mlpackage"
+    shutil.copytree(package, harmed)
+    weights = harmed / "Data/com.apple.CoreML/weights/weight.bin"
+    content = bytearray(weights.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 512] = content[middle + 512 : middle + 1024]
+    weights.write_bytes(content)
+    assert "in groups of 32, loses" in rounded(harmed).message
+    assert not rounded(harmed).passed
 
 
 def test_one_layer_that_stays_as_it_was_is_told(build: Build, tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ def test_buckets_above_the_common_ones_are_left_to_a_run_of_all_cases(
         assert others == sizes(*rare)
 
 
+def test_a_stage_that_is_traced_at_each_bucket_is_probed_all_the_same() -> None:
+    assert probed(replace(STAGE, trace_at={}))[0] == sizes(1, 4, 5, 8, 9, 16)
+
+
 def test_every_run_probes_all_buckets_where_none_is_said_to_be_rare() -> None:
     assert not large(STAGE)
     assert probed(STAGE)[0] == sizes(1, 4, 5, 8, 9, 16)

@@ -18,7 +18,7 @@ from parity.build.program import quantized
 from parity.declarations import Stage, Variant, f32, i32
 from parity.judge.package import program as gates
 from parity.run.executorch import ExecuTorch
-from parity.run.program import Program
+from parity.run.program import LINEAR, Program, Weight
 
 NEEDS = pytest.mark.skipif(not installed("executorch"), reason="executorch is not installed: make extra-executorch")
 FEW = Variant("pte-8da4w", "float32", format="pte", group=32, tables=4)
@@ -128,6 +128,10 @@ def test_a_layer_that_no_backend_runs_is_named(tmp_path: Path) -> None:
     assert "1 of the linear layers `first`, 512×256, are not on a backend in int4" in faults(fewer)
     more = replace(program, methods={"net": replace(method, weights=(*method.weights, method.weights[0]))})
     assert "1 linear layers more than `first`, 512×256, which the module has" in faults(more)
+    foreign = replace(
+        program, methods={"net": replace(method, weights=(*method.weights, Weight(LINEAR, (8, 32), "int4", 32)))}
+    )
+    assert "linear layer 8×32 int4 in groups of 32: its values cannot be read" in faults(foreign)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +168,10 @@ def test_what_is_quantized_is_a_copy() -> None:
 @pytest.mark.parametrize(
     ("others", "complaint"),
     [
-        ({"group": 32}, "a mlpackage does not take group"),
-        ({"tables": 4}, "a mlpackage does not take tables"),
-        ({"format": "pte", "palettize": 6}, "a pte does not take palettize"),
+        ({"group": 32, "quantize": True}, "group=32 makes weights int4; it does not go with quantize"),
+        ({"group": 0}, "group=0; a group has one value or more"),
+        ({"tables": 4}, "a variant of the format mlpackage does not take tables"),
+        ({"format": "pte", "palettize": 6}, "a variant of the format pte does not take palettize"),
         ({"format": "pte", "group": 16}, "group=16; XNNPACK takes multiples of 32"),
         ({"format": "pte", "tables": 2}, "tables=2; ExecuTorch has kernels for 4 and 8 bits"),
     ],
@@ -186,7 +191,7 @@ class Sounding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(nn.functional.pad(torch.relu(self.norm(self.first(x))), (2, 0)))
-        return torch.cat([y.softmax(-1), y.clamp(0, 6)], 1)
+        return torch.cat([y.softmax(-1), y.clamp(max=6)], 1)
 
 
 @NEEDS
@@ -197,6 +202,7 @@ def test_passes_that_seek_what_a_graph_does_not_have_change_nothing(
     each = (STAGE, Net().eval()), (sounding, Sounding().eval())
     for stage, module in each:
         building.write([stage], {stage.name: module}, tmp_path / f"{stage.name}.pte", {}, {})
+        assert ExecuTorch().describe(tmp_path / f"{stage.name}.pte").methods[stage.name].delegated
     monkeypatch.setattr(building, "SOUGHT", {})
     for stage, module in each:
         building.write([stage], {stage.name: module}, tmp_path / "all.pte", {}, {})
