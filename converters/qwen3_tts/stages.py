@@ -78,7 +78,7 @@ def system(reference: Reference, size: Size) -> System:
 
 
 def stages(size: Size) -> tuple[Stage, ...]:
-    tokens, frames = Dim("tokens", 1, 128), Dim("frames", 1, 64)
+    tokens, frames = Dim("tokens", 1, 128), Dim("frames", 1, max(64, size.chunk))
     row = real(1, 1, size.talker.width)
     logits = real(1, 1, VOCABULARY, kind="logits")
     talks = caches(size.talker.layers, size.capacity, size.talker.shared, size.talker.head)
@@ -148,7 +148,7 @@ def stages(size: Size) -> tuple[Stage, ...]:
             {"codes": i32(1, frames, GROUPS)},
             {"audio": real(FRAME * frames, kind="audio")},
             SOUNDING,
-            trace_at={"frames": size.chunk},
+            trace_at={"frames": min(size.chunk, 25)},
             aside=True,
         ),
         stepped(

@@ -36,8 +36,9 @@ class Group:
 
     @property
     def artifacts(self) -> int:
-        checks = (verdict.check for verdict in self.verdicts)
-        return len({(check.stage, check.variant) for check in checks if check.mode not in UPSTREAM})
+        """The number of built files; a chain has none of its own."""
+        checks = (verdict.check for verdict in self.verdicts if verdict.check.mode not in (*UPSTREAM, "chained"))
+        return len({(check.stage, check.variant) for check in checks})
 
     @property
     def lost(self) -> int:
