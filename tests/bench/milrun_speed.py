@@ -1,6 +1,6 @@
 """``python -m tests.bench.milrun_speed``: milrun against the same module in eager PyTorch, paired in one process.
 
-Prints the table of ``milrun/README.md``. Ratios are medians over rounds in which eager and milrun take turns.
+Prints the table of ``docs/milrun.md``. Ratios are medians over rounds in which eager and milrun take turns.
 """
 
 from __future__ import annotations
