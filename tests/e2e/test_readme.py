@@ -10,8 +10,10 @@ from typing import get_args
 
 import pytest
 
+from parity.compare import contract
 from parity.compare.metrics import METRICS
 from parity.declarations import Kind
+from parity.judge import package
 from tests import example
 from tests.support.project import HERE, Project
 from tests.support.runs import checked
@@ -162,7 +164,8 @@ def test_the_readme_is_short() -> None:
 
 def test_the_metrics_of_every_kind_are_documented() -> None:
     text = (HERE / "docs/gates.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    of_metrics, _, unbounded = text.partition("## Gates without a bound")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", of_metrics, re.MULTILINE))
     documented = {kind: set(re.findall(r"`(\w+)`", names)) for kind, names in rows.items()}
     measured = {
         kind: {metric.name for metric in METRICS.values() if kind in metric.kinds and not metric.on_request}
@@ -170,6 +173,8 @@ def test_the_metrics_of_every_kind_are_documented() -> None:
     }
     assert documented == measured
     assert [metric.name for metric in METRICS.values() if f"`{metric.name}`" not in text] == []
+    named = unbounded + (HERE / "docs/executorch.md").read_text(encoding="utf-8")
+    assert [gate for gate in (*package.GATES, *contract.GATES) if f"`{gate}`" not in named] == []
 
 
 def test_the_tutorial_works_as_it_is_written(warm_python: Path, tmp_path: Path) -> None:
