@@ -51,7 +51,15 @@ NOISE, SPECTRUM, TAIL, PROSODY, L2 = "noise", "noise_spectrum", "tail", "prosody
 FAULTS = (
     fault("noise stage in fp16", NOISE, variant(HALF), L2, "cosine", source=FP16),
     fault("x % 1 of the phase", NOISE, module(mutants.RemainderNoise), L2, source="apple/coremltools#2836"),
-    fault("atan2 at π", NOISE, module(mutants.ArctangentNoise), L2, source=ATAN2),
+    fault(
+        "atan2 at π",
+        NOISE,
+        module(mutants.ArctangentNoise),
+        L2,
+        "envelope_distance",
+        "max_relative",
+        source=ATAN2,
+    ),
     fault("an STFT padded with zeros", SPECTRUM, module(mutants.PaddedSpectrum), L2, mode="module"),
     fault("an STFT padded with zeros", SPECTRUM, module(mutants.PaddedSpectrum), L2),
     fault("a style 1 % off", "noise_sources", module(mutants.DeafSources), L2),
@@ -64,6 +72,7 @@ FAULTS = (
         "gain_db",
         "rms_ratio",
         "log_mel_distance",
+        "high_band_power",
         unseen_by=("cosine", "mel_correlation"),
         source=LOUD,
     ),
@@ -81,7 +90,7 @@ FAULTS = (
     fault("a DC offset", TAIL, module(tail(lambda audio: audio + 0.01)), "dc_offset"),
     fault("an output of zeros", TAIL, module(tail(lambda audio: audio * 0)), "varies"),
     fault("NaN in the last sample", TAIL, module(tail(poisoned)), "finite"),
-    fault("one frame of shift", PROSODY, module(mutants.LatePitch), L2),
+    fault("one frame of shift", PROSODY, module(mutants.LatePitch), L2, "voicing_agreement"),
     fault("two outputs swapped", PROSODY, module(mutants.SwappedCurves), "f0_correlation", "rms_ratio", variant="fp16"),
     # With seeded weights `hello` has as many frames as stages are traced with.
     fault("a frozen length", PROSODY, module(mutants.FrozenProsody), "shape", case="early_morning"),

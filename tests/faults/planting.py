@@ -239,7 +239,12 @@ class _Tampering(Workbench):
 
 def output(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Sessions:
     """Change an output before the host gets it."""
-    return Sessions(lambda session: _Changed(session, name, change))
+    return series(name, lambda: change)
+
+
+def series(name: str, begin: Callable[[], Callable[[np.ndarray], np.ndarray]]) -> Sessions:
+    """Change an output by what it was before; `begin` makes the change for a new session."""
+    return Sessions(lambda session: _Changed(session, name, begin()))
 
 
 @dataclass

@@ -54,8 +54,10 @@ PADDING = fault(
     step=0,
     source=trial(4, 6, 8),
 )
-EXCHANGED = fault("keys and values swapped", STEP, module(attending(mutants.SwappedAttention)), L2, step=0)
-DROPPED = fault("held back, and never added", MIMI, module(mutants.DroppedMimi), L2, step=1)
+EXCHANGED = fault(
+    "keys and values swapped", STEP, module(attending(mutants.SwappedAttention)), L2, "margin_used", step=0
+)
+DROPPED = fault("held back, and never added", MIMI, module(mutants.DroppedMimi), L2, "click", step=1)
 OTHER_BASE = "ExecuTorch's Qwen3-TTS, rope_theta, a lead"
 FAULTS = (
     *(replace(known, mode=mode) for known in (PADDING, EXCHANGED, DROPPED) for mode in ("forced", "carried", "module")),
@@ -78,7 +80,9 @@ FAULTS = (
     fault(
         "an output named by its number", STEP, renamed("cache3_out", "var_430"), "present", "declared", source=NUMBERED
     ),
-    fault("the codec of another language", MIMI, module(mutants.OtherLanguage), L2, step=0, source=trial(13, 14)),
+    fault(
+        "the codec of another language", MIMI, module(mutants.OtherLanguage), L2, "shift", step=0, source=trial(13, 14)
+    ),
     fault(
         "rotary angles computed in half precision",
         STEP,

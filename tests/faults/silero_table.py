@@ -10,7 +10,7 @@ from converters.silero_vad.stages import coarse
 from parity.plan.checks import SHIPS
 from tests.faults import silero_mutants as mutants
 from tests.faults.form import Fault, Plant
-from tests.faults.planting import Host, module, swapped, variant
+from tests.faults.planting import Host, module, series, swapped, variant
 
 CASE = "phrase"
 FIRST_PORT = "the first published port"
@@ -52,7 +52,14 @@ FAULTS = (
     fault("a floor under the root", "stft", module(mutants.Floored), "relative_l2", case="silence", line=ROOT),
     fault("states swapped", "decoder", module(mutants.Swapping), "relative_l2"),
     fault("the order of another LSTM's gates", "decoder", module(mutants.OtherGates), "relative_l2", line=CELL),
-    fault("no activation before the end", "decoder", module(mutants.WithoutRelu), "max_abs", source=FIRST_PORT),
+    fault(
+        "no activation before the end",
+        "decoder",
+        module(mutants.WithoutRelu),
+        "max_abs",
+        "signs_equal",
+        source=FIRST_PORT,
+    ),
     fault("a coarse cell state", "decoder", module(mutants.Halving), "relative_l2", mode="carried"),
     fault("outputs swapped", "decoder", swapped("new_hidden_state", "new_cell_state"), "relative_l2"),
     fault("the largest for any", "unified_256ms", module(mutants.Loudest), "max_abs", source=FIRST_PORT),
@@ -80,6 +87,14 @@ FAULTS = (
     host("states swapped", "decoder", mutants.Swapped(), "hidden_state", "glue"),
     host("another threshold", "host", mutants.Strict(), "segments", "glue"),
     host("stretches without their padding", "host", mutants.Unpadded(), "segments", "glue"),
+    fault(
+        "a probability of three chunks before",
+        "unified",
+        series("vad_output", mutants.late),
+        "host.segments edge_shift",
+        variant=SHIPS,
+        mode="chained",
+    ),
     host("a last chunk that is lost", "stft", mutants.Trailing(), "steps", "glue", case="odd"),
 )
 SOUND = tuple(host("the glue as it is", "chain", SYSTEM.chain, case=case) for case in (CASE, "odd"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,13 @@ def timid(activity: np.ndarray) -> np.ndarray:
 
 def bold(activity: np.ndarray) -> np.ndarray:
     return np.where(activity > 0.02, np.maximum(activity, np.float32(0.6)), activity)
+
+
+def exchanging() -> Callable[[np.ndarray], np.ndarray]:
+    """Give the first two speakers under each other's names, from the fourth step on."""
+    steps = count()
+
+    def change(activity: np.ndarray) -> np.ndarray:
+        return activity if next(steps) < 3 else activity[..., [1, 0, *range(2, activity.shape[-1])]]
+
+    return change

@@ -18,7 +18,7 @@ from parity.plan.checks import SHIPS
 from tests.faults import sortformer_layers as layers
 from tests.faults import sortformer_mutants as mutants
 from tests.faults.form import Fault, Plant
-from tests.faults.planting import Another, AsItIs, Converted, Declared, Host, module, output, variant
+from tests.faults.planting import Another, AsItIs, Converted, Declared, Host, module, output, series, variant
 from tests.faults.sortformer_mutants import remembering
 
 SYSTEM = SYSTEMS[0]
@@ -36,9 +36,9 @@ def meeting(name: str, stage: str, plant: Plant, *caught_by: str, **more: Any) -
     return fault(name, stage, plant, *caught_by, variant=SHIPS, case="quartet", mode="chained", **more)
 
 
-def host(name: str, stage: str, glue: type[Glue], at: str, **more: Any) -> Fault:
+def host(name: str, stage: str, glue: type[Glue], at: str, *caught_by: str, **more: Any) -> Fault:
     """A bug of the host; `at` is the first value that it makes wrong."""
-    return meeting(name, stage, Host(glue(**vars(CHAIN))), "glue", at=at, **more)
+    return meeting(name, stage, Host(glue(**vars(CHAIN))), "glue", *caught_by, at=at, **more)
 
 
 def moved(name: str, change: Callable[[np.ndarray], np.ndarray], *caught_by: str, **more: Any) -> Fault:
@@ -177,7 +177,7 @@ FAULTS = (
         line="return F.relu(self.pointwise(self.depthwise(x)))",
         needs="nemo-toolkit",
     ),
-    host("a cache compressed by another score", "host", remembering(mutants.ByLoudness), "kept"),
+    host("a cache compressed by another score", "host", remembering(mutants.ByLoudness), "kept", "frames_kept"),
     host("a frame too many off the queue", "host", remembering(mutants.Greedy), "kept"),
     host("a frame too few off the queue", "host", remembering(mutants.Patient), "kept"),
     host("a cache judged anew after its compression", "host", remembering(mutants.Forgetful), "kept"),
@@ -186,6 +186,13 @@ FAULTS = (
     host("a chunk that begins a frame late", "host", mutants.Late, "activity"),
     host("every window full", PRE, mutants.Full, "chunk_lengths"),
     host("a threshold of 0.45", "host", mutants.Eager, "speaking"),
+    meeting(
+        "speakers exchanged from the fourth step on",
+        "pipeline",
+        series("speaker_preds", mutants.exchanging),
+        "speaking der",
+        "speaking confusion",
+    ),
     moved(
         "a model that collapses to one speaker",
         mutants.collapsed,

@@ -45,7 +45,16 @@ def surplus(name: str, glue: Glue, says: str, **more: Any) -> Fault:
 SOURCE, TEXT, STEP, CURVES = "harmonic_source", "text_predictor", "diffusion_step", "f0n_energy"
 DECODER = "decoder"
 FAULTS = (
-    fault("x % 1 of the phase", SOURCE, module(mutants.Remainder), L2, "varies", source=REMAINDER, line=FLOOR),
+    fault(
+        "x % 1 of the phase",
+        SOURCE,
+        module(mutants.Remainder),
+        L2,
+        "mel_correlation",
+        "varies",
+        source=REMAINDER,
+        line=FLOOR,
+    ),
     fault(
         "a modulus from a traced size",
         SOURCE,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from parity.judge import gates
 from parity.verdict import Blame, Finding
 from tests.faults.form import Fault, assert_caught
 from tests.faults.planting import AsItIs
+from tests.faults.tables import FAULTS
 
 FAULT = Fault("a bug", "stft", AsItIs(), ("y relative_l2",), "silero_vad", "fp16", "phrase", unseen_by=("cosine",))
 BLAME = Blame(
@@ -23,6 +26,14 @@ VERDICT = replace(
     ),
     blame=BLAME,
 )
+
+
+def test_every_metric_that_ships_is_one_that_some_planted_bug_must_break() -> None:
+    """A metric that no bug breaks may be unable to."""
+    files = (Path(__file__).parents[2] / "golden").rglob("gates.toml")
+    used = {gate.metric for file in files for gate in gates.load(file).gates}
+    broken = {name.rpartition(" ")[2] for fault in FAULTS for name in fault.caught_by}
+    assert used - broken == set()
 
 
 def test_what_a_fault_says_holds() -> None:

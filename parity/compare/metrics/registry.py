@@ -77,7 +77,6 @@ class Metric:
         about: The first line of the docstring.
         needs_rate: Whether the function takes ``sample_rate``.
         needs_turns: Whether the function takes ``turns``.
-        any_length: Whether the two arrays may differ in shape.
         on_request: Whether it is costly, and measured only where a gate names it.
     """
 
@@ -93,7 +92,6 @@ class Metric:
     about: str
     needs_rate: bool
     needs_turns: bool
-    any_length: bool
     on_request: bool
 
     def distance(self, value: float) -> float:
@@ -116,7 +114,6 @@ def metric(
     limit: float,
     unit: str = "",
     blind_to: tuple[Fault, ...] = (),
-    any_length: bool = False,
     on_request: bool = False,
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
     """Register a function as the metric of its name. `Metric` documents the parameters."""
@@ -131,7 +128,7 @@ def metric(
         taken = inspect.signature(function).parameters
         _metrics[name] = found = Metric(
             name=name,
-            measure=_guarded(function, "sample_rate" in taken, "turns" in taken, any_length),
+            measure=_guarded(function, "sample_rate" in taken, "turns" in taken),
             kinds=kinds,
             better=better,
             ideal=ideal,
@@ -142,7 +139,6 @@ def metric(
             about=about,
             needs_rate="sample_rate" in taken,
             needs_turns="turns" in taken,
-            any_length=any_length,
             on_request=on_request,
         )
         return found.measure
@@ -179,9 +175,7 @@ def measure(
     return find(name).measure(reference, candidate, sample_rate, turns)
 
 
-def _guarded(
-    function: Callable[..., float], needs_rate: bool, needs_turns: bool, any_length: bool
-) -> Callable[..., float]:
+def _guarded(function: Callable[..., float], needs_rate: bool, needs_turns: bool) -> Callable[..., float]:
     name = function.__name__
 
     @wraps(function)
@@ -189,7 +183,7 @@ def _guarded(
         reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
     ) -> float:
         expected, actual = _numbers(name, "reference", reference), _numbers(name, "candidate", candidate)
-        if expected.shape != actual.shape and not any_length:
+        if expected.shape != actual.shape:
             raise ValueError(f"{name}: the candidate has the shape {actual.shape}, the reference {expected.shape}")
         given: dict[str, Any] = {}
         if needs_rate:

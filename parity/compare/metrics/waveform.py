@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 
 from parity.base.arithmetic import rms
-from parity.compare.metrics.registry import AUDIO, FAULTS, Array, metric
+from parity.compare.metrics.registry import AUDIO, Array, metric
 from parity.compare.metrics.spectra import stft
 
 FARTHEST = 4096
@@ -118,15 +118,6 @@ def click(reference: Array, candidate: Array) -> float:
     """
     steps = [float(np.abs(np.diff(values, axis=-1)).max(initial=0.0)) for values in (reference, candidate - reference)]
     return steps[1] / steps[0] if steps[0] else math.nan
-
-
-@metric(kinds=AUDIO, better="near", ideal=1.0, floor=0.0, limit=0.5, blind_to=FAULTS, any_length=True)
-def length_ratio(reference: Array, candidate: Array) -> float:
-    """Return the length of the candidate over the reference's, along the last axis.
-
-    Blind to every value. It is the only metric that takes arrays of different lengths.
-    """
-    return float(candidate.shape[-1] / reference.shape[-1])
 
 
 def best_lag(reference: Array, candidate: Array) -> int | None:

@@ -122,7 +122,7 @@ def test_empty_arrays_are_refused(name: str) -> None:
         measured(name, np.zeros(3), np.zeros((2, 0)))
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name != "length_ratio"])
+@pytest.mark.parametrize("name", list(METRICS))
 def test_arrays_of_different_shapes_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"candidate has the shape \(1, 9\), the reference \(9,\)"):
         measure(name, np.ones(9), np.ones((1, 9)), RATE)

@@ -46,7 +46,6 @@ def gates(entry: str) -> Gates:
         ("frames_equal", (1.0, 1.0), 1.0),
         ("frames_equal", (0.99, 1.0), 0.97),
         ("voicing_agreement", (1.0, 1.0), 1.0),
-        ("length_ratio", (1.0, 1.0), 0.0),
         ("shift", (0.0, 0.0), 0.0),
     ],
 )
