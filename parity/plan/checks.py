@@ -90,8 +90,8 @@ def modes(stage: Stage) -> tuple[Mode, ...]:
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
     """Return the chained sets of variants: those that ship, and each name that all stages with a choice share.
 
-    A chain has one format. A stage has a choice if several of its variants have that format. A variant that a stage
-    declares `unchained` has no chain.
+    A chain has one format. A stage has a choice if several of its variants have that format and a chain. A variant
+    that a stage declares `unchained` has none.
     """
     sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
     for name, found in _named(system):
@@ -117,7 +117,8 @@ def _counterpart(stage: Stage, variant: Variant) -> Variant | None:
     """Return a stage's variant of the same format and name, or the only one of that format; None if it has neither."""
     alike = [own for own in stage.variants if own.format == variant.format]
     named = [own for own in alike if own.name == variant.name]
-    return next(iter(named), alike[0] if len(alike) == 1 else None)
+    chained = [own for own in alike if not own.unchained]
+    return next(iter(named), chained[0] if len(chained) == 1 else None)
 
 
 @dataclass(frozen=True)

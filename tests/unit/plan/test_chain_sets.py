@@ -42,6 +42,11 @@ def test_a_name_that_a_stage_with_a_choice_lacks_is_no_set() -> None:
     assert names(system((FP32, variant("fp16-pal8")), (FP32, FP16))) == {SHIPS: ["fp32", "fp32"]}
 
 
+def test_a_variant_without_a_chain_gives_no_stage_a_choice() -> None:
+    small = Variant("fp16-int8", "float16", unchained="no bound judges its codes")
+    assert names(system((FP32, small), (FP32, FP16))) == {SHIPS: ["fp32", "fp32"], "fp16": ["fp32", "fp16"]}
+
+
 def test_a_format_that_a_stage_lacks_is_no_set() -> None:
     declared = system((FP32,), (FP32, PROGRAM))
     assert names(declared) == {SHIPS: ["fp32", "fp32"]}
