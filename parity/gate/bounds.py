@@ -89,7 +89,7 @@ def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
         match PurePosixPath(path).relative_to(golden).parts:
             case (*room, name) if name == GATES:
                 system = "/".join(room)
-                found_gates[system] = gates.parse(text, place)
+                found_gates[system] = gates.parse(text, place, old=bool(commit))
                 reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
             case (*room, name) if name == BUDGETS:
                 found_budgets["/".join(room)] = budgets_toml.parse(text, place)

@@ -35,6 +35,7 @@ def loosened(before: Gates, after: Gates) -> list[Loosening]:
             found.append(removal(name, str(old.bound), after.retirement(name), "[retired]"))
         elif new.room > old.room:
             found.append(loosening(name, (str(old.bound), str(new.bound)), old.reason, new.reason))
+    found += [removal(name, "a metric that is gone", after.retirement(name), "[retired]") for name in before.gone]
     return found
 
 

@@ -101,10 +101,17 @@ def gate(table: Table, metric: Metric, limit: float, derived_from: Origin | str,
 
 @dataclass(frozen=True)
 class Gates:
-    """All gates of one system, in the order of their file, and the reasons for those that were taken away."""
+    """All gates of one system, in the order of their file.
+
+    Attributes:
+        gates: The gates.
+        retired: Reasons for those that were taken away.
+        gone: Names of those of another revision whose metric this code lacks.
+    """
 
     gates: tuple[Gate, ...]
     retired: Mapping[str, str] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
 
     @cached_property
     def tables(self) -> Mapping[Table, tuple[Gate, ...]]:
@@ -135,30 +142,38 @@ def load(path: Path) -> Gates:
     return parse(toml.read(path, GateError), str(path))
 
 
-def parse(text: str, source: str) -> Gates:
-    """Return the gates of a file's text; `source` names the file in errors."""
-    if text not in _READ:
-        _READ[text] = _parsed(text, Place(source, GateError))
-    return _READ[text]
+def parse(text: str, source: str, old: bool = False) -> Gates:
+    """Return the gates of a file's text.
+
+    Args:
+        text: The text.
+        source: The name of the file in errors.
+        old: True for the text of another revision, whose metrics this code may lack.
+    """
+    if (text, old) not in _READ:
+        _READ[text, old] = _parsed(text, Place(source, GateError), old)
+    return _READ[text, old]
 
 
-_READ: dict[str, Gates] = {}
+_READ: dict[tuple[str, bool], Gates] = {}
 """Gates by their text: each workbench of a system wants them, and the gate those of two revisions."""
 
 
-def _parsed(text: str, place: Place) -> Gates:
+def _parsed(text: str, place: Place, old: bool) -> Gates:
     content = toml.parse(text, place)
     retired = toml.retired(content, place)
     tables = toml.checked(Filled[Filled[Filled[Filled[Any]]]], content, place)
-    gates = tuple(
-        _gate((stage, variant, output), metric, entry, place.at(stage, variant, output))
+    found = [
+        ((stage, variant, output), metric, entry)
         for stage, variants in tables.items()
         for variant, outputs in variants.items()
         for output, entries in outputs.items()
         for metric, entry in entries.items()
-    )
+    ]
+    gone = [(table, metric) for table, metric, _ in found if old and metric not in metrics.METRICS]
+    gates = tuple(_gate(*one, place.at(*one[0])) for one in found if one[:2] not in gone)
     toml.absent(retired, [gate.name for gate in gates], place)
-    return Gates(gates, retired)
+    return Gates(gates, retired, tuple(".".join((*table, metric)) for table, metric in gone))
 
 
 def render(gates: Gates) -> str:

@@ -22,6 +22,20 @@ def test_a_system_that_went_with_its_files_needs_a_reason_for_each_bound_or_one_
     assert bounds.loosenings(before, Bounds(reasons={"tiny": "nobody ships it"})) == []
 
 
+def test_a_gate_of_the_base_whose_metric_is_gone_needs_a_reason(repository: Project) -> None:
+    repository.write("golden/tiny/gates.toml", GATES + 'bygone = { max = 1.0, derived_from = "0.5" }\n')
+    repository.commit("a metric that this code does not have")
+    before = bounds.of_commit(repository.folder, repository.git("rev-parse", "HEAD"))
+    (found,) = bounds.loosenings(before, Bounds({"tiny": gates.parse(GATES, "")}))
+    assert found.name == "tiny.front.fp16.y.bygone"
+    assert "taken away without a reason" in found.problem
+    retired = gates.parse(GATES + '[retired]\n"front.fp16.y.bygone" = "it never could fail"\n', "")
+    (found,) = bounds.loosenings(before, Bounds({"tiny": retired}))
+    assert (found.problem, found.reason) == ("", "it never could fail")
+    with pytest.raises(GateError, match="no metric is called 'bygone'"):
+        bounds.of_tree(repository.folder)
+
+
 def test_a_looser_budget_is_found_beside_the_gates() -> None:
     before = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS, "")})
     now = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})
