@@ -11,11 +11,12 @@ from parity.plan.checks import SHIPS
 from references.qwen3_tts.sizes import SMALL
 from tests.faults import qwen3_mutants as mutants
 from tests.faults.form import Fault
-from tests.faults.planting import Host, Lowered, module
+from tests.faults.planting import Host, Lowered, module, variant
 from tests.faults.qwen3_mutants import prefilling, talking
 
 CASE = "greeting"
 PORT = "the ExecuTorch port"
+INT4 = SYSTEM.stage("talker").variant("fp16-int4")
 FEW = SYSTEM.stage("encode_text").variant("pte-8da4w")
 
 
@@ -62,6 +63,16 @@ FAULTS = (
     graph("one codebook for all", "codec_embed", mutants.OneBook, "relative_l2"),
     graph("a sum that falls short", "cp_generate", mutants.ShortSum, "codes equal", case="edge"),
     graph("nothing but the likeliest", "cp_generate", mutants.GreedyOnly, "codes equal"),
+    Fault(
+        "groups of 64 in a package",
+        "code_predictor",
+        variant(replace(INT4, group=64)),
+        ("compression",),
+        system=SYSTEM.name,
+        variant=INT4.name,
+        case=CASE,
+        source="made up",
+    ),
     lowered("groups of 64", "code_predictor", "compression", built_as=replace(FEW, group=64, tables=None)),
     lowered("nothing quantized", "encode_text", "compression", built_as=replace(FEW, group=None, tables=None)),
     lowered("scales of another group", "encode_text", "rounding", change=mutants.other_scales),
