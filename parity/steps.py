@@ -50,7 +50,7 @@ def seam(stage: str, crossings: Iterable[Crossing], carries: Mapping[str, str], 
 
     Raises:
         ValueError: A step does not start from the carried values with which the step before ended, or a cache was not
-            written, or in other slots than the step says, or there is no step at all.
+            written, or in other slots than the step says, or no step was given.
 
     Example:
         `yield seam("step", crossings(), {"cache_out": "cache"}, {"cache_out": 1})`

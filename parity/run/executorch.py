@@ -131,7 +131,7 @@ class Host:
         start = time.perf_counter()
         program = self._runtime.load_program(package)
         if method not in program.method_names:
-            raise ValueError(f"there is no method {method!r} in the program, only {', '.join(methods_of(program))}")
+            raise ValueError(f"the program lacks the method {method!r}; it has {', '.join(methods_of(program))}")
         loaded = program.load_method(method)
         seconds = time.perf_counter() - start
         self._made += 1

@@ -1,7 +1,7 @@
 """The contents of a `.pte`: what its methods take and give, what a backend runs of them, the weights that they read.
 
-A program has no names for what its methods take and give. They are read from its metadata, a method `parity` that
-returns JSON: `{"methods": {"step": {"inputs": ["x"], "outputs": ["y"]}}}`.
+A program does not name what its methods take and give. Its metadata do, a method `parity` that returns JSON:
+`{"methods": {"step": {"inputs": ["x"], "outputs": ["y"]}}}`.
 """
 
 from __future__ import annotations

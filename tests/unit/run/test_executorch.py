@@ -120,7 +120,7 @@ def test_more_than_the_upper_bound_is_an_error_and_leaves_the_session_usable(mix
 
 
 def test_an_unknown_method_and_a_broken_file_are_named(path: Path, executorch: ExecuTorch, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeFailure, match="no method 'talker' in the program, only adder, mixer"):
+    with pytest.raises(RuntimeFailure, match="the program lacks the method 'talker'; it has adder, mixer"):
         executorch.load(path, function="talker")
     broken = tmp_path / "broken.pte"
     broken.write_bytes(path.read_bytes()[:500])
