@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,11 +62,9 @@ class Report:
         return bool(self.cases) and all(case.status == "same" or case.rounding for case in self.cases)
 
     def __str__(self) -> str:
-        counts = [
-            f"{sum(case.status == status for case in self.cases)} {status}"
-            for status in ("same", "new", "moved", "gone")
-            if any(case.status == status for case in self.cases)
-        ]
+        told = Counter("moved by rounding" if case.rounding else case.status for case in self.cases)
+        order = ("same", "new", "moved", "moved by rounding", "gone")
+        counts = [f"{told[status]} {status}" for status in order if told[status]]
         lines = [f"{self.system}: {len(self.cases)} cases: {', '.join(counts)}"]
         if self.provenance:
             lines.append(f"  since the last refresh: {summary(self.provenance)}")
