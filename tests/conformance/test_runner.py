@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance.__main__ import fraction, main, sampled
+from tests.conformance.shards import Settings
 
 PREDICT = """
 import os, pathlib, signal, tempfile, time
@@ -140,8 +141,14 @@ def test_a_crash_is_recorded_and_the_rest_still_runs(run: Runner, out: Path) -> 
 def test_tests_whose_process_does_not_start_in_time_have_no_result(
     run: Runner, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    command = Settings.command
+
+    def asleep(settings: Settings, paths: Iterable[str], *options: str) -> list[str]:
+        return ["sleep", "600"] if "--conformance-select" in options else command(settings, paths, *options)
+
     with monkeypatch.context() as patch:
         patch.setattr("tests.conformance.shards._START_LIMIT", 0.0)
+        patch.setattr(Settings, "command", asleep)
         assert run(GOOD, BAD) == 1
     assert "2 tests have no result" in " ".join(summary(out)["faults"])
     assert run(options=("--resume",)) == 1
