@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 from parity.base import paths
@@ -24,6 +25,7 @@ Needs = tuple[str, str, str]
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
+THREADS = "OMP_NUM_THREADS"
 _FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
 """The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
 
@@ -49,6 +51,7 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
     count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST)
     doing = "building and measuring" if todo else "building artifacts"
     with (
+        _one_thread_each(),
         Progress(len(needs) + len(todo), doing, every=10) as progress,
         ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options)) as pool,
     ):
@@ -65,6 +68,20 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
             pool.shutdown(cancel_futures=True)
             raise
     return frozenset(measured)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that begin meanwhile compute in one thread: there is one of them for each core."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
 
 
 _suites: list[Suite] = []

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
+import numpy as np
 import pytest
 import torch
 from coremltools.optimize import coreml
+from coremltools.optimize.coreml._quantization_passes import palettize_weights
 from torch import nn
 
 from parity.base.cache import Cache
@@ -54,3 +56,38 @@ def test_a_palettized_package_is_coremltools_own(
     monkeypatch.setattr(palettes, "clustered", lambda *_: pytest.fail("clustered again"))
     compress(variant, plain, tmp_path / "twice.mlpackage", {}, known)
     assert (tmp_path / "twice.mlpackage" / WEIGHTS).read_bytes() == theirs
+
+
+def theirs(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    values, indices = palettize_weights._get_lut_and_indices(weight, "KMEANS", bits, None)
+    return values, indices
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4, 2, 1])
+@pytest.mark.parametrize("size", [10_000, 48_000])
+def test_the_palette_of_a_weight_in_half_precision_is_coremltools_own(size: int, bits: int) -> None:
+    weight = (0.05 * np.random.default_rng(1).standard_t(4, (8, size // 8))).astype(np.float16)
+    for found, wanted in zip(palettes.clustered(weight, bits), theirs(weight, bits), strict=True):
+        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+        assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        np.linspace(-2, 2, 40_000),
+        np.round(40 * np.random.default_rng(2).standard_normal(20_000)),
+        np.zeros(10_000),
+        np.repeat([-0.0, 0.0, 1.0], 5_000),
+        np.full(10_000, np.inf),
+    ],
+    ids=["even", "few", "zeros", "signed", "infinite"],
+)
+def test_where_several_palettes_are_best_one_of_them_is_found(weight: np.ndarray) -> None:
+    """Even values can be divided in several ways, and one value in many."""
+    half = weight.astype(np.float16)
+    errors = []
+    for values, indices in (palettes.clustered(half, 6), theirs(half, 6)):
+        with np.errstate(invalid="ignore"):
+            errors.append(np.square(half - values.astype(np.float64)[indices]).sum())
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3, nan_ok=True)
