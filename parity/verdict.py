@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -131,7 +132,7 @@ class Verdict:
     evidence: str = ""
     reused: bool = False
 
-    @property
+    @cached_property
     def passed(self) -> bool:
         return bool(self.findings) and all(finding.passed for finding in self.findings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -71,9 +72,9 @@ class Cache:
             parts: Describes what made the entry; it goes into the manifest.
         """
         folder = self._folder(kind, key)
-        digest(parts or {})
         if self._fault(folder) == "":
             return folder
+        digest(parts or {})
         with writing(self.root):
             cache_use.claim(self.root)
             with FileLock(self.root / LOCKS / f"{kind}.{key}.lock"):
@@ -150,12 +151,18 @@ class Cache:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Return every file below, by its name in the entry. Links and the like are refused: they may lead elsewhere."""
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ValueError(f"{path} is neither a file nor a folder")
-        if path.is_file() and path != folder / MANIFEST:
-            found[path.relative_to(folder).as_posix()] = path
+    found, folders = {}, [("", str(folder))]
+    while folders:
+        within, place = folders.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                name = within + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{name}/", entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    raise ValueError(f"{entry.path} is neither a file nor a folder")
+                elif name != MANIFEST:
+                    found[name] = Path(entry.path)
     return found
 
 

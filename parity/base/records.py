@@ -52,12 +52,14 @@ def load(kind: type[T], path: Path, schema: int, fault: type[ValueError], mend: 
     except OSError as error:
         raise fault(f"{path} cannot be read: {error}; {mend}") from error
     try:
-        number = _Schema.model_validate_json(content).number
-        if number != schema:
-            raise fault(f"{path} has schema {number}, this version reads schema {schema}; {mend}")
         document = _of(kind).model_validate_json(content)
     except ValidationError as error:
+        number = _number(content)
+        if number not in (None, schema):
+            raise fault(f"{path} has schema {number}, this version reads schema {schema}; {mend}") from error
         raise fault(f"{path} is damaged: {_first(error)}; {mend}") from error
+    if document.number != schema:
+        raise fault(f"{path} has schema {document.number}, this version reads schema {schema}; {mend}")
     if document.passed != (claim := _claim(document.record)):
         raise fault(f"{path} is damaged: it says passed: {document.passed}, its findings say {claim}; {mend}")
     record: T = document.record
@@ -67,9 +69,17 @@ def load(kind: type[T], path: Path, schema: int, fault: type[ValueError], mend: 
 def of_schema(path: Path, schema: int) -> bool:
     """Tell if a file is one to load: that of another schema is not, a damaged one is, so that loading says why."""
     try:
-        return _Schema.model_validate_json(path.read_bytes()).number == schema
-    except (OSError, ValidationError):
+        return _number(path.read_bytes()) in (None, schema)
+    except OSError:
         return True
+
+
+def _number(content: bytes) -> int | None:
+    """Return the number of the schema that a file says it has; None where it says none."""
+    try:
+        return _Schema.model_validate_json(content).number
+    except ValidationError:
+        return None
 
 
 def _of(kind: type) -> Any:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from importlib.util import decode_source
 from itertools import groupby
 
 Chain = tuple[str, ...]
@@ -31,19 +32,20 @@ class Import:
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """A top-level statement. `title` is the first name that it binds or changes."""
+    """A top-level statement. `title` is the first name that it binds or changes, `text` is its source."""
 
     node: ast.stmt
     title: str
+    text: str
 
     @cached_property
     def imports(self) -> Mapping[str, Sequence[Import]]:
-        return _imports([self.node])
+        return _imports([self.node]) if "import" in self.text else {}
 
     @cached_property
     def tokens(self) -> Sequence[str | Chain]:
         """The text of the statement, in which each name that comes from outside of it is a chain."""
-        loaded = set(_loaded(symtable.symtable(ast.unparse(self.node), "<statement>", "exec")))
+        loaded = set(_loaded(symtable.symtable(self.text, "<statement>", "exec")))
         found: list[str | Chain] = []
         for kind, group in groupby(_tokens(self.node, loaded | self.imports.keys()), type):
             parts = list(group)
@@ -77,11 +79,12 @@ class Source:
 @lru_cache(maxsize=1024)
 def parse(text: bytes) -> Source:
     """Return the statements of a module's text."""
-    nodes = [node for node in ast.parse(text).body if not _is_docstring(node) and not _never_runs(node)]
+    decoded = decode_source(text)
+    nodes = [node for node in ast.parse(decoded).body if not _is_docstring(node) and not _never_runs(node)]
     values = {name for node in nodes if not isinstance(node, _Definition) for name in _names(node, ast.Store)}
     made = values | {node.name for node in nodes if isinstance(node, _Definition)}
     bound: dict[str, list[Statement]] = defaultdict(list)
-    statements = []
+    statements, lines = [], decoded.encode().splitlines(keepends=True)
     for node in nodes:
         if isinstance(node, _Definition):  # a decorator may register what it decorates
             names = [node.name, *(name for one in node.decorator_list for name in _names(one) if name in values)]
@@ -89,11 +92,20 @@ def parse(text: bytes) -> Source:
             changed = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
             names = [name for part in changed for name in _names(part) if name in made]
         if not isinstance(node, ast.Import | ast.ImportFrom):
-            statements.append(Statement(node, names[0] if names else LOOSE))
+            statements.append(Statement(node, names[0] if names else LOOSE, _text(node, lines)))
             for name in dict.fromkeys(names):
                 bound[name].append(statements[-1])
     imports = _imports(node for node in nodes if not isinstance(node, _Definition))
     return Source(statements, dict(bound), [one for one in statements if one.title == LOOSE], imports)
+
+
+def _text(node: ast.stmt, lines: Sequence[bytes]) -> str:
+    """Return the source of a top-level statement, without others that share its lines."""
+    own = [*lines[_line(node) - 1 : node.end_lineno]]
+    own[-1] = own[-1][: node.end_col_offset]
+    if _line(node) == node.lineno:
+        own[0] = own[0][node.col_offset :]
+    return b"".join(own).decode()
 
 
 def _tokens(node: object, loaded: set[str]) -> Iterator[str | Chain]:

@@ -116,8 +116,15 @@ class Workbench:
             return True
 
     def _rests_on(self, check: Check) -> dict[str, Any]:
-        costly = self._costly(check.stage, check.variant)
-        return {**self.parts(check), **({"asked": costly} if costly else {})}
+        """Return everything that decides the evidence of a check. A run wants it twice: before it builds, and after."""
+        if check not in self._known:
+            costly = self._costly(check.stage, check.variant)
+            self._known[check] = {**self.parts(check), **({"asked": costly} if costly else {})}
+        return self._known[check]
+
+    @cached_property
+    def _known(self) -> dict[Check, dict[str, Any]]:
+        return {}
 
     def asked(self, stage: str, variant: str) -> evidence.Asked:
         """Return a function that names the costly metrics in the gates of an output."""

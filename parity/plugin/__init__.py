@@ -7,6 +7,7 @@ checks: `pytest tests/test_mine.py` stays as fast as it was.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -59,6 +60,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Every option by its name without the prefix `--parity-`. In `config.option` it is `parity_…`."""
 
+ALONE = pytest.StashKey[bool]()
+"""Whether the run selects nothing but our items."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "parity of Core ML artifacts with the PyTorch models they were made from")
@@ -91,9 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
     expression = str(config.option.markexpr).strip()
     if suites := [mark for mark in MARKS if _selects(expression, mark)]:
         _select_systems(config, project, suites, only=expression in MARKS)
-    if expression in MARKS:  # a run of ours alone: what upstream packages warn of is no business of the user's
-        for line in ("ignore", *(f"default:::{package}" for package in ("parity", "milrun"))):
-            config.addinivalue_line("filterwarnings", line)
+    if expression in MARKS:
+        _alone(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -129,7 +132,10 @@ def pytest_sessionstart() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_finish() -> Iterator[None]:
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    if session.config.stash.get(ALONE, False):
+        gc.freeze()
+        gc.enable()
     with _exiting():
         return (yield)
 
@@ -150,6 +156,18 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Any:
     return _system_file(module_path, parent)
+
+
+def _alone(config: pytest.Config) -> None:
+    """Set up a run of nothing but our items, so that an unchanged run is over soon."""
+    # What upstream packages warn of is no business of the user's.
+    for line in ("ignore", *(f"default:::{package}" for package in ("parity", "milrun"))):
+        config.addinivalue_line("filterwarnings", line)
+    # What torch and the systems are made of stays until the end, so nobody has to look for garbage in it.
+    config.stash[ALONE] = True
+    gc.disable()
+    # Its summary imports all of hypothesis, which takes a second, and none of our items uses it.
+    config.pluginmanager.unregister(name="hypothesispytest")
 
 
 def _system_file(path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -198,7 +198,7 @@ def _writes(config: pytest.Config) -> bool:
 
 def _without_verdict(suite: Suite, outcomes: Outcomes) -> tuple[list[Errored], list[Skipped]]:
     """Return what raised and what was skipped. Only a check can be skipped: the record shows the verdict it misses."""
-    judged = {verdict.id for verdict in run.collect(suite.folder)}
+    judged = run.judged(suite.folder)
     errors, skipped = [], []
     for id, ended in outcomes.ended.items():
         if ended.failed and id not in judged:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from parity.base import records
 from parity.base.files import writing
@@ -180,6 +180,11 @@ def collect(run_folder: Path) -> list[Verdict]:
             raise SessionError(f"{path} holds the verdict on {verdict.id}; delete the file and run again")
         found.append(verdict)
     return found
+
+
+def judged(run_folder: Path) -> set[str]:
+    """Return the ids of the checks whose verdicts lie there so far."""
+    return {unquote(path.stem) for path in (run_folder / PARTS).glob("*.json")}
 
 
 def save(record: RunRecord, folder: Path) -> Path:

@@ -146,5 +146,5 @@ def _png(shares: Image2D, anchors: tuple[str, ...]) -> bytes:
     image = Image.fromarray(indices, mode="P")
     image.putpalette(np.rint(table).astype(np.uint8).tobytes())
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return file.getvalue()

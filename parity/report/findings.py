@@ -5,7 +5,7 @@ from __future__ import annotations
 from parity.base.text import many
 from parity.judge.headroom import number, share
 from parity.report.figures import sparkline
-from parity.report.markup import Markup, join, tag
+from parity.report.markup import Markup, join, row, tag
 from parity.report.pieces import mark, meter, section, tally
 from parity.report.summary import Group, badness, gate_name, place, worst_first
 from parity.report.trends import Trends
@@ -45,12 +45,13 @@ def _stage(index: int, group: Group, trends: Trends) -> Markup:
 
 def _gates(group: Group, trends: Trends) -> Markup:
     """Return each gate that has a number, by its worst finding."""
-    worst: dict[str, tuple[Verdict, Finding]] = {}
+    worst: dict[str, tuple[tuple[float, float], Verdict, Finding]] = {}
     for verdict in group.verdicts:
         for finding in verdict.findings:
-            known = worst.get(finding.gate)
-            if finding.value is not None and (known is None or badness(finding) > badness(known[1])):
-                worst[finding.gate] = (verdict, finding)
+            if finding.value is not None:
+                found, known = badness(finding), worst.get(finding.gate)
+                if known is None or found > known[0]:
+                    worst[finding.gate] = (found, verdict, finding)
     head = tag(
         "tr",
         tag("th", "Gate", scope="col"),
@@ -70,7 +71,7 @@ def _gates(group: Group, trends: Trends) -> Markup:
             tag("td", Markup(sparkline(trends.get((group.system, group.stage, gate), ()))), class_="runs"),
             tag("td", f"{finding.output}, {place(verdict.check)}", class_="who soft"),
         )
-        for gate, (verdict, finding) in sorted(worst.items(), key=lambda item: badness(item[1][1]), reverse=True)
+        for gate, (_, verdict, finding) in sorted(worst.items(), key=lambda item: item[1][0], reverse=True)
     ]
     return tag("table", tag("thead", head), tag("tbody", *rows), class_="gates plain") if rows else join([])
 
@@ -90,11 +91,12 @@ def _verdict(verdict: Verdict) -> Markup:
 
 def _rows(verdict: Verdict) -> list[Markup]:
     """Return a row per finding; contracts that hold share one row per output."""
-    rows = []
-    for output in dict.fromkeys(finding.output for finding in verdict.findings):
-        found = [finding for finding in verdict.findings if finding.output == output]
-        held = [one for one in found if one.passed and one.value is None]
-        rows += [_row(finding) for finding in found if finding not in held]
+    rows: list[Markup] = []
+    outputs: dict[str, tuple[list[Finding], list[Finding]]] = {}
+    for finding in verdict.findings:
+        outputs.setdefault(finding.output, ([], []))[finding.passed and finding.value is None].append(finding)
+    for output, (told, held) in outputs.items():
+        rows += map(_row, told)
         if held:
             words = ", ".join(one.message or gate_name(one.gate) for one in held)
             rows.append(tag("tr", tag("td", output), tag("td", words, colspan=4, class_="soft")))
@@ -104,11 +106,6 @@ def _rows(verdict: Verdict) -> list[Markup]:
 def _row(finding: Finding) -> Markup:
     value = number(finding.value) if finding.value is not None else ""
     said = f"{finding.bound or ''} {finding.message}".strip()
-    return tag(
-        "tr",
-        tag("td", finding.output),
-        tag("td", gate_name(finding.gate) if finding.passed else join([mark(False), gate_name(finding.gate)])),
-        tag("td", value, class_="n"),
-        tag("td", said),
-        tag("td", meter(share(finding))),
-    )
+    gate = gate_name(finding.gate)
+    name = gate if finding.passed else join([mark(False), gate])
+    return row(finding.output, name, value, said, meter(share(finding)))

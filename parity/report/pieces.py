@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from parity.report.markup import Markup, join, tag, text
 from parity.report.summary import Group
@@ -33,9 +34,13 @@ def meter(share: float | None) -> Markup:
     if share is None:
         return tag("span", "–", class_="share soft")
     kind = "over" if share > 1 else "near" if share > NEAR else "under"
-    width = f"width:{100 * min(share, 1):.0f}%"
-    bar = tag("span", tag("i", style=width), class_=f"meter {kind}", aria_hidden="true")
-    return join([bar, tag("span", percent(share), class_=f"share{' bad' if kind == 'over' else ''}")])
+    return _meter(kind, round(100 * min(share, 1)), percent(share))
+
+
+@cache
+def _meter(kind: str, width: int, said: str) -> Markup:
+    bar = tag("span", tag("i", style=f"width:{width}%"), class_=f"meter {kind}", aria_hidden="true")
+    return join([bar, tag("span", said, class_=f"share{' bad' if kind == 'over' else ''}")])
 
 
 def tally(group: Group) -> Markup:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, binary_opening
-from scipy.signal import resample_poly
 
 from references.sortformer.voices import Voice
 
@@ -63,6 +61,8 @@ def prepared(voice: Voice, directory: Path) -> Path:
 
 def spoken(voice: Voice, text: str, directory: Path) -> NDArray[np.int16]:
     """Return the text spoken by this voice, without the silence around it, at half of full scale."""
+    from scipy.signal import resample_poly  # takes half a second
+
     command = [espeak(), f"--path={directory}", "-v", f"{voice.accent}+{voice.variant}", "-s", str(voice.rate)]
     command += ["-p", str(voice.pitch), "-g", str(voice.gap), "--stdout", text]
     wave = _said(command)
@@ -81,6 +81,8 @@ def spoken(voice: Voice, text: str, directory: Path) -> NDArray[np.int16]:
 
 def activity(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     """For each tick, whether somebody speaks: loud enough, short pauses bridged, clicks left out."""
+    from scipy.ndimage import binary_closing, binary_opening
+
     count = -(-len(samples) // TICK)
     padded = np.pad(samples, (0, count * TICK - len(samples)))
     loudness = np.sqrt(np.mean(np.square(padded.reshape(count, TICK), dtype=np.float64), axis=1))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from librosa.filters import mel as mel_filters
 
 RECORDING = Path(__file__).parent / "recordings" / "voice.flac"
 SAMPLE_RATE = 24_000
@@ -19,6 +18,8 @@ MEL_RATE = 16_000
 
 def spectrogram(audio: np.ndarray) -> torch.Tensor:
     """Logarithmic mel spectrogram, (1, 1, mels, frames), as upstream's `preprocess` makes it with torchaudio."""
+    from librosa.filters import mel as mel_filters  # takes a fifth of a second
+
     window = torch.hann_window(WINDOW)
     spectrum = torch.stft(torch.from_numpy(audio), FFT, HOP, WINDOW, window, return_complex=True).abs() ** 2
     bank = mel_filters(sr=MEL_RATE, n_fft=FFT, n_mels=MELS, htk=True, norm=None)
