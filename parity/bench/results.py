@@ -172,17 +172,27 @@ def _against(baseline: Baseline, benchmark: Benchmark, measured: Measured) -> Fi
     now = statistics.median(timing.samples)
     if fault := _incomparable(baseline, benchmark, measured, timing):
         return Finding(stage, "baseline", False, now, message=fault)
-    before = baseline.entries[benchmark.id]
+    before, least = baseline.entries[benchmark.id], _jitter(measured, stage)
     try:
-        change = regression.compare(before.samples, timing.samples)
+        change = regression.compare(before.samples, timing.samples, least)
     except regression.TooFewSamples as error:
         return Finding(stage, "baseline", False, now, message=str(error))
-    bound = Bound("max", float(f"{before.median * regression.FACTOR:.4g}"), 0.0, timing.unit)
+    most = max(before.median * regression.FACTOR, before.median + least)
+    bound = Bound("max", float(f"{most:.4g}"), 0.0, timing.unit)
     said = f"{change.factor:.2f} × the baseline's {before.median:g} {timing.unit} on {measured.case} (p {change.p:.1g})"
     if change.slower:
         return Finding(stage, "baseline", False, now, bound, f"slower: {said}")
     faster = f"faster: {said}; make it the baseline: {RECORD}" if change.faster else ""
     return Finding(stage, "baseline", True, now, bound, faster)
+
+
+def _jitter(measured: Measured, stage: str) -> float:
+    """Return the jitter of all calls of a stage, or of the chain's, in the unit of its samples."""
+    calls = [measured.steps[name].count if name in measured.steps else 1 for name in measured.timings if name != CHAIN]
+    count = sum(calls) if stage == CHAIN else measured.steps[stage].count if stage in measured.steps else 1
+    timing = measured.timings[stage]
+    share = 1e3 * regression.JITTER * count / timing.milliseconds
+    return share * statistics.median(timing.samples)
 
 
 def _incomparable(baseline: Baseline, benchmark: Benchmark, measured: Measured, timing: Timing) -> str:

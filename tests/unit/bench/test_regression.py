@@ -44,6 +44,15 @@ def test_a_factor_within_the_noise_is_no_regression() -> None:
     assert not noisy.slower
 
 
+def test_a_difference_of_what_two_processes_differ_by_is_no_change() -> None:
+    before, slower, faster = around(0.15), around(0.19, 6, seed=1), around(0.11, 6, seed=1)
+    assert compare(before, slower).slower
+    assert compare(before, faster).faster
+    assert not compare(before, slower, least=0.05).slower
+    assert not compare(before, faster, least=0.05).faster
+    assert compare(before, around(0.22, 6, seed=1), least=0.05).slower
+
+
 def test_samples_that_are_all_alike_are_no_change() -> None:
     assert compare([1.0] * 7, [1.0] * 7) == regression.Change(1.0, 1.0)
 

@@ -66,6 +66,18 @@ def test_a_busy_machine_slows_both_and_nothing_fails(recorded: World) -> None:
     assert run(recorded.bench(), "speed", "overall") == []
 
 
+def test_a_short_call_may_take_longer_in_another_process(world: World) -> None:
+    world.artifact["decoder"] = world.eager["decoder"] = 2e-4
+    bench = world.bench("record")
+    assert run(bench, "speed") == []
+    bench.record_baselines("")
+    for seconds, told in ((2.45e-4, 0), (2.6e-4, 1)):
+        world.artifact["decoder"] = seconds
+        result = world.bench().judge(DECODER)
+        assert len([one for one in result.findings if one.gate == "baseline" and not one.passed]) == told
+        assert str(result.findings[1].bound) == "≤ 1.25 × eager"
+
+
 def test_a_faster_stage_passes_and_asks_for_an_update(recorded: World) -> None:
     recorded.artifact["decoder"] = 0.05
     ruling = recorded.bench().judge(DECODER)
