@@ -10,7 +10,7 @@ import types
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,8 +242,8 @@ class _Reach:
             return None
         file = getattr(found, "__file__", None) or getattr(found, "origin", None)
         folders = getattr(found, "__path__", None) or getattr(found, "submodule_search_locations", None)
-        ours = any(self.is_ours(Path(place).resolve(), name) for place in ([file] if file else folders or ()))
-        return _Module(name, Path(file).resolve() if file else None) if ours else None
+        ours = any(self.is_ours(_resolved(place), name) for place in ([file] if file else folders or ()))
+        return _Module(name, _resolved(file) if file else None) if ours else None
 
     def is_ours(self, path: Path, name: str) -> bool:
         """Return whether a file belongs to the harness, or lies below the root and is neither installed nor hidden."""
@@ -251,6 +251,11 @@ class _Reach:
             return True
         parts = path.relative_to(self.root).parts if path.is_relative_to(self.root) else (".",)
         return not any(part in _PACKAGES or part.startswith(".") for part in parts)
+
+
+@cache
+def _resolved(place: str) -> Path:
+    return Path(place).resolve()
 
 
 def _sha256(*texts: str) -> str:

@@ -141,9 +141,13 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish() -> Iterator[None]:
-    with _exiting():
-        return (yield)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    try:
+        with _exiting():
+            return (yield)
+    finally:
+        if session.config.stash.get(ALONE, False):
+            gc.freeze()  # pytest looks for garbage at the end, and the process ends anyway
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
