@@ -22,6 +22,7 @@ from parity.declarations import HOST, Case, Reference, Seam, Stage, Variant
 from parity.judge import package
 from parity.judge.workbench import Workbench
 from parity.plan.checks import MODULE, chain_sets
+from parity.run import stepping
 from parity.run.difference import difference
 from parity.run.runtime import Crosser, cast, closing, filled, fitting
 from parity.verdict import UNBLAMED, Blame, Check, Finding, Verdict
@@ -68,12 +69,39 @@ def _blame(
 ) -> Blame:
     made = next((finding for finding in failures if finding.gate in package.GATES), None)
     if made:  # what it computes follows from what it is made of
-        return Blame(stage, made.output, "another package than declared", detail=made.message)
+        return _made_otherwise(bench, check, stage, made)
     if any(finding.gate == "runs" for finding in failures):
-        return Blame(stage, "", "a failure to run", detail=failures[0].message.splitlines()[0])
+        said = failures[0].message.splitlines()[0]
+        misshapen = _misshapen(bench, check, said) if check.mode == "module" else None
+        return misshapen or Blame(stage, "", "a failure to run", detail=said)
     if check.mode == CHAINED:
         return _chained(bench, check, stage, outputs, [finding for finding in failures if finding.gate == "glue"], ran)
     return (_module if check.mode == "module" else _artifact)(bench, check, outputs, ran, bounds)
+
+
+def _made_otherwise(bench: Workbench, check: Check, stage: str, made: Finding) -> Blame:
+    """Blame a package for what it is made of, or the module that it was traced from, if that has the fault already."""
+    blame = Blame(stage, made.output, "another package than declared", detail=made.message)
+    if made.output != package.INTERFACE:
+        return blame
+    of_module = replace(check, stage=stage, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
+    own = explained(bench, of_module).blame
+    if own is None or not own.source:
+        return blame
+    return replace(own, detail=f"{own.detail}; the package has it from the module: {made.message}")
+
+
+def _misshapen(bench: Workbench, check: Check, said: str) -> Blame | None:
+    """Blame the statement at which a traceable module makes an output of another shape than declared, if it does."""
+    stage, module = bench.system.stage(check.stage), bench.module(bench.system.stage(check.stage))
+    golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
+    inputs, sizes = stepping.first(stage, golden), dict[str, int]()
+    given = convert.call(module, stage, inputs)
+    for name, tensor in {**stage.inputs, **stage.outputs}.items():
+        value = given[name] if name in stage.outputs else inputs[name]
+        if tensor.bind(value.shape, sizes) and name in stage.outputs:
+            return blame_unheard(stage, module, inputs, {}, given, [name], said)
+    return None
 
 
 def _bounds(verdict: Verdict) -> dict[str, float]:

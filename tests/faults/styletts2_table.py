@@ -123,6 +123,16 @@ FAULTS = (
     ),
     fault("a tile whose repeats collapse", TEXT, module(mutants.Collapsed), "manifest", source=PORT),
     fault(
+        "a tile whose repeats collapse",
+        TEXT,
+        module(mutants.Collapsed),
+        "runs",
+        mode="module",
+        at="d",
+        line="d[:, :, :",
+        source=PORT,
+    ),
+    fault(
         "two buckets' packages exchanged",
         TEXT,
         mutants.OtherBucket((8, 16)),

@@ -77,15 +77,36 @@ class Forgetful(small.Step):
 
 def of_module(folder: Path, **changes: Any) -> Verdict:
     """The module check of a stage that forgets, of a reference that is changed."""
+    return judged(folder, Forgetful, "module", **changes)
+
+
+def judged(folder: Path, module: type[small.Step], mode: str, **changes: Any) -> Verdict:
     cache = Cache(folder)
-    system = replace(small.system(Forgetful), reference=replace(small.REFERENCE, **changes))
+    system = replace(small.system(module), reference=replace(small.REFERENCE, **changes))
     weights = choose(small.REFERENCE, "seeded", cache)
     goldens = small.Recorded(small.build(weights.checkpoint()))
     gates = parse('[step.module.answer]\nrelative_l2 = { max = 1e-5, derived_from = "rounding" }', "gates.toml")
     milrun = runtime("milrun")
     bench = Workbench(system, weights, goldens, Built(system, weights, cache), milrun, gates, cache)
-    (check,) = (check for check in plan(system, (CASE,), [milrun]) if check.mode == "module")
-    return explained(bench, check)
+    return explained(bench, next(check for check in plan(system, (CASE,), [milrun]) if check.mode == mode))
+
+
+class Narrow(small.Step):
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        answer, *others = super().forward(*inputs)
+        return answer[:, :1], *others
+
+
+@pytest.mark.parametrize("mode", ["module", "forced"])
+def test_an_output_of_another_shape_than_declared_is_blamed_on_the_line_that_makes_it(
+    tmp_path: Path, mode: str
+) -> None:
+    verdict = judged(tmp_path, Narrow, mode)
+    assert not verdict.passed
+    assert verdict.blame is not None
+    assert (verdict.blame.output, verdict.blame.fault) == ("answer", "module")
+    assert "return answer[:, :1]" in verdict.blame.source
+    assert ("the package has it from the module" in verdict.blame.detail) == (mode == "forced")
 
 
 def test_the_bound_of_the_gate_tells_where_the_error_begins(tmp_path: Path) -> None:
