@@ -13,7 +13,6 @@ from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -104,8 +103,12 @@ def _crepe() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with patch.dict(sys.modules, {"torchcrepe": door}):
+    # Not by `patch.dict`, which would also forget what is imported meanwhile: parts of numba can't be imported twice.
+    sys.modules["torchcrepe"] = door
+    try:
         spec.loader.exec_module(module)
+    finally:
+        del sys.modules["torchcrepe"]
     return module
 
 
