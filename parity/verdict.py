@@ -28,6 +28,10 @@ def _number(value: Any) -> Any:
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
+Number = Annotated[float, BeforeValidator(_number)]
+"""A number, in a record's file maybe NaN or infinite."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """Values that a gate or a budget allows.
@@ -67,7 +71,7 @@ class Finding:
     output: str
     gate: str
     passed: bool
-    value: Annotated[float, BeforeValidator(_number)] | None = None
+    value: Number | None = None
     bound: Bound | None = None
     message: str = ""
 

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -14,11 +14,11 @@ from urllib.parse import quote, unquote
 from parity.base import records
 from parity.base.files import writing
 from parity.judge.headroom import share
-from parity.verdict import Check, Finding, Verdict
+from parity.verdict import Check, Number, Verdict
 
-SCHEMA = 2
+SCHEMA, EXCERPT_SCHEMA = 2, 1
 RECORD = "run.json"
-WORST = "worst.json"
+EXCERPT = "excerpt.json"
 PARTS = "verdicts"
 AGAIN = "delete the run's folder and run `pytest -m parity` again"
 
@@ -130,10 +130,34 @@ class RunRecord:
         return f"{total} check{'' if total == 1 else 's'}: {', '.join(said)}"
 
 
-@dataclass(frozen=True)
-class _Executor:
-    name: str
-    numerics: str
+@dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """What later runs want to know of one, in a file that is read in a hundredth of the time of its record.
+
+    worst: the largest share of its bound that any value of a gate used up, by `SYSTEM STAGE GATE`.
+    """
+
+    id: str
+    started: datetime
+    commit: str
+    dirty: bool
+    partial: bool
+    runtime: str
+    numerics: tuple[str, ...]
+    weights: str
+    worst: Mapping[str, Number]
+
+
+def excerpt(record: RunRecord) -> Excerpt:
+    """Return the excerpt of a record."""
+    worst: dict[str, float] = {}
+    for verdict in record.verdicts:
+        for finding in verdict.findings:
+            if (used := share(finding)) is not None:
+                gate = f"{verdict.check.system} {verdict.check.stage} {finding.gate}"
+                worst[gate] = max(used, worst.get(gate, 0.0))
+    kept = {field.name: getattr(record, field.name) for field in fields(Excerpt) if field.name != "worst"}
+    return Excerpt(**kept, worst=worst)
 
 
 def first_fault(verdict: Verdict) -> str:
@@ -188,10 +212,10 @@ def judged(run_folder: Path) -> set[str]:
 
 
 def save(record: RunRecord, folder: Path) -> Path:
-    """Write run.json, which makes the run a complete one, then an excerpt, which is read in a hundredth of the time."""
+    """Write run.json, which makes the run a complete one, then its excerpt."""
     folder.mkdir(parents=True, exist_ok=True)
     path = records.save(record, folder / RECORD, SCHEMA)
-    records.save(_worst(record), folder / WORST, SCHEMA)
+    records.save(excerpt(record), folder / EXCERPT, EXCERPT_SCHEMA)
     return path
 
 
@@ -209,35 +233,22 @@ def latest(root: Path) -> RunRecord | None:
     return load(paths[-1]) if paths else None
 
 
-def history(root: Path, limit: int = 30) -> list[RunRecord]:
-    """Read the newest complete runs, oldest first, without those of another schema.
-
-    Of each gate of a stage they have the worst finding alone, unless the excerpt is missing or older than the record.
-    """
-    return [load(path) for path in map(_excerpt, _records(root)[-limit:]) if records.of_schema(path, SCHEMA)]
+def history(root: Path, limit: int = 30) -> list[Excerpt]:
+    """Read the excerpts of the newest complete runs, oldest first, without those of another schema."""
+    return [_excerpt(path) for path in _records(root)[-limit:] if records.of_schema(path, SCHEMA)]
 
 
 def _records(root: Path) -> list[Path]:
     return sorted((root / "runs").glob(f"*/{RECORD}"), key=lambda path: path.parent.name)
 
 
-def _excerpt(path: Path) -> Path:
-    """Return the path of a record's excerpt, or of the record itself where it has none that is up to date."""
-    short = path.with_name(WORST)
-    return short if short.exists() and short.stat().st_mtime_ns >= path.stat().st_mtime_ns else path
-
-
-def _worst(record: RunRecord) -> RunRecord:
-    """Return a record that has nothing but the finding nearest to its bound, for each gate of each stage."""
-    worst: dict[tuple[str, str, str], tuple[float, Check, Finding]] = {}
-    for verdict in record.verdicts:
-        for finding in verdict.findings:
-            used, place = share(finding), (verdict.check.system, verdict.check.stage, finding.gate)
-            if used is not None and (place not in worst or used > worst[place][0]):
-                worst[place] = used, verdict.check, finding
-    return replace(
-        record, expected=(), verdicts=tuple(check.verdict([finding]) for _, check, finding in worst.values())
-    )
+def _excerpt(path: Path) -> Excerpt:
+    """Return the excerpt of a record; made of the record itself where there is none that is up to date."""
+    short = path.with_name(EXCERPT)
+    known = short.exists() and short.stat().st_mtime_ns >= path.stat().st_mtime_ns
+    if known and records.of_schema(short, EXCERPT_SCHEMA):
+        return records.load(Excerpt, short, EXCERPT_SCHEMA, SessionError, AGAIN)
+    return excerpt(load(path))
 
 
 def _refuse_false_passes(verdicts: Iterable[Verdict], path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.base.files import write_atomically
 from parity.bench import record as bench_record
 from parity.record import run
-from parity.record.run import RunRecord
+from parity.record.run import Excerpt, RunRecord
 from parity.report import html, markdown
 from parity.report.evidence import Evidence
 
@@ -21,7 +21,7 @@ class Written:
     record: Path
 
 
-def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable[RunRecord] = ()) -> Written:
+def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable[Excerpt] = ()) -> Written:
     """Write report.html, report.md and last run.json, so that a complete run has its reports."""
     written = Written(*(folder / name for name in ("report.html", "report.md", run.RECORD)))
     folder.mkdir(parents=True, exist_ok=True)

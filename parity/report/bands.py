@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from parity.compare.media import SPEAKERS, Meeting
 from parity.diarization import stretches
@@ -68,6 +67,8 @@ def _fitting(said: dict[int, Stretches], real: dict[int, Stretches]) -> dict[int
     time = np.array([[stretches.shared(one, other) for other in real.values()] for one in said.values()])
     if not time.size:
         return {}
+    from scipy.optimize import linear_sum_assignment  # takes a tenth of a second
+
     columns, speakers = list(said), list(real)
     pairs = zip(*linear_sum_assignment(time, maximize=True), strict=True)
     return {columns[row]: speakers[at] for row, at in pairs if time[row, at] > 0}

@@ -68,7 +68,7 @@ def _gates(group: Group, trends: Trends) -> Markup:
             tag("td", number(finding.value or 0.0), class_="n worst"),
             tag("td", str(finding.bound or ""), class_="bound"),
             tag("td", meter(share(finding)), class_="used"),
-            tag("td", Markup(sparkline(trends.get((group.system, group.stage, gate), ()))), class_="runs"),
+            tag("td", Markup(sparkline(trends.get(f"{group.system} {group.stage} {gate}", ()))), class_="runs"),
             tag("td", f"{finding.output}, {place(verdict.check)}", class_="who soft"),
         )
         for gate, (_, verdict, finding) in sorted(worst.items(), key=lambda item: item[1][0], reverse=True)

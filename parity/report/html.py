@@ -13,7 +13,7 @@ from string import Template
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
 from parity.judge.headroom import share
-from parity.record.run import RunRecord
+from parity.record.run import Excerpt, RunRecord
 from parity.report.bench import as_section
 from parity.report.evidence import Evidence
 from parity.report.failures import failures
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 
 def render(
-    record: RunRecord, evidence: Evidence, history: Iterable[RunRecord] = (), bench: BenchRecord | None = None
+    record: RunRecord, evidence: Evidence, history: Iterable[Excerpt] = (), bench: BenchRecord | None = None
 ) -> str:
     """Return the page. `evidence` gives the folder of an evidence key, `history` the runs to compare with."""
     groups, clips = stages(record), Clips()

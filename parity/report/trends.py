@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from parity.judge.headroom import share
-from parity.record.run import RunRecord
+from parity.record.run import Excerpt, RunRecord, excerpt
 
-Trends = dict[tuple[str, str, str], list[float | None]]
-"""By system, stage and gate: the largest share of the bound in each run, oldest first; None where there is none."""
+Trends = dict[str, list[float | None]]
+"""By `SYSTEM STAGE GATE`: the largest share of the bound in each run, oldest first; None where there is none."""
 
 
-def trends(record: RunRecord, history: Iterable[RunRecord]) -> Trends:
+def trends(record: RunRecord, history: Iterable[Excerpt]) -> Trends:
     """Return the runs that can be compared with this one, which comes last."""
-    runs = [*comparable(record, history), record]
-    worst: Trends = {}
-    for place, run in enumerate(runs):
-        for verdict in run.verdicts:
-            for finding in verdict.findings:
-                used = share(finding)
-                if used is None:
-                    continue
-                line = worst.setdefault((verdict.check.system, verdict.check.stage, finding.gate), [None] * len(runs))
-                line[place] = max(used, line[place] or 0.0)
-    return worst
+    this = excerpt(record)
+    runs = [*comparable(this, history), this]
+    gates = dict.fromkeys(gate for run in runs for gate in run.worst)
+    return {gate: [run.worst.get(gate) for run in runs] for gate in gates}
 
 
-def comparable(record: RunRecord, history: Iterable[RunRecord]) -> Sequence[RunRecord]:
+def comparable(this: Excerpt, history: Iterable[Excerpt]) -> Sequence[Excerpt]:
     """Return earlier runs of the same runtime and weights; others have other errors."""
     return [
         run
         for run in history
-        if run.id != record.id and run.started <= record.started and _conditions(run) == _conditions(record)
+        if run.id != this.id and run.started <= this.started and _conditions(run) == _conditions(this)
     ]
 
 
-def _conditions(run: RunRecord) -> tuple[str, tuple[str, ...], str]:
+def _conditions(run: Excerpt) -> tuple[str, tuple[str, ...], str]:
     return run.runtime, run.numerics, run.weights

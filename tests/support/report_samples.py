@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from parity.diarization import rttm
 from parity.diarization.turns import Turns
-from parity.record.run import Errored, RunRecord, Skipped
+from parity.record.run import Errored, Excerpt, RunRecord, Skipped, excerpt
 from parity.verdict import Blame, Bound, Check, Finding, Mode, Verdict
 
 RATE = 24_000
@@ -128,7 +128,11 @@ def hostile(text: str) -> RunRecord:
     )
 
 
-def history(count: int = 12) -> list[RunRecord]:
+def history(count: int = 12) -> list[Excerpt]:
+    return [excerpt(run) for run in runs(count)]
+
+
+def runs(count: int) -> list[RunRecord]:
     drifts = (0.8 + 0.25 * math.sin(step) + 0.05 * step for step in range(count))
     return [record(f"202611{step + 1:02}T120000-aaaaaa", drift) for step, drift in enumerate(drifts)]
 

@@ -203,17 +203,17 @@ def test_history_leaves_out_what_another_version_wrote_but_not_what_is_damaged(t
 def test_history_shows_the_trends_of_whole_records_without_reading_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = samples.history(3)
+    runs = samples.runs(3)
     for run in runs:
         session.save(run, session.folder_of(tmp_path, run.id))
-    expected = trends(samples.record(), runs)
+    expected = trends(samples.record(), samples.history(3))
     assert any(None not in line and len(line) == 4 for line in expected.values())
     records = [session.folder_of(tmp_path, run.id) / "run.json" for run in runs]
     with monkeypatch.context() as unreadable:
         whole = Path.read_bytes
         unreadable.setattr(Path, "read_bytes", lambda path: b"{" if path in records else whole(path))
         assert trends(samples.record(), session.history(tmp_path)) == expected
-    (tmp_path / "runs" / runs[0].id / "worst.json").unlink()
+    (tmp_path / "runs" / runs[0].id / "excerpt.json").unlink()
     assert trends(samples.record(), session.history(tmp_path)) == expected
 
 

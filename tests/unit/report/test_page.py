@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.record.run import RunRecord, load
+from parity.record.run import RunRecord, excerpt, load
 from parity.report import write
 from parity.report.html import render
 from parity.report.markup import tag
@@ -119,8 +119,8 @@ def test_a_page_grows_no_further_than_its_budget_and_names_what_it_left_out(tmp_
 def test_trends_compare_only_runs_that_executed_alike() -> None:
     record = samples.record()
     alike, other = samples.record("20261101T120000-aaaaaa", 2.0), replace(samples.record("20261102T120000-bbbbbb"))
-    lines = trends(record, [alike, replace(other, runtime="coreml"), replace(other, weights="hub"), record])
-    line = lines["kokoro", "albert", "relative_l2"]
+    runs = [alike, replace(other, runtime="coreml"), replace(other, weights="hub"), record]
+    line = trends(record, map(excerpt, runs))["kokoro albert relative_l2"]
     assert len(line) == 2
     assert line[0] == pytest.approx(2 * (line[1] or 0))
 
@@ -132,10 +132,10 @@ def test_an_element_takes_text_as_text() -> None:
 def test_all_reports_of_a_run_are_written_and_the_record_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = write(samples.record(), tmp_path / "run", none)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "excerpt.json",
         "report.html",
         "report.md",
         "run.json",
-        "worst.json",
     ]
     assert load(written.record).problems() == samples.record().problems()
     monkeypatch.setattr("parity.report.markdown.render", lambda *_: 1 / 0)
