@@ -13,7 +13,7 @@ from parity.base.torch_threads import threads
 from parity.blame.explain import explained
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
-from parity.verdict import Check, Finding, Mode, Verdict
+from parity.verdict import UNBLAMED, Check, Finding, Mode, Verdict
 from tests.faults.upstream import upstream
 
 MADE_UP = "made up"
@@ -139,6 +139,9 @@ def assert_caught(fault: Fault, verdict: Verdict) -> None:
     assert set(fault.caught_by) <= broken, verdict
     assert set(fault.unseen_by) <= held, verdict
     assert not fault.alone or {finding.gate for finding in verdict.failures} == set(fault.caught_by), verdict
+    if fault.mode in UNBLAMED:
+        assert verdict.check.stage == fault.stage, verdict
+        return
     blame = verdict.blame
     assert blame is not None
     assert blame.stage == fault.stage, blame

@@ -105,6 +105,10 @@ def talking(mutant: type[Talker]) -> Any:
     return partial(mutant, SMALL)
 
 
+FINE = 16
+"""Steps in a unit: 8 bits that reach up to 8."""
+
+
 def dropped(upstream: Any) -> Any:
     """Return the talker as it is where loading passed over a tensor: the last norm keeps the ones it began with."""
     talker = Talker(SMALL, upstream)
@@ -119,6 +123,22 @@ def other_scales(module: Any) -> None:
         if isinstance(part, nn.Linear):
             scale: Any = part.weight.scale
             scale.copy_(scale.roll(1, 0))
+
+
+def fixed_activations(module: Any) -> None:
+    """Round what each layer of int4 weights is given to steps that a calibration once found, before it is quantized."""
+    for name, part in list(module.named_modules()):
+        if isinstance(part, nn.Linear):
+            module.set_submodule(name, FixedSteps(part))
+
+
+class FixedSteps(nn.Module):
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Any:
+        return self.part(torch.round(x * FINE).clamp(-128, 127) / FINE)
 
 
 def other_halves(module: Any) -> None:

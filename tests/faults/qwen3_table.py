@@ -8,6 +8,7 @@ from typing import Any
 
 from converters.qwen3_tts import SYSTEM
 from parity.plan.checks import SHIPS
+from parity.verdict import Mode
 from references.qwen3_tts.sizes import SMALL
 from tests.faults import qwen3_mutants as mutants
 from tests.faults.form import Fault
@@ -32,10 +33,10 @@ def host(name: str, stage: str, glue: Any, at: str, **more: Any) -> Fault:
     return Fault(name, stage, Host(glue), system=SYSTEM.name, variant=SHIPS, at=at, **known)
 
 
-def lowered(name: str, stage: str, *caught_by: str, **planted: Any) -> Fault:
+def lowered(name: str, stage: str, *caught_by: str, mode: Mode = "forced", source: str = PORT, **planted: Any) -> Fault:
     """Return a bug in a method of the program with weights of few bits."""
     plant, known = Lowered(**planted), {"system": SYSTEM.name, "variant": "pte-8da4w", "case": CASE}
-    return Fault(name, stage, plant, caught_by, needs="executorch", source=PORT, **known)
+    return Fault(name, stage, plant, caught_by, needs="executorch", source=source, mode=mode, **known)
 
 
 def choosing(sampling: Any) -> Any:
@@ -77,6 +78,15 @@ FAULTS = (
     lowered("nothing quantized", "encode_text", "compression", built_as=replace(FEW, group=None, tables=None)),
     lowered("scales of another group", "encode_text", "rounding", change=mutants.other_scales),
     lowered("values of a table in pairs exchanged", "encode_text", "rounding", change=mutants.other_halves),
+    lowered("scales of another group", "talker", "logits quantized", mode="probed", change=mutants.other_scales),
+    lowered(
+        "activations in steps that are fixed",
+        "talker",
+        "hidden quantized",
+        mode="probed",
+        source="made up",
+        change=mutants.fixed_activations,
+    ),
     # How this processor rounds decides whether the chances of a token fall short as well, which would come first.
     host(
         "a sum that falls short in the host",

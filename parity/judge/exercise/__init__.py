@@ -15,7 +15,7 @@ from torch import nn
 
 from parity.base.fingerprint import code, digest
 from parity.base.paths import project
-from parity.build import convert
+from parity.build import convert, program
 from parity.compare import evidence
 from parity.compare.evidence import Evidence
 from parity.compare.outputs import Comparison
@@ -78,12 +78,17 @@ def examine(bench: Workbench, check: Check) -> Iterator[Finding]:
         yield from glue.findings(bench.system, zip(cases, goldens, tables, strict=True), project().root)
         return
     stage, seam = bench.system.stage(check.stage), bench.goldens.load(cases[0])[check.stage]
-    variant, module = stage.variant(check.variant), bench.module(stage)
+    variant, plain = stage.variant(check.variant), bench.module(stage)
+    module = program.quantized(plain, stage, variant) if variant.format == "pte" else plain
     with closing(bench.session(stage, variant)) as session:
         artifact = Crosser(stage, variant, session)
         probe = probes.stretched if check.mode == "stretched" else probes.findings
-        runs, rounded = partial(convert.call, module, stage), partial(_rounded, module, stage)
-        yield from probe(stage, variant, seam, artifact, runs, rounded)
+        runs = partial(convert.call, module, stage)
+        if module is plain:
+            yield from probe(stage, variant, seam, artifact, runs, partial(_rounded, module, stage))
+        else:  # a weight in few bits can't be rounded by less
+            yield from probes.quantized(stage, variant, seam, artifact, runs, partial(convert.call, plain, stage))
+            yield from probe(stage, variant, seam, artifact, runs, runs)
 
 
 def _rounded(module: nn.Module, stage: Stage, inputs: Arrays) -> Arrays:

@@ -3,6 +3,9 @@
 Each input is perturbed alone, and what moves has to move as in the module, so an ignored input fails. Then inputs of
 the smallest and the largest declared sizes go through both, and a step that fills the last slot of each cache. Only the
 artifact is judged here: where the goldens vary an input, the module check compares the module with upstream.
+
+A program with weights of few bits is compared with the module quantized as it is, to which it is ten times nearer than
+to upstream: what hides behind the cost of quantization shows here.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from parity.run import stepping
 from parity.run.runtime import cast
 from parity.verdict import Bound, Finding
 
-MOVES, EDGE = "moves", "edge"
+MOVES, EDGE, QUANTIZED = "moves", "edge", "quantized"
 APART = Bound("max", 0.5, 0.0)
 """The distance of a movement from the module's, as relative L2. An ignored input has 1; precision alone, where a
 movement is barely telling, has a third."""
@@ -30,6 +33,11 @@ AMOUNTS = (0.5, 2.0)
 """Logarithms of the largest factor of a perturbation. The second is for inputs that hardly move anything."""
 WORSE = 4.0
 """Distance of the worst row that is allowed at an edge, in distances at the sizes of tracing."""
+UNEXPLAINED = Bound("max", 0.25, 0.0)
+"""The distance of a program from its quantized module, in distances of that from the module itself. Kernels that round
+an activation the other way leave a tenth."""
+UNTOUCHED = 1e-4
+"""The relative L2 up to which quantization leaves an output as it is."""
 ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11}
 """The largest relative error of a number that is rounded, by precision."""
 FLOOR = {"float32": 1e-3, "float16": 1e-2}
@@ -74,6 +82,32 @@ def stretched(
         yield _edge(both, _told(sizes), drawn(stage, found, sizes), given, usual)
 
 
+def quantized(
+    stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross, plain: Cross
+) -> Iterator[Finding]:
+    """Yield a finding for each output that quantization changes.
+
+    Args:
+        stage: The stage.
+        variant: The variant of the program.
+        seam: The golden from which inputs are drawn.
+        artifact: Runs the program on inputs.
+        module: Runs the traceable module with its weights in few bits.
+        plain: Runs the traceable module.
+    """
+    both = _Both(stage, variant, artifact, module, module)
+    given = both.exact(drawn(stage, _found(stage, seam), _usual(stage)))
+    (made, asked), whole = both(given), plain(given)
+    for name in stage.outputs:
+        cost = _norm(asked[name], whole[name])
+        if cost <= UNTOUCHED * _norm(whole[name], 0 * whole[name]):
+            continue
+        left = _norm(made[name], asked[name]) / cost
+        held = UNEXPLAINED.holds(left)
+        said = f"{left:.2g} of what quantization changes lies between the program and the module quantized as it is"
+        yield Finding(name, QUANTIZED, held, left, UNEXPLAINED, "" if held else said)
+
+
 def _usual(stage: Stage) -> dict[str, int]:
     """Return the sizes at which a stage is traced; a stage that is traced at each bucket is probed at the smallest."""
     return {name: min(dim.buckets) for name, dim in dims(stage).items() if dim.buckets} | dict(stage.trace_at)
@@ -111,8 +145,15 @@ class _Both:
         self.stage, self.variant, self.artifact, self.module, self.rounded = stage, variant, artifact, module, rounded
 
     def __call__(self, inputs: Arrays) -> Pair:
-        given = {name: self._in_precision(name, value) for name, value in inputs.items()}
+        given = self.exact(inputs)
         return self.artifact(cast(self.stage, self.variant, given)), self.module(given)
+
+    def exact(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Return inputs that every variant can take as they are, so that the module gets what the artifact gets."""
+        return {
+            name: value.astype(np.float16).astype(value.dtype) if self.stage.inputs[name].dtype == "real" else value
+            for name, value in inputs.items()
+        }
 
     def noise(self, output: str, pair: Pair) -> float:
         """Return the distance of artifact and module, at least that of rounding: they may be equal by chance."""
@@ -135,10 +176,6 @@ class _Both:
             for name, value in inputs.items()
         }
         return self.worst_rows((self.module(near), self.module(inputs)))
-
-    def _in_precision(self, name: str, value: np.ndarray) -> np.ndarray:
-        """Return values that every variant can take exactly, so that the module gets what the artifact gets."""
-        return value.astype(np.float16).astype(value.dtype) if self.stage.inputs[name].dtype == "real" else value
 
 
 def _moves(both: _Both, name: str, given: Arrays, usual: Pair) -> Finding:
