@@ -44,7 +44,6 @@ class CoreML:
         loader: Callable[..., Service] | None = None,
     ) -> None:
         self.name = "coreml-stand-in" if stand_in else "coreml"
-        self.proves = "stand-in for Core ML (milrun)" if stand_in else "device pass (Core ML)"
         self._limits, self._stand_in, self._loader = limits or Limits(), stand_in, loader or open_model
 
     def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> CoreMLSession:

@@ -40,7 +40,6 @@ class ExecuTorch:
 
     name, numerics = "executorch", "declared"
     format: Format = "pte"
-    proves = "program pass (ExecuTorch)"
 
     def __init__(self, limits: Limits | None = None, loader: Callable[..., Service] | None = None) -> None:
         self._limits, self._loader = limits or Limits(), loader or open_host

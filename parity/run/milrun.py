@@ -31,7 +31,6 @@ class Milrun:
         choose(numerics, None)
         self.numerics = numerics
         self.work = work
-        self.proves = f"graph pass (milrun, {numerics})"
 
     def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> MilrunSession:
         """Compute units are of no consequence here, but wrong ones are refused wherever they are named."""

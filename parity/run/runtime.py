@@ -55,11 +55,6 @@ class Runtime(Protocol):
         """The artifacts that this runtime runs."""
         ...
 
-    @property
-    def proves(self) -> str:
-        """The meaning of a pass on this runtime, as reports word it."""
-        ...
-
     def load(self, package: Path, compute_units: ComputeUnits = "ALL", function: str | None = None) -> Session: ...
 
 

@@ -11,8 +11,6 @@ from parity.declarations import Case
 from references import seeding
 from references.qwen3_tts.sizes import GROUPS, IM_START, LANGUAGES, TEMPERATURE
 
-NEXT_TO_ONE = np.nextafter(np.float32(1), np.float32(0))
-
 
 @dataclass(frozen=True)
 class Passage:

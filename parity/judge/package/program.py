@@ -19,7 +19,7 @@ from parity.run.program import LINEAR, TABLE, Program, Slot, Weight
 from parity.verdict import Finding
 
 MEND = "build the program again from these stages, or declare what its methods take and give"
-CONTRACT_MEND = "build the program again: it was made for another host"
+CONTRACT_MEND = "build the program again: it was made for another host, as another variant or from other weights"
 WEIGHTS_MEND = "build it again as the variant says, or declare the variant as it is"
 PLACEMENT_MEND = "see which ops XNNPACK does not take at this precision or with these dynamic sizes"
 
