@@ -29,6 +29,8 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/ruff check --target-version py310 milrun  # the oldest Python that its wheel wants
+	$(VENV)/bin/mypy --python-version 3.10 milrun
 
 unit: $(VENV)/.ready  ## tests of the tools, and the planted bugs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not parity and not bench and not speech"
