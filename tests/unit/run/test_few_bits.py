@@ -47,10 +47,26 @@ class Net(nn.Module):
 STAGE = Stage("net", lambda upstream: Net(), {"x": f32(1, 256), "id": i32(1)}, {"y": f32(1, 256)}, (FEW,))
 
 
+RUNTIME = ExecuTorch()
+
+
 def read(folder: Path, module: nn.Module) -> Program:
     path = folder / "model.pte"
     building.write([STAGE], {"net": module.eval()}, path, {}, {})
-    return ExecuTorch().describe(path)
+    return RUNTIME.describe(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the program as it ought to be."""
+    made = tmp_path_factory.mktemp("few")
+    read(made, quantized(Net().eval(), STAGE, FEW))
+    return made
+
+
+@pytest.fixture
+def program(folder: Path) -> Program:
+    return RUNTIME.describe(folder / "model.pte")
 
 
 def faults(program: Program, variant: Variant = FEW) -> str:
@@ -59,15 +75,13 @@ def faults(program: Program, variant: Variant = FEW) -> str:
 
 
 @NEEDS
-def test_a_program_of_few_bits_is_what_its_variant_says_and_computes_it(tmp_path: Path) -> None:
-    module = quantized(Net().eval(), STAGE, FEW)
-    program = read(tmp_path, module)
+def test_a_program_of_few_bits_is_what_its_variant_says_and_computes_it(folder: Path, program: Program) -> None:
     assert not faults(program)
     told = [str(weight) for weight in program.methods["net"].weights]
     assert told[:2] == [f"{shape} int4 in groups of 32 on dynamic int8" for shape in ("512×256", "256×512")]
     assert told[-1] == "10×256 int4 in groups of 32"
-    given = ExecuTorch().load(tmp_path / "model.pte", function="net").run(INPUTS)["y"]
-    few, plain = call(module, STAGE, INPUTS)["y"], call(Net(), STAGE, INPUTS)["y"]
+    given = RUNTIME.load(folder / "model.pte", function="net").run(INPUTS)["y"]
+    few, plain = (call(module, STAGE, INPUTS)["y"] for module in (quantized(Net().eval(), STAGE, FEW), Net()))
     assert np.linalg.norm(given - few) < 0.1 * np.linalg.norm(plain - few), "closer to its module than rounding moves"
     assert "embedding 10×256 int4 in groups of 32 is quantized, and the variant is not to be" in faults(program, PLAIN)
     assert "linear layer 512×256 int4" in faults(program, PLAIN)
@@ -89,9 +103,9 @@ def test_a_program_that_nothing_was_quantized_of_fails_by_its_method_and_weight(
 
 
 @NEEDS
-def test_a_weight_is_read_as_it_is_stored(tmp_path: Path) -> None:
+def test_a_weight_is_read_as_it_is_stored(program: Program) -> None:
     module: Any = quantized(Net().eval(), STAGE, FEW)
-    first, *_, table = read(tmp_path, module).methods["net"].weights
+    first, *_, table = program.methods["net"].weights
     assert first.values is not None
     assert table.values is not None
     np.testing.assert_allclose(first.values, module.first.weight.dequantize().detach(), rtol=2**-8)
@@ -121,8 +135,7 @@ def test_a_weight_that_loses_more_than_rounding_does_is_named(tmp_path: Path, ha
 
 
 @NEEDS
-def test_a_layer_that_no_backend_runs_is_named(tmp_path: Path) -> None:
-    program = read(tmp_path, quantized(Net().eval(), STAGE, FEW))
+def test_a_layer_that_no_backend_runs_is_named(program: Program) -> None:
     method = program.methods["net"]
     fewer = replace(program, methods={"net": replace(method, weights=method.weights[1:])})
     assert "1 of the linear layers `first`, 512×256, are not on a backend in int4" in faults(fewer)
@@ -202,7 +215,7 @@ def test_passes_that_seek_what_a_graph_does_not_have_change_nothing(
     each = (STAGE, Net().eval()), (sounding, Sounding().eval())
     for stage, module in each:
         building.write([stage], {stage.name: module}, tmp_path / f"{stage.name}.pte", {}, {})
-        assert ExecuTorch().describe(tmp_path / f"{stage.name}.pte").methods[stage.name].delegated
+        assert RUNTIME.describe(tmp_path / f"{stage.name}.pte").methods[stage.name].delegated
     monkeypatch.setattr(building, "SOUGHT", {})
     for stage, module in each:
         building.write([stage], {stage.name: module}, tmp_path / "all.pte", {}, {})
