@@ -101,7 +101,10 @@ def parse(text: bytes) -> Source:
 
 def _text(node: ast.stmt, lines: Sequence[bytes]) -> str:
     """Return the source of a top-level statement, without others that share its lines."""
-    own = [*lines[_line(node) - 1 : node.end_lineno]]
+    first = _line(node) - 1
+    if first + 1 < node.lineno:  # the name of a decorator may stand in lines below its sign
+        first = max(line for line in range(first + 1) if lines[line].lstrip().startswith(b"@"))
+    own = [*lines[first : node.end_lineno]]
     own[-1] = own[-1][: node.end_col_offset]
     if _line(node) == node.lineno:
         own[0] = own[0][node.col_offset :]

@@ -16,7 +16,7 @@ P = 0.002
 FACTOR = 1.2
 """Of the medians. Two runs of the same artifact on a shared machine come within it."""
 JITTER = 5e-5
-"""Seconds of a call. Two processes that do the same come within it, whose memory and caches lie otherwise."""
+"""Seconds of a call. Two identical processes come within it: their memory lies elsewhere."""
 
 
 class TooFewSamples(ValueError):  # noqa: N818 (it says what is wrong)
@@ -30,7 +30,7 @@ class Change:
     Attributes:
         factor: The median now by the median before: above 1 is slower.
         p: The probability of such a difference, if there were none.
-        counts: Whether the medians are further apart than those of two processes that do the same.
+        counts: Whether the medians are further apart than those of two identical processes.
     """
 
     factor: float

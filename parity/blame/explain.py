@@ -29,6 +29,8 @@ from parity.verdict import UNBLAMED, Blame, Check, Finding, Verdict
 
 CARRIED, CHAINED = "carried", "chained"
 RELATIVE_L2 = "relative_l2"
+CONTRACT = ("runs", "shape", "dtype", "present", "declared")
+"""Gates that break where a module gives something else than its stage declares."""
 
 
 def explained(bench: Workbench, check: Check) -> Verdict:
@@ -80,12 +82,13 @@ def _blame(
 
 
 def _made_otherwise(bench: Workbench, check: Check, stage: str, made: Finding) -> Blame:
-    """Blame a package for what it is made of, or the module that it was traced from, if that has the fault already."""
+    """Blame a package for what it is made of, or its module where that gives something else than declared already."""
     blame = Blame(stage, made.output, "another package than declared", detail=made.message)
-    if made.output != package.INTERFACE:
+    if made.gate != package.MANIFEST:
         return blame
     of_module = replace(check, stage=stage, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
-    own = explained(bench, of_module).blame
+    verdict = explained(bench, of_module)
+    own = verdict.blame if any(finding.gate in CONTRACT for finding in verdict.failures) else None
     if own is None or not own.source:
         return blame
     return replace(own, detail=f"{own.detail}; the package has it from the module: {made.message}")
@@ -96,11 +99,14 @@ def _misshapen(bench: Workbench, check: Check, said: str) -> Blame | None:
     stage, module = bench.system.stage(check.stage), bench.module(bench.system.stage(check.stage))
     golden = bench.goldens.load(bench.system.reference.case(check.case))[stage.name]
     inputs, sizes = stepping.first(stage, golden), dict[str, int]()
-    given = convert.call(module, stage, inputs)
+    try:
+        given = convert.call(module, stage, inputs)
+    except Exception:  # that is the failure to run
+        return None
     for name, tensor in {**stage.inputs, **stage.outputs}.items():
         value = given[name] if name in stage.outputs else inputs[name]
         if tensor.bind(value.shape, sizes) and name in stage.outputs:
-            return blame_unheard(stage, module, inputs, {}, given, [name], said)
+            return replace(blame_unheard(stage, module, inputs, {}, given, [name], said), detail=said)
     return None
 
 

@@ -56,7 +56,7 @@ class Built:
         return {
             **self._upstream_parts,
             "harness": code(convert, compress, traceable, clustered),
-            "libraries": libraries("coremltools", "numpy", "scikit-learn", *self.system.reference.packages),
+            "libraries": libraries("coremltools", "numpy", "numba", "scikit-learn", *self.system.reference.packages),
         }
 
     @cached_property

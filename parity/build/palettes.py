@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from parity.base.cache import Cache
-from parity.base.fingerprint import digest, libraries
+from parity.base.fingerprint import code, digest, libraries
 
 FILE = "palette.npz"
 BEST_FROM = 10_000
 """Elements of a weight in half precision from which on coremltools looks for the best palette of all."""
 MOST_HALVINGS = 60
+"""Of the range in which the penalty lies, in logarithms."""
+RANGE = 60.0
+"""That range, downwards from the error of a single stretch: a factor of 1e26."""
 
 
 class Palettes:
@@ -46,7 +49,8 @@ class Palettes:
             "weight": hashlib.sha256(np.ascontiguousarray(weight).tobytes()).hexdigest(),
             "dtype": str(weight.dtype),
             "bits": bits,
-            "libraries": libraries("coremltools", "numpy", "scikit-learn"),
+            "libraries": libraries("coremltools", "numpy", "numba", "scikit-learn"),
+            "code": _code(),
         }
 
         def make(folder: Path) -> None:
@@ -55,6 +59,11 @@ class Palettes:
 
         with np.load(self.cache.get("palette", digest(parts), make, parts) / FILE) as found:
             return found["values"], found["indices"]
+
+
+@cache
+def _code() -> str:
+    return digest(code(clustered))
 
 
 def clustered(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +112,7 @@ def _starts(values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray |
     sums = [np.concatenate([[0.0], np.cumsum(weights * centred**power)]) for power in range(3)]
     last = np.zeros(len(values) + 1, np.int64)
     high = math.log(sums[2][-1])
-    low = high - MOST_HALVINGS
+    low = high - RANGE
     for _ in range(MOST_HALVINGS):
         penalty = (low + high) / 2
         number = _compiled(_stretches)(*sums, math.exp(penalty), last)
@@ -133,7 +142,7 @@ def _stretches(counts: np.ndarray, sums: np.ndarray, squares: np.ndarray, penalt
     cost, number = np.zeros(end + 1), np.zeros(end + 1, np.int64)
 
     def until(here: int, start: int) -> float:
-        """The cost up to a value, if the last stretch before it has this start."""
+        """Return the cost up to a value, if the last stretch before it has this start."""
         total = sums[here] - sums[start]
         return float(cost[start] + squares[here] - squares[start] - total * total / (counts[here] - counts[start]))
 

@@ -20,7 +20,7 @@ from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.torch_threads import threads
 from parity.build import convert
-from parity.build.artifacts import ArtifactError, Artifacts, facts_of, pieces
+from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
 from parity.build.convert import ConversionError
 from parity.compare import evidence, metrics, modes
 from parity.compare.evidence import Evidence
@@ -116,11 +116,15 @@ class Workbench:
             return True
 
     def _rests_on(self, check: Check) -> dict[str, Any]:
-        """Return everything that decides the evidence of a check. A run wants it twice: before it builds, and after."""
-        if check not in self._known:
+        """Return everything that decides the evidence of a check. A run wants it twice: before it builds, and after.
+
+        Packages that somebody else builds may change meanwhile.
+        """
+        known = self._known.get(check)
+        if known is None or isinstance(self.artifacts, Given):
             costly = self._costly(check.stage, check.variant)
-            self._known[check] = {**self.parts(check), **({"asked": costly} if costly else {})}
-        return self._known[check]
+            known = self._known[check] = {**self.parts(check), **({"asked": costly} if costly else {})}
+        return known
 
     @cached_property
     def _known(self) -> dict[Check, dict[str, Any]]:

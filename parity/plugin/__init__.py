@@ -60,8 +60,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Every option by its name without the prefix `--parity-`. In `config.option` it is `parity_…`."""
 
-ALONE = pytest.StashKey[bool]()
-"""Whether the run selects nothing but our items."""
+HASTENED = pytest.StashKey[bool]()
+"""Whether what is imported is left out of the search for garbage."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,8 +95,11 @@ def pytest_configure(config: pytest.Config) -> None:
     expression = str(config.option.markexpr).strip()
     if suites := [mark for mark in MARKS if _selects(expression, mark)]:
         _select_systems(config, project, suites, only=expression in MARKS)
-    if expression in MARKS:
-        _alone(config)
+    if expression in MARKS:  # a run of ours alone: what upstream packages warn of is no business of the user's
+        for line in ("ignore", *(f"default:::{package}" for package in ("parity", "milrun"))):
+            config.addinivalue_line("filterwarnings", line)
+        if config.args_source is not config.ArgsSource.ARGS:
+            _hasten(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -133,7 +136,7 @@ def pytest_sessionstart() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
-    if session.config.stash.get(ALONE, False):
+    if session.config.stash.get(HASTENED, False):
         gc.freeze()
         gc.enable()
     with _exiting():
@@ -146,7 +149,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         with _exiting():
             return (yield)
     finally:
-        if session.config.stash.get(ALONE, False):
+        if session.config.stash.get(HASTENED, False):
             gc.freeze()  # pytest looks for garbage at the end, and the process ends anyway
 
 
@@ -162,16 +165,16 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return _system_file(module_path, parent)
 
 
-def _alone(config: pytest.Config) -> None:
+def _hasten(config: pytest.Config) -> None:
     """Set up a run of nothing but our items, so that an unchanged run is over soon."""
-    # What upstream packages warn of is no business of the user's.
-    for line in ("ignore", *(f"default:::{package}" for package in ("parity", "milrun"))):
-        config.addinivalue_line("filterwarnings", line)
-    # What torch and the systems are made of stays until the end, so nobody has to look for garbage in it.
-    config.stash[ALONE] = True
-    gc.disable()
     # Its summary imports all of hypothesis, which takes a second, and none of our items uses it.
     config.pluginmanager.unregister(name="hypothesispytest")
+    # What torch and the systems are made of stays until the end, so nobody has to look for garbage in it. The process
+    # that hands its tests to others collects none, and would not notice when it could go on.
+    if gc.isenabled() and not config.pluginmanager.hasplugin("dsession"):
+        config.stash[HASTENED] = True
+        gc.disable()
+        config.add_cleanup(gc.enable)
 
 
 def _system_file(path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from parity.base.files import writing
 from parity.judge.headroom import share
 from parity.verdict import Check, Number, Verdict
 
-SCHEMA, EXCERPT_SCHEMA = 2, 1
+SCHEMA = 2
 RECORD = "run.json"
 EXCERPT = "excerpt.json"
 PARTS = "verdicts"
@@ -132,9 +133,10 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Excerpt:
-    """What later runs want to know of one, in a file that is read in a hundredth of the time of its record.
+    """Holds the conditions of a run and its worst values. Its file is read in a hundredth of the time of the record's.
 
-    worst: the largest share of its bound that any value of a gate used up, by `SYSTEM STAGE GATE`.
+    worst: the largest share of its bound that any value of a gate used up, by `SYSTEM STAGE GATE`. The other fields are
+        the record's.
     """
 
     id: str
@@ -215,7 +217,7 @@ def save(record: RunRecord, folder: Path) -> Path:
     """Write run.json, which makes the run a complete one, then its excerpt."""
     folder.mkdir(parents=True, exist_ok=True)
     path = records.save(record, folder / RECORD, SCHEMA)
-    records.save(excerpt(record), folder / EXCERPT, EXCERPT_SCHEMA)
+    records.save(excerpt(record), folder / EXCERPT, SCHEMA)
     return path
 
 
@@ -235,20 +237,23 @@ def latest(root: Path) -> RunRecord | None:
 
 def history(root: Path, limit: int = 30) -> list[Excerpt]:
     """Read the excerpts of the newest complete runs, oldest first, without those of another schema."""
-    return [_excerpt(path) for path in _records(root)[-limit:] if records.of_schema(path, SCHEMA)]
+    return [found for path in _records(root)[-limit:] if (found := _excerpt(path))]
 
 
 def _records(root: Path) -> list[Path]:
     return sorted((root / "runs").glob(f"*/{RECORD}"), key=lambda path: path.parent.name)
 
 
-def _excerpt(path: Path) -> Excerpt:
-    """Return the excerpt of a record; made of the record itself where there is none that is up to date."""
+def _excerpt(path: Path) -> Excerpt | None:
+    """Return the excerpt of a record, made of the record itself where there is no sound one that is up to date.
+
+    None for a record of another schema.
+    """
     short = path.with_name(EXCERPT)
-    known = short.exists() and short.stat().st_mtime_ns >= path.stat().st_mtime_ns
-    if known and records.of_schema(short, EXCERPT_SCHEMA):
-        return records.load(Excerpt, short, EXCERPT_SCHEMA, SessionError, AGAIN)
-    return excerpt(load(path))
+    if short.exists() and short.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        with suppress(SessionError):
+            return records.load(Excerpt, short, SCHEMA, SessionError, AGAIN)
+    return excerpt(load(path)) if records.of_schema(path, SCHEMA) else None
 
 
 def _refuse_false_passes(verdicts: Iterable[Verdict], path: Path) -> None:

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 
 from parity.base import paths
@@ -51,7 +51,7 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
     count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST)
     doing = "building and measuring" if todo else "building artifacts"
     with (
-        _one_thread_each(),
+        _one_thread_each() if count > 1 else nullcontext(),
         Progress(len(needs) + len(todo), doing, every=10) as progress,
         ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options)) as pool,
     ):

@@ -11,7 +11,7 @@ from parity.plan.checks import SHIPS
 from parity.verdict import Mode
 from references.qwen3_tts.sizes import SMALL
 from tests.faults import qwen3_mutants as mutants
-from tests.faults.form import Fault
+from tests.faults.form import MADE_UP, Fault
 from tests.faults.planting import Host, Lowered, module, variant
 from tests.faults.qwen3_mutants import prefilling, talking
 
@@ -46,7 +46,7 @@ def choosing(sampling: Any) -> Any:
 FAULTS = (
     graph("another base of the angles", "talker", talking(mutants.ThetaTalker), "relative_l2"),
     graph("sections in a row", "talker", talking(mutants.SectionsTalker), "relative_l2"),
-    graph("angles of pairs", "talker", talking(mutants.PairedTalker), "relative_l2", source="made up"),
+    graph("angles of pairs", "talker", talking(mutants.PairedTalker), "relative_l2", source=MADE_UP),
     graph("key heads in another order", "talker", talking(mutants.HeadedTalker), "relative_l2"),
     graph("a cache one slot late", "talker", talking(mutants.LateTalker), "kept", step=0),
     graph("a tensor that loading dropped", "talker", mutants.dropped, "logits relative_l2"),
@@ -59,7 +59,7 @@ FAULTS = (
         "winner_margin",
     ),
     graph("the last row cut off twice", "talker_prefill", prefilling(mutants.SlicedTwice), "logits relative_l2"),
-    graph("padding in the cache", "talker_prefill", prefilling(mutants.Leaking), "relative_l2", source="made up"),
+    graph("padding in the cache", "talker_prefill", prefilling(mutants.Leaking), "relative_l2", source=MADE_UP),
     graph("ids off by 2,048", "codec_embed", mutants.OffByABook, "relative_l2"),
     graph("one codebook for all", "codec_embed", mutants.OneBook, "relative_l2"),
     graph("a sum that falls short", "cp_generate", mutants.ShortSum, "codes equal", case="edge"),
@@ -72,7 +72,7 @@ FAULTS = (
         system=SYSTEM.name,
         variant=INT4.name,
         case=CASE,
-        source="made up",
+        source=MADE_UP,
     ),
     lowered("groups of 64", "code_predictor", "compression", built_as=replace(FEW, group=64, tables=None)),
     lowered("nothing quantized", "encode_text", "compression", built_as=replace(FEW, group=None, tables=None)),
@@ -84,7 +84,7 @@ FAULTS = (
         "talker",
         "hidden quantized",
         mode="probed",
-        source="made up",
+        source=MADE_UP,
         change=mutants.fixed_activations,
     ),
     # How this processor rounds decides whether the chances of a token fall short as well, which would come first.
@@ -100,7 +100,7 @@ FAULTS = (
     host("nothing suppressed", "host", choosing(mutants.WithoutSuppression), "tokens", case="certain"),
     host("a penalty for each time", "host", choosing(mutants.PerOccurrence), "tokens", case="again"),
     host("a shared generator", "host", mutants.SharedGenerator(SMALL), "tokens"),
-    host("a word that is skipped", "talker", mutants.Skipping(SMALL), "embeds", source="made up"),
+    host("a word that is skipped", "talker", mutants.Skipping(SMALL), "embeds", source=MADE_UP),
     host("all frames decoded at once", "decode_audio_stream", mutants.Whole(SMALL), "codes", case="sentence"),
     host("chunks without context", "decode_audio_stream", mutants.WithoutContext(SMALL), "codes", case="sentence"),
     host("codes filled up to 1,200", "decode_audio_stream", mutants.Overfilled(SMALL), "codes"),

@@ -104,11 +104,14 @@ def _crepe() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Not by `patch.dict`, which would also forget what is imported meanwhile: parts of numba can't be imported twice.
+    before = sys.modules.get("torchcrepe")
     sys.modules["torchcrepe"] = door
     try:
         spec.loader.exec_module(module)
     finally:
         del sys.modules["torchcrepe"]
+        if before:
+            sys.modules["torchcrepe"] = before
     return module
 
 

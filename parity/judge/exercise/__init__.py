@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from parity.base.fingerprint import code, digest
+from parity.base.fingerprint import code, digest, libraries
 from parity.base.paths import project
 from parity.build import convert, program
 from parity.compare import evidence
@@ -60,6 +60,8 @@ class Examiner(Workbench):
         # The package of a bucket does not tell which sizes the stage is declared for.
         sizes = {name: repr(dim) for name, dim in dims(stage).items()}
         probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
+        if self.runtime.format == "pte":
+            probed["quantized by"] = libraries("torchao")
         return {**parts, **made, "probed": probed, "runtime": self.engine}
 
 
@@ -87,7 +89,8 @@ def examine(bench: Workbench, check: Check) -> Iterator[Finding]:
         if module is plain:
             yield from probe(stage, variant, seam, artifact, runs, partial(_rounded, module, stage))
         else:  # a weight in few bits can't be rounded by less
-            yield from probes.quantized(stage, variant, seam, artifact, runs, partial(convert.call, plain, stage))
+            if check.mode == "probed":
+                yield from probes.quantized(stage, variant, seam, artifact, runs, partial(convert.call, plain, stage))
             yield from probe(stage, variant, seam, artifact, runs, runs)
 
 

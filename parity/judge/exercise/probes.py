@@ -4,7 +4,7 @@ Each input is perturbed alone, and what moves has to move as in the module, so a
 the smallest and the largest declared sizes go through both, and a step that fills the last slot of each cache. Only the
 artifact is judged here: where the goldens vary an input, the module check compares the module with upstream.
 
-A program with weights of few bits is compared with the module quantized as it is, to which it is ten times nearer than
+A program with weights of few bits is compared with the module quantized alike, to which it is ten times nearer than
 to upstream: what hides behind the cost of quantization shows here.
 """
 
@@ -58,9 +58,9 @@ def findings(
         variant: The variant of the artifact.
         seam: The golden from which inputs are drawn.
         artifact: Runs the artifact on inputs.
-        module: Runs the traceable module.
+        module: Runs the traceable module; for a program of few bits, with its weights in as many.
         rounded: Runs the traceable module with its weights rounded once more, which is asked where all inputs are whole
-            numbers.
+            numbers. Weights in few bits have no such form: the same as `module`.
     """
     both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
     given = drawn(stage, found, _usual(stage))
@@ -98,13 +98,17 @@ def quantized(
     both = _Both(stage, variant, artifact, module, module)
     given = both.exact(drawn(stage, _found(stage, seam), _usual(stage)))
     (made, asked), whole = both(given), plain(given)
-    for name in stage.outputs:
-        cost = _norm(asked[name], whole[name])
-        if cost <= UNTOUCHED * _norm(whole[name], 0 * whole[name]):
-            continue
-        left = _norm(made[name], asked[name]) / cost
+    costs = {name: _norm(asked[name], whole[name]) for name in stage.outputs}
+    changed = [name for name in costs if costs[name] > UNTOUCHED * _norm(whole[name], 0 * whole[name])]
+    if not changed:
+        yield Finding(stage.name, QUANTIZED, False, message="quantization changes no output: nothing was compared")
+    for name in changed:
+        left = _norm(made[name], asked[name]) / costs[name]
+        said = (
+            f"{left:.2g} of what quantization changes away from the module quantized alike, allowed is "
+            f"{UNEXPLAINED.limit:g}: look for other scales, activations in fixed steps, another kernel"
+        )
         held = UNEXPLAINED.holds(left)
-        said = f"{left:.2g} of what quantization changes lies between the program and the module quantized as it is"
         yield Finding(name, QUANTIZED, held, left, UNEXPLAINED, "" if held else said)
 
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from parity.build.artifacts import Artifact
 
 
-__all__ = ["GATES", "INTERFACE", "findings", "program"]
+__all__ = ["GATES", "INTERFACE", "MANIFEST", "findings", "program"]
 
-INTERFACE = "interface"
-GATES = ("alias", "unread", "manifest", "compression", "rounding", "hazard", "parts", "contract", "placement")
+INTERFACE, MANIFEST = "interface", "manifest"
+GATES = ("alias", "unread", MANIFEST, "compression", "rounding", "hazard", "parts", "contract", "placement")
 
 
 def findings(

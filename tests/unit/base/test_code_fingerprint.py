@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from parity.base.fingerprint import code, tree
+from parity.base.source import parse
 from tests.support.edit_modules import Project, project
 
 __all__ = ["project"]
@@ -249,6 +250,15 @@ def test_what_is_installed_below_the_root_is_not_ours(project: Project, monkeypa
 
 def _made_here(gain: int) -> Callable[[int], int]:
     return lambda x: x * gain
+
+
+@pytest.mark.parametrize(
+    "decorator", ["@reg", "@reg(\n    1\n)", "@(\n    reg\n)", "@one\n@(\n    reg\n)", "a = 1; b = 2"]
+)
+def test_a_statement_is_read_from_its_first_line_on(decorator: str) -> None:
+    found = parse(f"x = 1  # @\n{decorator}\ndef f():\n    return y\n".encode()).statements
+    names = {one for statement in found for one in statement.tokens if isinstance(one, tuple)}
+    assert names == {(name,) for name in ("reg", "one", "y") if name in decorator + "y"}
 
 
 def test_functions_of_a_test_can_be_told_apart() -> None:

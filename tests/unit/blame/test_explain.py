@@ -109,6 +109,18 @@ def test_an_output_of_another_shape_than_declared_is_blamed_on_the_line_that_mak
     assert ("the package has it from the module" in verdict.blame.detail) == (mode == "forced")
 
 
+class Fewer(small.Step):
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return super().forward(*inputs)[:2]
+
+
+def test_a_module_that_gives_fewer_outputs_than_declared_is_blamed_for_its_failure_to_run(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, Fewer, "module")
+    assert verdict.blame is not None
+    assert verdict.blame.looks_like == "a failure to run"
+    assert "shorter" in verdict.blame.detail
+
+
 def test_the_bound_of_the_gate_tells_where_the_error_begins(tmp_path: Path) -> None:
     blame = of_module(tmp_path).blame
     assert blame is not None

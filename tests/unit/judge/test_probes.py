@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from parity.base.cache import Cache
 from parity.build.artifacts import Built
 from parity.declarations import Arrays, Dim, Seam, Stage, f32, i32
 from parity.judge.exercise import Examiner
-from parity.judge.exercise.probes import EDGE, findings, stretched
+from parity.judge.exercise.probes import EDGE, findings, quantized, stretched
 from parity.judge.gates import Gates
 from parity.plan.checks import large, plan
 from parity.plan.weights import choose
@@ -39,6 +40,25 @@ def probed(stage: Stage) -> tuple[list[str], list[str]]:
     seam = Seam("apart", {"x": x}, doubled({"x": x}))
     usual = [found.output for found in findings(stage, FP32, seam, doubled, doubled, doubled) if found.gate == EDGE]
     return usual, [found.output for found in stretched(stage, FP32, seam, doubled, doubled, doubled)]
+
+
+@pytest.mark.parametrize(
+    ("program", "cost", "told"),
+    [(1.1, 0.1, []), (1.12, 0.1, []), (1.14, 0.1, ["y quantized"]), (1.0, 0.0, ["apart quantized"])],
+    ids=["alike", "rounded the other way", "otherwise", "nothing quantized"],
+)
+def test_a_program_is_as_its_quantized_module_up_to_a_quarter_of_the_cost(
+    program: float, cost: float, told: list[str]
+) -> None:
+    x = np.ones((1, WIDTH, 4), np.float32)
+
+    def times(factor: float) -> Callable[[Arrays], dict[str, np.ndarray]]:
+        return lambda inputs: {"y": np.float32(factor) * np.repeat(inputs["x"], 2, 2)}
+
+    seam = Seam("apart", {"x": x}, times(1)({"x": x}))
+    found = list(quantized(STAGE, FP32, seam, times(program), times(1 + cost), times(1)))
+    assert [f"{one.output} {one.gate}" for one in found if not one.passed] == told
+    assert found
 
 
 def sizes(*values: int) -> list[str]:

@@ -211,9 +211,10 @@ def test_history_shows_the_trends_of_whole_records_without_reading_them(
     records = [session.folder_of(tmp_path, run.id) / "run.json" for run in runs]
     with monkeypatch.context() as unreadable:
         whole = Path.read_bytes
-        unreadable.setattr(Path, "read_bytes", lambda path: b"{" if path in records else whole(path))
+        unreadable.setattr(Path, "read_bytes", lambda path: pytest.fail("read") if path in records else whole(path))
         assert trends(samples.record(), session.history(tmp_path)) == expected
     (tmp_path / "runs" / runs[0].id / "excerpt.json").unlink()
+    (tmp_path / "runs" / runs[1].id / "excerpt.json").write_text("{")
     assert trends(samples.record(), session.history(tmp_path)) == expected
 
 
