@@ -61,7 +61,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Every option by its name without the prefix `--parity-`. In `config.option` it is `parity_…`."""
 
 HASTENED = pytest.StashKey[bool]()
-"""Whether what is imported is left out of the search for garbage."""
+"""True where what is imported is left out of the search for garbage."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
