@@ -90,7 +90,7 @@ def _best(weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray] | Non
     makes the search one pass over the values; then it is the penalty that is searched for. That is the same palette in
     a fiftieth of the time.
     """
-    halves = (weight.ravel() + np.float16(0)).view(np.uint16)  # the sum has no negative zero
+    halves = (weight.ravel() + np.float16(0)).view(np.uint16)  # -0 becomes 0
     counts = np.bincount(halves, minlength=1 << 16)
     known = np.flatnonzero(counts).astype(np.uint16)
     known = known[np.argsort(known.view(np.float16))]

@@ -245,9 +245,9 @@ def _records(root: Path) -> list[Path]:
 
 
 def _excerpt(path: Path) -> Excerpt | None:
-    """Return the excerpt of a record, made of the record itself where there is no sound one that is up to date.
+    """Return the excerpt of a record; None for a record of another schema.
 
-    None for a record of another schema.
+    Where its file is missing, damaged or outdated, the excerpt is made from the record.
     """
     short = path.with_name(EXCERPT)
     if short.exists() and short.stat().st_mtime_ns >= path.stat().st_mtime_ns:
