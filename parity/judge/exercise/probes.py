@@ -63,8 +63,7 @@ def findings(
             numbers. Weights in few bits have no such form: the same as `module`.
     """
     both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
-    given = drawn(stage, found, _usual(stage))
-    usual = both(given)
+    given, usual = both.at_usual(found)
     for name in stage.inputs:
         yield _moves(both, name, given, usual)
     for label, inputs in (*_ends(stage, found), *_full(stage, seam, found)):
@@ -76,8 +75,7 @@ def stretched(
 ) -> Iterator[Finding]:
     """Yield the findings at the sizes of a stage that is too large there for every run."""
     both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
-    given = drawn(stage, found, _usual(stage))
-    usual = both(given)
+    given, usual = both.at_usual(found)
     for sizes in _rare(stage):
         yield _edge(both, _told(sizes), drawn(stage, found, sizes), given, usual)
 
@@ -96,8 +94,8 @@ def quantized(
         plain: Runs the traceable module.
     """
     both = _Both(stage, variant, artifact, module, module)
-    given = both.exact(drawn(stage, _found(stage, seam), _usual(stage)))
-    (made, asked), whole = both(given), plain(given)
+    given, (made, asked) = both.at_usual(_found(stage, seam))
+    whole = plain(both.exact(given))
     costs = {name: _norm(asked[name], whole[name]) for name in stage.outputs}
     changed = [name for name in costs if costs[name] > UNTOUCHED * _norm(whole[name], 0 * whole[name])]
     if not changed:
@@ -151,6 +149,11 @@ class _Both:
     def __call__(self, inputs: Arrays) -> Pair:
         given = self.exact(inputs)
         return self.artifact(cast(self.stage, self.variant, given)), self.module(given)
+
+    def at_usual(self, found: Arrays) -> tuple[Arrays, Pair]:
+        """Return a golden's inputs at the sizes of tracing, and what both make of them."""
+        given = drawn(self.stage, found, _usual(self.stage))
+        return given, self(given)
 
     def exact(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Return inputs that every variant can take as they are, so that the module gets what the artifact gets."""
