@@ -12,7 +12,8 @@ import milrun.ops  # noqa: F401 (registers the ops)
 from milrun import kernels
 from milrun.calls import Call
 from milrun.errors import ModelError
-from milrun.fusion import ATTENTION, broadcast_selects, fuse_attention
+from milrun.frames import join_frames
+from milrun.fusion import ATTENTION, broadcast_selects, fuse_attention, name_squares
 from milrun.growth import SIZES
 from milrun.guard import Guard, budget, depends_on_data
 from milrun.numerics import Numerics
@@ -66,7 +67,7 @@ def unsupported(function: Function) -> list[Operation]:
 def compile_function(function: Function, numerics: Numerics, *, fold: bool = True, guard: Guard | None = None) -> Plan:
     """Compile a function. With ``fold`` off every op stays a step of its own, as tracing wants it."""
     if fold:
-        function = broadcast_selects(function)
+        function = join_frames(name_squares(broadcast_selects(function)))
         function = fuse_attention(function) if numerics.name == "fp32" else function
         function = function if numerics.rules else fuse_recurrence(function, fused=numerics.name == "fp32")
     shared = Compilation(function, numerics, fold, guard or Guard(budget(0)))

@@ -116,7 +116,7 @@ def broadcast_selects(function: Function) -> Function:
         if operation.type == "select":
             names = [argument for group in operation.inputs.values() for argument in group if isinstance(argument, str)]
             whole = [name for name in names if name not in tiles]
-            if any(_shape(types.get(name)) == _shape(operation.outputs[0][1]) for name in whole):
+            if any(known_shape(types.get(name)) == known_shape(operation.outputs[0][1]) for name in whole):
                 uses.subtract(names)
     spared = {name: tile for name, tile in tiles.items() if uses[name] == 0}
     kept = [
@@ -130,25 +130,47 @@ def broadcast_selects(function: Function) -> Function:
     return replace(function, body=body)
 
 
+def name_squares(function: Function) -> Function:
+    """Return the function with ``square`` in place of each power of two, which needs no wider operands."""
+    constants = {op.outputs[0][0]: op for op in function.body.operations if op.type == "const" and op.outputs}
+    operations = [
+        Operation("square", op.name, {"x": op.inputs["x"]}, op.outputs, place=op.place)
+        if op.type == "pow" and _is_two(op.inputs.get("y", []), constants) and "x" in op.inputs
+        else op
+        for op in function.body.operations
+    ]
+    return replace(function, body=replace(function.body, operations=operations))
+
+
+def _is_two(arguments: list[Argument], constants: dict[str, Operation]) -> bool:
+    value = constant(arguments, constants)
+    datum = value.load() if value is not None and known_shape(value.type) == () else None
+    return isinstance(datum, Tensor) and datum.is_floating_point() and datum.item() == 2
+
+
 def _is_broadcast(operation: Operation, types: dict[str, Type], constants: dict[str, Operation]) -> bool:
     """Return whether an op repeats only axes of size 1, by known sizes."""
     if operation.type != "tile" or len(operation.outputs) != 1:
         return False
     source = operation.inputs.get("x", [None])[0]
-    before, after = _shape(types.get(source) if isinstance(source, str) else None), _shape(operation.outputs[0][1])
+    before, after = (
+        known_shape(types.get(source) if isinstance(source, str) else None),
+        known_shape(operation.outputs[0][1]),
+    )
     if before is None or after is None or len(before) != len(after):
         return False
-    reps = _constant(operation.inputs.get("reps", []), constants)
+    reps = constant(operation.inputs.get("reps", []), constants)
     wanted = reps.load() if reps is not None else None
     factors = wanted.tolist() if isinstance(wanted, Tensor) else None
     sizes = list(zip(before, after, strict=True))
     return factors == [new if old == 1 else 1 for old, new in sizes] and all(old in (1, new) for old, new in sizes)
 
 
-def _shape(type: Type | None) -> tuple[int | None, ...] | None:
+def known_shape(type: Type | None) -> tuple[int, ...] | None:
     """Return the shape of a tensor type if all of it is known."""
-    known = isinstance(type, TensorType) and type.shape is not None and None not in type.shape
-    return type.shape if known and isinstance(type, TensorType) else None
+    shape = type.shape if isinstance(type, TensorType) else None
+    known = tuple(size for size in shape or () if size is not None)
+    return known if shape is not None and len(known) == len(shape) else None
 
 
 def _without(group: list[Argument], tiles: dict[str, Operation]) -> list[Argument]:
@@ -174,7 +196,8 @@ def _other_side(operation: Operation, types: tuple[str, ...], makers: dict[str, 
     return None
 
 
-def _constant(arguments: list[Argument], constants: dict[str, Operation]) -> Value | None:
+def constant(arguments: list[Argument], constants: dict[str, Operation]) -> Value | None:
+    """Return the constant that an argument of one value is or names."""
     argument = arguments[0] if len(arguments) == 1 else None
     if isinstance(argument, str) and argument in constants:
         held = constants[argument].inputs.get("val", [])
@@ -183,7 +206,7 @@ def _constant(arguments: list[Argument], constants: dict[str, Operation]) -> Val
 
 
 def _is_scalar_constant(arguments: list[Argument], constants: dict[str, Operation]) -> bool:
-    value = _constant(arguments, constants)
+    value = constant(arguments, constants)
     return value is not None and isinstance(value.type, TensorType) and set(value.type.shape or ()) <= {1}
 
 
@@ -194,7 +217,7 @@ def _flag(operation: Operation, parameter: str, constants: dict[str, Operation])
 def _integer(operation: Operation, parameter: str, constants: dict[str, Operation]) -> int | None:
     if parameter not in operation.inputs:
         return None
-    value = _constant(operation.inputs[parameter], constants)
+    value = constant(operation.inputs[parameter], constants)
     datum = value.load() if value is not None else None
     return int(datum.item()) if isinstance(datum, Tensor) and datum.numel() == 1 else -2
 

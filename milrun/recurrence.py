@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from milrun import dtypes
+from milrun.fusion import known_shape
 from milrun.program import Argument, Block, Function, Operation, TensorType, Value
 from milrun.registry import op
 
@@ -251,7 +252,7 @@ def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
         or any(id(operation) not in found.met for operation in _others(body))
     ):
         return None
-    shapes = [_shape(outer.types.get(str(name))) for name in (found.bound["x"], variables[1])]
+    shapes = [known_shape(outer.types.get(str(name))) for name in (found.bound["x"], variables[1])]
     if shapes[0] is None or shapes[1] is None or len(shapes[0]) != 3 or len(shapes[1]) != 3:
         return None
     if shapes[0][0] != steps or shapes[1][0] != steps + 1:
@@ -260,7 +261,7 @@ def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
     biases = [names.constant(found.bound[gate][1]) for gate in _GATES]
     taken, hidden = shapes[0][2], shapes[1][2]
     wanted = [(hidden, taken)] * 3 + [(hidden, hidden)] * 3 + [(hidden,)] * 6
-    held = [_shape(constant.type) if constant is not None else None for constant in (*weights, *biases)]
+    held = [known_shape(constant.type) if constant is not None else None for constant in (*weights, *biases)]
     if held != wanted or shapes[0][1] != shapes[1][1]:
         return None
     truth = TensorType(dtypes.BOOL, ())
@@ -299,8 +300,3 @@ def _halves(body: Block) -> bool | None:
         if isinstance(type, TensorType) and type.dtype.is_float
     }
     return held == {dtypes.FP16} if len(held) == 1 and held <= {dtypes.FP16, dtypes.FP32} else None
-
-
-def _shape(type: Any) -> tuple[int, ...] | None:
-    known = isinstance(type, TensorType) and type.shape is not None and None not in type.shape
-    return type.shape if known else None

@@ -72,7 +72,12 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
         x = x.mT
     if transpose_y and y.dim() > 1:
         y = y.mT
-    return torch.matmul(x, y) if x.dtype is y.dtype else torch.matmul(*_promoted(x, y))
+    if x.dtype is not y.dtype:
+        x, y = _promoted(x, y)
+    if x.dim() == 2 and y.dim() > 2:
+        # One matrix for all of a batch, as of mel filters: torch would copy it for each.
+        return F.linear(y.mT, x).mT
+    return torch.matmul(x, y)
 
 
 @prepare("matmul")

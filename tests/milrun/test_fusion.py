@@ -1,4 +1,4 @@
-"""Attention that a program spells out runs as one kernel in fp32, and only where nothing can tell."""
+"""What a program spells out in several ops runs as one where torch has one, and only where nothing can tell."""
 
 from __future__ import annotations
 
@@ -104,6 +104,54 @@ def test_a_tile_is_left_out_where_select_broadcasts(tmp_path: Path, numerics: st
     assert ("tile" in _op_types(model)) == also_read
     expected = np.where(_INPUTS["k"] > 0, _INPUTS["q"][:, :, :1], _INPUTS["v"])
     np.testing.assert_array_equal(model.predict(_INPUTS)["y"], expected)
+
+
+def _frames(folder: Path, *, half: bool = False, **other: Any) -> Path:
+    """Save two convolutions of one signal, the second with other attributes if given."""
+    kernels = [_RNG.standard_normal((count, 1, 200)).astype(np.float32) for count in (101, 60)]
+
+    def body(x):  # type: ignore[no-untyped-def]
+        a = mb.conv(x=x, weight=kernels[0], strides=[80], pad_type="valid", name="a")
+        b = mb.conv(x=x, weight=kernels[1], **({"strides": [80], "pad_type": "valid"} | other), name="b")
+        return a, b
+
+    return save(folder / "m.mlpackage", program(body, [(1, 1, 2000)]), half=half)
+
+
+@pytest.mark.parametrize(("half", "numerics"), [(False, "fp32"), (False, "declared"), (True, "declared")])
+def test_convolutions_of_the_same_frames_are_one_step_and_give_the_same(
+    tmp_path: Path, half: bool, numerics: str
+) -> None:
+    model = milrun.load(_frames(tmp_path, half=half), numerics=numerics)
+    assert isinstance(model, milrun.Model)
+    assert [op.type for op in model.step_operations()].count("split") == 1
+    inputs = {"x": _RNG.standard_normal((1, 1, 2000)).astype(np.float32)}
+    made = model.predict(inputs)
+    taps = {tap.name[0]: tap.tensor.float().numpy() for tap in model.trace(inputs) if tap.op_type == "conv"}
+    for name, apart in taps.items():
+        np.testing.assert_allclose(made[name], apart, rtol=2e-3 if half else 1e-4, atol=1e-4)
+    assert taps.keys() == {"a", "b"}
+    made["a"][:] = 0
+    assert made["b"].any()
+
+
+@pytest.mark.parametrize(
+    "other", [{"strides": [40]}, {"pad": [8, 8], "pad_type": "custom"}, {"bias": np.ones(60, np.float32)}]
+)
+def test_convolutions_of_other_frames_stay_apart(tmp_path: Path, other: dict[str, Any]) -> None:
+    assert "split" not in _op_types(milrun.load(_frames(tmp_path, **other)))
+
+
+def test_a_power_of_two_is_a_square_and_no_other_is(tmp_path: Path) -> None:
+    def body(x):  # type: ignore[no-untyped-def]
+        return mb.pow(x=x, y=np.float32(2), name="two"), mb.pow(x=x, y=np.float32(3), name="three")
+
+    x = _RNG.standard_normal((3, 4)).astype(np.float32)
+    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, [(3, 4)]), half=True))
+    assert {"square", "pow"} <= _op_types(model)
+    made, half = model.predict({"x": x}), x.astype(np.float16).astype(np.float32)
+    for name, power in (("two", half**2), ("three", half**3)):
+        np.testing.assert_array_equal(np.float16(made[name]), power.astype(np.float16))
 
 
 def test_no_package_can_name_an_op_of_our_own(tmp_path: Path) -> None:
