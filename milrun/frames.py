@@ -31,7 +31,7 @@ class _Framing:
 
     @property
     def shared(self) -> str:
-        """What convolutions must have in common to be joined: all but the kernels and their number."""
+        """The things that convolutions must have in common to be joined: all but the kernels and their number."""
         types = [getattr(type, "dtype", None) for type in (self.weight.type, self.operation.outputs[0][1])]
         return repr(
             (self.operation.inputs["x"], sorted(self.attributes.items()), types, self.kernels[2], self.result[2])

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from milrun.package import Package
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
@@ -68,10 +70,8 @@ class Built:
         pairs = ((stage, own) for stage in self.system.stages for own in stage.variants)
         return [(stage, own) for stage, own in pairs if (own.name, own.format) == (variant.name, variant.format)]
 
-    @cached_property
-    def upstream(self) -> Any:
-        """The upstream model that the stages' modules are cut from. Converting changes it, so nothing else uses it."""
-        return self.system.reference.build(self.weights.checkpoint())
+    def _module(self, stage: Stage) -> nn.Module:
+        return traceable(stage, self.weights.model(self.system.reference.build))
 
     def parts(self, stage: Stage, variant: Variant) -> dict[str, Any]:
         """Return everything that made an artifact."""
@@ -111,7 +111,7 @@ class Built:
             facts = facts_of(self.system, stage, variant, self.weights.identity)
             if variant.format == "pte":
                 methods = self._methods(variant)
-                modules = {one.name: quantized(traceable(one, self.upstream), one, own) for one, own in methods}
+                modules = {one.name: quantized(self._module(one), one, own) for one, own in methods}
                 write([one for one, _ in methods], modules, folder / PROGRAM, facts, self.system.contract)
             elif stage.parts:
                 packages = {piece.stage.name: piece.package for piece in pieces(self.system, self, stage, variant)}
@@ -120,7 +120,7 @@ class Built:
                 source = self.get(stage, uncompressed(stage, variant)).package
                 compress(variant, source, folder / PACKAGE, facts, Palettes(self.cache))
             else:
-                convert(stage, variant, traceable(stage, self.upstream), folder / PACKAGE, facts)
+                convert(stage, variant, self._module(stage), folder / PACKAGE, facts)
             self._share(folder, stage, variant)
 
         name = PROGRAM if variant.format == "pte" else PACKAGE

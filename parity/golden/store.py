@@ -60,7 +60,7 @@ class GoldenStore:
         self._refused: dict[str, NotTheSameTruth] = {}
         self._identities: dict[str, tuple[tuple[tuple[int, int], ...], str]] = {}
         self._provenance = once(lambda: provenance.current(reference, weights))
-        self._model = once(lambda: reference.build(weights.checkpoint()))
+        self._models: list[Any] = []
 
     def within(self, scope: str) -> GoldenStore:
         """Return this store for the system of a scope: its goldens find `scope.stage` under the name of the stage."""
@@ -74,7 +74,14 @@ class GoldenStore:
 
     @property
     def model(self) -> Any:
-        return self._model()
+        """The reference as it is recorded: a model of its own, since those that modules are cut from are changed."""
+        if not self._models:
+            self._models.append(self.reference.build(self.weights.checkpoint()))
+        return self._models[0]
+
+    def forget_model(self) -> None:
+        """Give up the memory of the model. The next recording builds another."""
+        self._models.clear()
 
     @property
     def mend(self) -> str:

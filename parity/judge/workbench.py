@@ -229,7 +229,7 @@ class Workbench:
 
     @cached_property
     def cut_from(self) -> Any:
-        return self.system.reference.build(self.weights.checkpoint())
+        return self.weights.model(self.system.reference.build)
 
     def execute(self, stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
         with closing(self.session(stage, variant)) as session:

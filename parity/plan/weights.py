@@ -48,6 +48,7 @@ class Weights:
     folder: str = ""
     path: Path | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
+    _models: dict[Callable[[Path], Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def option(self) -> str:
@@ -58,6 +59,13 @@ class Weights:
     def checkpoint(self) -> Path:
         """Return the file, made or fetched at first use."""
         return self.find()
+
+    def model(self, build: Callable[[Path], Any]) -> Any:
+        """Return what a reference builds of the checkpoint: once for all that cut modules from it, so that a process
+        holds one model, however many workbenches it has."""
+        if build not in self._models:
+            self._models[build] = build(self.checkpoint())
+        return self._models[build]
 
     @property
     def in_git(self) -> bool:

@@ -197,6 +197,11 @@ class Suite:
             self._stores[key] = open_store(dressed(system.reference, weights), self.cache, weights)
         return self._stores[key].within(system.scope)
 
+    def forget_recorders(self) -> None:
+        """Give up the memory of the models that goldens were recorded with; judging takes others."""
+        for store in self._stores.values():
+            store.forget_model()
+
     def gates(self, system: System) -> gates.Gates:
         """Return the gates of a system. A new system has none yet, and every output fails as ungated."""
         path = self.bounds(system, GATES)

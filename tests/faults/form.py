@@ -14,7 +14,6 @@ from parity.blame.explain import explained
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite
 from parity.verdict import UNBLAMED, Check, Finding, Mode, Verdict
-from tests.faults.upstream import upstream
 
 MADE_UP = "made up"
 
@@ -128,7 +127,7 @@ def judged(suite: Suite, fault: Fault, folder: Path) -> Verdict:
     """
     clean = replace(fault.truth(suite.workbench(fault.check)), cache=Cache(folder / fault.kind / fault.case))
     bench = fault.plant(clean, fault, folder)
-    vars(bench)["cut_from"] = upstream(clean)
+    vars(bench)["cut_from"] = clean.cut_from
     with threads(1):
         return explained(bench, fault.check)
 

@@ -20,7 +20,6 @@ from parity.judge.workbench import Workbench
 from parity.run import Session
 from tests.faults.form import Fault
 from tests.faults.parrot import parrot, recast
-from tests.faults.upstream import upstream
 
 Change = Callable[[Stage], Stage]
 
@@ -55,7 +54,7 @@ class Converted:
         built_as, planted = self.built_as or variant, self.change(stage)
         source = package.with_name("plain.mlpackage") if built_as.compressed else package
         facts = facts_of(clean.system, stage, variant, clean.weights.identity)
-        convert.convert(planted, built_as, convert.traceable(planted, upstream(clean)), source, facts)
+        convert.convert(planted, built_as, convert.traceable(planted, clean.cut_from), source, facts)
         if built_as.compressed:
             convert.compress(built_as, source, package, facts, Palettes(clean.cache))
         return package
@@ -74,7 +73,7 @@ class Lowered:
             path = folder / "planted.pte"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                module = quantized(convert.traceable(stage, upstream(clean)), stage, self.built_as or variant)
+                module = quantized(convert.traceable(stage, clean.cut_from), stage, self.built_as or variant)
                 self.change(module)
                 facts = facts_of(clean.system, stage, variant, clean.weights.identity)
                 write([stage], {stage.name: module}, path, facts, clean.system.contract)
