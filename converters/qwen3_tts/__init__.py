@@ -1,9 +1,26 @@
-"""Qwen3-TTS as its ExecuTorch port cuts it, in a small configuration with every part of the published one."""
+"""Qwen3-TTS as its ExecuTorch port cuts it: small, with every part of the published one, and as it is published."""
 
 from __future__ import annotations
 
-from converters.qwen3_tts.stages import system
-from references.qwen3_tts import QWEN3_TTS_SMALL
-from references.qwen3_tts.sizes import SMALL
+from dataclasses import replace
 
-SYSTEM = system(QWEN3_TTS_SMALL, SMALL)
+from converters.qwen3_tts.stages import FEW_BITS, system
+from parity.declarations import System
+from references.qwen3_tts import QWEN3_TTS, QWEN3_TTS_SMALL
+from references.qwen3_tts.sizes import PUBLISHED, SMALL
+
+
+def only(system: System, name: str) -> System:
+    """Return a system in the variants of one name."""
+    stages = tuple(
+        replace(stage, variants=tuple(variant for variant in stage.variants if variant.name == name))
+        for stage in system.stages
+    )
+    return replace(system, stages=stages)
+
+
+SYSTEMS = (
+    system(QWEN3_TTS_SMALL, SMALL),
+    # The program alone: as packages, its fp32 form would take three times the memory of the upstream model.
+    only(system(QWEN3_TTS, PUBLISHED), FEW_BITS),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -152,6 +152,24 @@ class Layer(nn.Module):
         return x + self.mlp(self.between(x))
 
 
+class Place(NamedTuple):
+    """Where rows lie in the caches.
+
+    Attributes:
+        cosine: The cosines of their angles.
+        sine: The sines.
+        hidden: What is added to the scores of each slot.
+        written: 1 for each slot that a row goes into, 0 for the others.
+        source: Of several rows, the one for each slot.
+    """
+
+    cosine: Tensor
+    sine: Tensor
+    hidden: Tensor
+    written: Tensor
+    source: Tensor | None = None
+
+
 class Transformer(nn.Module):
     """Upstream's transformer, where slot n of each cache, (2, 1, slots, heads, size), holds position n.
 
@@ -174,21 +192,28 @@ class Transformer(nn.Module):
         self, x: Tensor, position: Tensor, caches: tuple[Tensor, ...], valid: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return what x, (1, rows, width), becomes, and the caches with its first `valid` rows from `position` on."""
-        rows = int(x.shape[1])
+        return self.at(self.place(position, int(x.shape[1]), valid), x, caches)
+
+    def place(self, position: Tensor, rows: int, valid: Tensor | None = None) -> Place:
+        """Return all that depends on where rows lie, and not on what they hold."""
         positions = position + torch.arange(rows, dtype=torch.int32)
-        angles = self.rotary.at(positions)
         row = self.row(position)
         taken = (row >= 0) & (row < (rows if valid is None else valid))
-        hidden = self.hidden(positions, self.slots)
-        fresh_slots = taken.float()[:, None, None]
-        old_slots = 1 - fresh_slots
+        source = torch.where(taken, row, torch.zeros_like(row)) if rows > 1 else None
+        return Place(
+            *self.rotary.at(positions), self.hidden(positions, self.slots), taken.float()[:, None, None], source
+        )
+
+    def at(self, place: Place, x: Tensor, caches: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return what x becomes at a place, and the caches with its rows."""
+        kept = 1 - place.written
         written = []
         for layer, cache in zip(self.layers, caches, strict=True):
-            query, fresh = layer.projected(x, angles)  # type: ignore[operator]
-            if rows > 1:
-                fresh = fresh.index_select(2, torch.where(taken, row, torch.zeros_like(row)))
-            cache = cache * old_slots + fresh * fresh_slots
-            x = layer.finished(x, query, cache, hidden)  # type: ignore[operator]
+            query, fresh = layer.projected(x, (place.cosine, place.sine))  # type: ignore[operator]
+            if place.source is not None:
+                fresh = fresh.index_select(2, place.source)
+            cache = cache * kept + fresh * place.written
+            x = layer.finished(x, query, cache, place.hidden)  # type: ignore[operator]
             written.append(cache)
         return self.norm(x), tuple(written)
 

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 
-from converters.qwen3_tts.attention import Transformer
+from converters.qwen3_tts.attention import Place, Transformer
 from converters.qwen3_tts.talker import CodecEmbed
 from references.qwen3_tts.sizes import GROUPS, TOP_K
 
 GREEDY = 0.01
 """Temperature below which the likeliest code is taken."""
-
-Step = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]]
-
-
-def each(step: Step, carried: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return what a step carries on after the last value, and what it gave for each.
-
-    `torch.export` keeps the loop, so that a program holds its body once: lowering takes time for each node. Core ML
-    gets one step behind the other.
-    """
-    if torch.compiler.is_exporting():
-        kept: tuple[tuple[Tensor, ...], Tensor] = scan(step, carried, given)
-        return kept
-    made = []
-    for number in range(len(given[0])):
-        carried, found = step(carried, tuple(values[number] for values in given))
-        made.append(found)
-    return carried, torch.stack(made)
 
 
 class CodePredictor(nn.Module):
@@ -66,33 +47,55 @@ class CodeHead(nn.Module):
         return hidden @ head.transpose(0, 1)
 
 
+class Turn(nn.Module):
+    """A row of a frame at its known place, so that a program looks nothing up: that would cut it for the backend."""
+
+    cosine: Tensor
+    sine: Tensor
+    hidden: Tensor
+    written: Tensor
+    group: Tensor
+    head: Tensor
+
+    def __init__(self, model: Transformer, group: int, head: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("group", torch.tensor([group], dtype=torch.int32))
+        self.register_buffer("head", head.detach())
+        for name, value in model.place(self.group, 1)._asdict().items():
+            self.register_buffer(name, value)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.cosine, self.sine, self.hidden, self.written)
+
+
 class CodeGenerator(nn.Module):
     """A whole frame in one graph: the code predictor, its heads, the sampling, and the sum of all embeddings."""
 
-    groups: Tensor
     empty: Tensor
-    first: Tensor
 
     def __init__(self, upstream: Any) -> None:
         super().__init__()
-        self.predictor, self.head, self.embed = CodePredictor(upstream), CodeHead(upstream), CodecEmbed(upstream)
-        attention: Any = self.predictor.model.layers[0].attention
+        self.predictor, self.embed = CodePredictor(upstream), CodecEmbed(upstream)
+        model, heads = self.predictor.model, CodeHead(upstream).heads
+        attention: Any = model.layers[0].attention
         self.register_buffer("empty", torch.zeros(2, 1, GROUPS, attention.keys, attention.size))
-        self.register_buffer("first", torch.zeros(1, dtype=torch.int32))
-        self.register_buffer("groups", torch.arange(1, GROUPS, dtype=torch.int32))
+        self.first = Turn(model, 0, heads[0, :0])
+        self.turns = nn.ModuleList(Turn(model, group, heads[group - 1]) for group in range(1, GROUPS))
 
     def forward(self, hidden: Tensor, embed: Tensor, temperature: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        def step(carried: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
-            row, total, *caches = carried
-            group, uniform = given[0].reshape(1), given[1].reshape(1)
-            found, *caches = self.predictor(row, group, *caches)
-            code = self.sampled(self.head(found[:, 0], group), temperature, uniform)
-            row = self.embed(code, group)
-            return (row, total + row, *caches), code.to(torch.int32)
+        caches = tuple(self.empty for _ in self.predictor.model.layers)
+        _, caches = self.predicted(self.first, hidden, caches)
+        row, total, codes = embed, embed, []
+        for turn, uniform in zip(self.turns, uniforms.split(1), strict=True):
+            found, caches = self.predicted(turn, row, caches)
+            codes.append(self.sampled(F.linear(found[:, 0], turn.head), temperature, uniform))
+            row = self.embed(codes[-1], turn.group)
+            total = total + row
+        return torch.cat(codes).to(torch.int32), total
 
-        _, *caches = self.predictor(hidden, self.first, *(self.empty for _ in self.predictor.model.layers))
-        (_, total, *_), codes = each(step, (embed, embed.clone(), *caches), (self.groups, uniforms))
-        return codes.reshape(-1), total
+    def predicted(self, turn: Any, row: Tensor, caches: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.predictor.model.at(turn.place, self.predictor.projection(row), caches)
 
     def sampled(self, scores: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
         """Return a code, (1,): the first of the likeliest at which their chances add up to more than the uniform."""

@@ -20,15 +20,16 @@ def ways(group: int | None = None, tables: Literal[4, 8] | None = None) -> tuple
 
     In half precision the same uniforms choose other codes; see docs/systems/qwen3_tts.md.
     """
-    few = Variant("pte-8da4w", "float32", format="pte", group=group, tables=tables, unchained=OTHER_CODES)
+    few = Variant(FEW_BITS, "float32", format="pte", group=group, tables=tables, unchained=OTHER_CODES)
     return Variant("fp32", "float32", ships=True), Variant("pte-fp32", "float32", format="pte"), few
 
 
+FEW_BITS = "pte-8da4w"
 OTHER_CODES = "with int4 weights the same uniforms choose other codes, and one in three is upstream's in the worst case"
 HALF_CODES = "in half precision the same uniforms choose other codes"
 SPEAKING, PLAIN = ways(group=32), ways()
-"""Not quantized: the heads of `cp_head`, which are one tensor; `cp_generate`, which chooses 15
-codes one by one in portable kernels; and the decoder, most of which are convolutions."""
+"""Not quantized: the heads of `cp_head`, which are one tensor; `cp_generate`, in which one other code makes all that
+follow others; and the decoder, most of which are convolutions."""
 HELD = Variant("fp16-state", "float16", holds=True, unchained=HALF_CODES)
 INT8 = Variant("fp16-int8", "float16", quantize=True, compute_units="CPU_AND_NE", unchained=HALF_CODES)
 INT4 = Variant(
@@ -140,7 +141,6 @@ def stages(size: Size) -> tuple[Stage, ...]:
             {"codes": i32(GROUPS - 1, kind="counter"), "embed_sum": row},
             variants=PLAIN,
             aside=True,
-            portable=True,
         ),
         Stage(
             "decode_audio",

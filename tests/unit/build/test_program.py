@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parity.base.lockfile import installed
@@ -40,3 +42,28 @@ def test_a_backend_takes_nothing_of_a_portable_stage(tmp_path: Path) -> None:
     assert methods["portable"].delegated == 0
     assert methods["portable"].fallback
     assert list(methods["lowered"].inputs) == ["x", "cache0", "cache1"]
+
+
+class Parts(nn.Module):
+    """Two products with weights that are parts of one tensor."""
+
+    first: Tensor
+    second: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        both = torch.arange(128.0).reshape(2, 8, 8)
+        self.register_buffer("first", both[0])
+        self.register_buffer("second", both[1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return F.linear(x, self.first), F.linear(x, self.second)
+
+
+def test_weights_that_are_parts_of_one_tensor_are_those_parts(tmp_path: Path) -> None:
+    parts = Stage("parts", lambda upstream: Parts(), {"x": ROW}, {"first": ROW, "second": ROW}, VARIANTS)
+    path, x = tmp_path / "model.pte", np.ones((1, 8), np.float32)
+    program.write([parts], {"parts": Parts()}, path, {}, {})
+    made = ExecuTorch().load(path, function="parts").run({"x": x})
+    for value, wanted in zip(made.values(), Parts()(torch.from_numpy(x)), strict=True):
+        np.testing.assert_array_equal(value, wanted.numpy())
