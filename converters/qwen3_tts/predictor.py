@@ -73,6 +73,7 @@ class CodeGenerator(nn.Module):
     """A whole frame in one graph: the code predictor, its heads, the sampling, and the sum of all embeddings."""
 
     empty: Tensor
+    turns: Any
 
     def __init__(self, upstream: Any) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class CodeGenerator(nn.Module):
         caches = tuple(self.empty for _ in self.predictor.model.layers)
         _, caches = self.predicted(self.first, hidden, caches)
         row, total, codes = embed, embed, []
-        for turn, uniform in zip(self.turns, uniforms.split(1), strict=True):
+        for turn, uniform in zip(self.turns, torch.split(uniforms, 1), strict=True):
             found, caches = self.predicted(turn, row, caches)
             codes.append(self.sampled(F.linear(found[:, 0], turn.head), temperature, uniform))
             row = self.embed(codes[-1], turn.group)

@@ -105,12 +105,11 @@ def _let_own(module: nn.Module) -> None:
     ExecuTorch 1.5.1 writes the beginning of the storage for it, whichever part it is.
     """
     for part in module.modules():
-        for weights in (part._parameters, part._buffers):
-            for name, value in weights.items():
-                plain = type(value) in (Tensor, nn.Parameter)
-                if value is not None and plain and value.untyped_storage().nbytes() > value.nbytes:
-                    own = value.detach().clone()
-                    weights[name] = nn.Parameter(own, requires_grad=False) if type(value) is nn.Parameter else own
+        for name, value in (*part._parameters.items(), *part._buffers.items()):
+            plain = value is not None and type(value) in (Tensor, nn.Parameter)
+            if value is not None and plain and value.untyped_storage().nbytes() > value.nbytes:
+                own = value.detach().clone()
+                setattr(part, name, own if type(value) is Tensor else nn.Parameter(own, requires_grad=False))
 
 
 @contextmanager
