@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
@@ -27,6 +27,8 @@ Needs = tuple[str, str, str]
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
+COPIES = 4
+"""Times that a process may hold a model: to record with, to cut modules from, as it is converted, as an artifact."""
 THREADS = "OMP_NUM_THREADS"
 _FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
 """The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
@@ -50,7 +52,8 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
     todo = sorted(todo, key=lambda check: _FIRST.index(check.mode)) if len(todo) >= FEWEST else []
     if not needs and not todo:
         return frozenset()
-    count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST)
+    judged = {name for name, _, _ in needs} | {check.system for check in todo}
+    count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST, _room(suite, judged))
     doing = "building and measuring" if todo else "building artifacts"
     with (
         _one_thread_each() if count > 1 else nullcontext(),
@@ -70,6 +73,14 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
             pool.shutdown(cancel_futures=True)
             raise
     return frozenset(measured)
+
+
+def _room(suite: Suite, names: Collection[str]) -> int:
+    """Return how many processes memory has room for. The models of all but heavy systems are small beside it."""
+    heavy = [system for name, system in suite.systems().items() if name in names and system.reference.heavy]
+    largest = max((suite.weights(system).checkpoint().stat().st_size for system in heavy), default=0)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, memory // (COPIES * largest)) if largest else _MOST
 
 
 @contextmanager
