@@ -106,9 +106,10 @@ class GoldenStore:
     def room(self) -> int:
         """Bytes of whole tensors that git keeps of a case.
 
-        Fewer of a reference with two truths in git, and of one that is there whenever its systems are judged.
+        Fewer of a reference with two truths in git; fewer still of one that is there whenever its systems are judged,
+        and of one whose runs take so long that another recording counts for little.
         """
-        if self.reference.borrowed:
+        if self.reference.borrowed or self.reference.heavy:
             return CASE_IN_GIT // 32
         return CASE_IN_GIT // 8 if self.reference.trained else CASE_IN_GIT
 
