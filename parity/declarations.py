@@ -232,8 +232,6 @@ class Variant:
             )
         if self.tables not in (None, 4, 8):
             raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
-        if self.ships and self.unchained:
-            raise ValueError(f"variant {self.name}: unchained, and what ships has a chain")
 
     @property
     def compressed(self) -> bool:
@@ -605,8 +603,14 @@ class System:
     inner: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that each inner stage lies within a stage of the system."""
+        """Check that one variant of each stage ships, and that each inner stage lies within a stage of the system."""
         names = {stage.name for stage in self.stages}
+        for stage in self.stages:
+            if sum(variant.ships for variant in stage.variants) != 1:
+                known = ", ".join(variant.name for variant in stage.variants) or "none"
+                raise ValueError(
+                    f"{self.name}: of the variants of the stage {stage.name}, {known}, one ships: mark it by ships=True"
+                )
         for stage in self.inner:
             if stage.within not in names or stage.name in names:
                 raise ValueError(

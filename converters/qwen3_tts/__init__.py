@@ -11,12 +11,9 @@ from references.qwen3_tts.sizes import PUBLISHED, SMALL
 
 
 def only(system: System, name: str) -> System:
-    """Return a system in the variants of one name."""
-    stages = tuple(
-        replace(stage, variants=tuple(variant for variant in stage.variants if variant.name == name))
-        for stage in system.stages
-    )
-    return replace(system, stages=stages)
+    """Return a system in the variants of one name, which are all that ships."""
+    kept = (replace(stage, variants=(replace(stage.variant(name), ships=True),)) for stage in system.stages)
+    return replace(system, stages=tuple(kept))
 
 
 SYSTEMS = (

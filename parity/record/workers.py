@@ -28,7 +28,7 @@ FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
 COPIES = 4
-"""Times that a process may hold a model: to record with, to cut modules from, as it is converted, as an artifact."""
+"""Models that a process may hold: to record with, to cut modules from, as it is converted, as an artifact."""
 THREADS = "OMP_NUM_THREADS"
 _FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
 """The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
