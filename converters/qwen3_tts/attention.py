@@ -153,7 +153,7 @@ class Layer(nn.Module):
 
 
 class Place(NamedTuple):
-    """Where rows lie in the caches.
+    """Places of rows in the caches.
 
     Attributes:
         cosine: The cosines of their angles.
