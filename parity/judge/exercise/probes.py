@@ -128,7 +128,8 @@ def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, n
 
 
 def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
-    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved."""
+    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved,
+    a 1 doubled: what counts from 1 has no 0."""
     if value.dtype.kind == "f":
         random = np.random.default_rng(zlib.crc32(name.encode())).uniform(-amount, amount, value.shape)
         return (value * np.exp(random) if value.any() else random).astype(value.dtype)
@@ -136,7 +137,8 @@ def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
     if not np.array_equal(rolled, value):
         return rolled
     changed = value.copy()
-    changed.reshape(-1)[-1] = value.reshape(-1)[-1] // 2 if value.any() else 1
+    last = int(value.reshape(-1)[-1])
+    changed.reshape(-1)[-1] = (last // 2 or 2) if value.any() else 1
     return changed
 
 
