@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from parity.base.lockfile import installed
 from parity.build import program
-from parity.declarations import Stage, Variant, real
+from parity.declarations import Dim, Stage, Variant, real
 from parity.run.executorch import ExecuTorch
 
 pytestmark = pytest.mark.skipif(
@@ -67,3 +67,20 @@ def test_weights_that_are_parts_of_one_tensor_are_those_parts(tmp_path: Path) ->
     made = ExecuTorch().load(path, function="parts").run({"x": x})
     for value, wanted in zip(made.values(), Parts()(torch.from_numpy(x)), strict=True):
         np.testing.assert_array_equal(value, wanted.numpy())
+
+
+class Smoothed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+
+
+def test_a_size_stays_as_large_as_declared_where_convolutions_become_large(tmp_path: Path) -> None:
+    rows = {"x": real(1, Dim("rows", 2, 4096), 8)}
+    smoothed = Stage("smoothed", lambda upstream: Smoothed(), rows, {"y": rows["x"]}, VARIANTS, trace_at={"rows": 16})
+    path = tmp_path / "model.pte"
+    program.write([smoothed], {"smoothed": Smoothed().eval()}, path, {}, {})
+    assert ExecuTorch().describe(path).methods["smoothed"].inputs["x"].sizes == (1, 4096, 8)
