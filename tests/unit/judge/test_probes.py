@@ -15,8 +15,8 @@ import pytest
 from parity.base.cache import Cache
 from parity.build.artifacts import Built
 from parity.declarations import Arrays, Dim, Seam, Stage, f32, i32
-from parity.judge.exercise import Examiner, probes
-from parity.judge.exercise.probes import EDGE, findings, quantized, stretched
+from parity.judge.exercise import Examiner
+from parity.judge.exercise.probes import EDGE, findings, perturbed, quantized, stretched
 from parity.judge.gates import Gates
 from parity.plan.checks import large, plan
 from parity.plan.weights import choose
@@ -129,4 +129,4 @@ def probes(check: Check) -> bool:
 
 @pytest.mark.parametrize(("value", "other"), [(6, 3), (1, 2), (0, 1)])
 def test_a_whole_number_is_halved_and_what_may_count_from_one_never_becomes_zero(value: int, other: int) -> None:
-    assert probes.perturbed("group", np.array([value], np.int32), 0.5).tolist() == [other]
+    assert perturbed("group", np.array([value], np.int32), 0.5).tolist() == [other]
