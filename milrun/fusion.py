@@ -131,7 +131,7 @@ def broadcast_selects(function: Function) -> Function:
 
 
 def name_squares(function: Function) -> Function:
-    """Return the function with ``square`` in place of each power of two, which needs no wider operands."""
+    """Return the function with ``square`` in place of each ``pow`` to 2: it needs no wider operands."""
     constants = {op.outputs[0][0]: op for op in function.body.operations if op.type == "const" and op.outputs}
     operations = [
         Operation("square", op.name, {"x": op.inputs["x"]}, op.outputs, place=op.place)

@@ -232,6 +232,8 @@ class Variant:
             )
         if self.tables not in (None, 4, 8):
             raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
+        if self.ships and self.unchained:
+            raise ValueError(f"variant {self.name}: unchained, and what ships has a chain")
 
     @property
     def compressed(self) -> bool:
@@ -272,7 +274,7 @@ class Stage:
             as durations that add up to the frames. Returns the corrected ones.
         within: Stage of which this one is a part, for a stage in `System.inner`.
         portable: True for a stage that a `.pte` runs in portable kernels alone. A lookup gains nothing from a backend,
-            and a graph in which the ops of a backend lie scattered takes many minutes to lower.
+            and is lowered sooner without one.
 
     Example:
         `Stage("encoder", Encoder, {"mel": MEL}, {"hidden": HIDDEN}, VARIANTS, trace_at={"frames": 32})`

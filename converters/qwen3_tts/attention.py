@@ -158,9 +158,9 @@ class Place(NamedTuple):
     Attributes:
         cosine: The cosines of their angles.
         sine: The sines.
-        hidden: What is added to the scores of each slot.
+        hidden: Values that are added to the scores of each slot, to hide those to come.
         written: 1 for each slot that a row goes into, 0 for the others.
-        source: Of several rows, the one for each slot.
+        source: The row that goes into each slot; None for a single row.
     """
 
     cosine: Tensor

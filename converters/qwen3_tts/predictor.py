@@ -48,7 +48,7 @@ class CodeHead(nn.Module):
 
 
 class Turn(nn.Module):
-    """A row of a frame at its known place, so that a program looks nothing up: that would cut it for the backend."""
+    """A row of a frame at its known place. No backend takes the lookups of angles, mask and head that it spares."""
 
     cosine: Tensor
     sine: Tensor

@@ -67,8 +67,8 @@ def write(
     logging.getLogger("torchao").setLevel(logging.ERROR)
     told = {stage.name: {"inputs": list(stage.inputs), "outputs": list(stage.outputs)} for stage in stages}
     metadata = json.dumps({"methods": told, "facts": dict(facts)})
-    # Where oneDNN may take a convolution, torch asks whether that has more than 20,480 numbers, and from then on a
-    # dynamic size is at most what it is at that number: the program would refuse what it is declared for.
+    # Where oneDNN may take a convolution, torch asks whether that has more than 20,480 numbers, and takes the answer at
+    # the traced size for an upper bound of dynamic sizes: the program would refuse what it is declared for.
     elsewhere = torch.backends.mkldnn.flags(enabled=False)
     with warnings.catch_warnings(), redirect_stderr(StringIO()), elsewhere:
         warnings.simplefilter("ignore")

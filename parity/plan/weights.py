@@ -61,8 +61,7 @@ class Weights:
         return self.find()
 
     def model(self, build: Callable[[Path], Any]) -> Any:
-        """Return what a reference builds of the checkpoint: once for all that cut modules from it, so that a process
-        holds one model, however many workbenches it has."""
+        """Return the model that a reference builds of the checkpoint, the same one for all workbenches of a system."""
         if build not in self._models:
             self._models[build] = build(self.checkpoint())
         return self._models[build]

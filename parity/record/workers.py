@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context
 
 from parity.base import paths
@@ -76,16 +76,19 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
 
 
 def _room(suite: Suite, names: Collection[str]) -> int:
-    """Return how many processes memory has room for. The models of all but heavy systems are small beside it."""
-    heavy = [system for name, system in suite.systems().items() if name in names and system.reference.heavy]
-    largest = max((suite.weights(system).checkpoint().stat().st_size for system in heavy), default=0)
+    """Return how many processes the machine's memory has room for; only heavy systems have models that count."""
+    largest = 0
+    for name, system in suite.systems().items():
+        if name in names and system.reference.heavy:
+            with suppress(Exception):  # a checkpoint that can't be had: its checks report why
+                largest = max(largest, suite.weights(system).checkpoint().stat().st_size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, memory // (COPIES * largest)) if largest else _MOST
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let processes that begin meanwhile compute in one thread: there is one of them for each core."""
+    """Let processes that begin meanwhile compute in one thread: memory allowing, there is one of them for each core."""
     before = os.environ.get(THREADS)
     os.environ[THREADS] = "1"
     try:
@@ -140,7 +143,7 @@ def _build(need: Needs) -> bool:
 def _measure(check: Check) -> bool:
     (suite,) = _suites
     if _last != [(check.system, check.mode)]:
-        # The first checks of a system record what git does not keep, each process its share.
+        # Only the first checks of a system record what git does not keep.
         suite.forget_recorders()
         _last[:] = [(check.system, check.mode)]
     verdict = suite.workbench(check).run(check)

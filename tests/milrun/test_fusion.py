@@ -1,4 +1,4 @@
-"""What a program spells out in several ops runs as one where torch has one, and only where nothing can tell."""
+"""Ops that a program spells out run as one where torch has one, and only where nothing can tell."""
 
 from __future__ import annotations
 

@@ -128,8 +128,10 @@ def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, n
 
 
 def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
-    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved,
-    a 1 doubled: what counts from 1 has no 0."""
+    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved.
+
+    A 1 becomes 2, since what counts from 1 has no 0.
+    """
     if value.dtype.kind == "f":
         random = np.random.default_rng(zlib.crc32(name.encode())).uniform(-amount, amount, value.shape)
         return (value * np.exp(random) if value.any() else random).astype(value.dtype)
