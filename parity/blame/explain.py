@@ -71,7 +71,9 @@ def _blame(
 ) -> Blame:
     made = next((finding for finding in failures if finding.gate in package.GATES), None)
     if made:  # what it computes follows from what it is made of
-        return _made_otherwise(bench, check, stage, made)
+        blame = _made_otherwise(bench, check, stage, made)
+        broken = [finding.output for finding in failures if finding.gate == RELATIVE_L2]
+        return _compressed(bench, check, made, broken, ran, bounds) or blame if broken else blame
     if any(finding.gate == "runs" for finding in failures):
         said = failures[0].message.splitlines()[0]
         misshapen = _misshapen(bench, check, said) if check.mode == "module" else None
@@ -92,6 +94,24 @@ def _made_otherwise(bench: Workbench, check: Check, stage: str, made: Finding) -
     if own is None or not own.source:
         return blame
     return replace(own, detail=f"{own.detail}; the package has it from the module: {made.message}")
+
+
+def _compressed(
+    bench: Workbench,
+    check: Check,
+    made: Finding,
+    outputs: Sequence[str],
+    ran: Sequence[Comparison],
+    bounds: Mapping[str, float],
+) -> Blame | None:
+    """Blame the line of the weight that costs most, where a package is compressed otherwise than declared."""
+    stage = bench.system.stage(check.stage)
+    if made.gate != package.COMPRESSION or check.mode not in ("forced", CARRIED):
+        return None
+    if stage.parts or stage.variant(check.variant).format == "pte":
+        return None
+    own = _artifact(bench, check, outputs, ran, bounds)
+    return replace(own, detail=f"{made.message}; {own.detail}") if own.fault == "weights" else None
 
 
 def _misshapen(bench: Workbench, check: Check, said: str) -> Blame | None:

@@ -101,7 +101,16 @@ FAULTS = (
         line="torch.sin(alpha * x) ** 2 / alpha",
     ),
     fault("a precision that nobody named", CURVES, variant(HALF), L2, source=PORT, line="(apart * scale) + shift"),
-    fault("int8 of heads of one row", CURVES, variant(INT8), f"F0 {L2}", variant="fp16", source="coremltools 9.0"),
+    fault(
+        "int8 of heads of one row",
+        CURVES,
+        variant(INT8),
+        f"F0 {L2}",
+        variant="fp16",
+        source="coremltools 9.0",
+        line="block.conv1(block.pool(y)",
+        says=("conv1.weight`: 8 bits",),
+    ),
     fault(
         "one value of F0 for each frame",
         CURVES,

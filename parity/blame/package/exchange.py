@@ -8,7 +8,7 @@ from milrun.program import Operation
 from parity.blame.package.divergence import Divergence
 from parity.blame.package.failure import Failure
 from parity.blame.package.tracing import Node
-from parity.blame.package.weights import NAMED, lost, of_packages, traits
+from parity.blame.package.weights import NAMED, lost, of_names, of_packages, traits
 
 ENOUGH = 0.5
 """The share of the error that may be left where other weights are said to explain it."""
@@ -24,7 +24,13 @@ def find(failure: Failure) -> Divergence | None:
     right = failure.distance(failure.reference, failure.uncompressed_gives)
     if not math.isfinite(right) or right > ENOUGH * failure.error:
         return None
-    found = of_packages(failure.program, failure.uncompressed_program, failure.graph)
+    packages = failure.program, failure.uncompressed_program
+    found = of_packages(*packages, failure.graph)
+    if found is None:  # other graphs: the compressed weights have to make the error in the module as well
+        found = of_names(*packages, failure.graph)
+        gives = failure.module_gives_with({weight.name: weight.value for weight in found})
+        if failure.distance(failure.candidate, gives) > ENOUGH * failure.error:
+            return None
     if not found or not (worst := lost(found)):
         return None
     others = [weight for weight in found if weight.own.dim() > 1]

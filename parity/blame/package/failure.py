@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,15 @@ class Failure:
                 if value.is_floating_point():
                     value.copy_(value.half())
         return call(rounded, self.stage, self.widened)
+
+    def module_gives_with(self, weights: Mapping[str, Tensor]) -> Arrays:
+        """Return the module's outputs on widened inputs, with other values for some of its weights."""
+        changed = copy.deepcopy(self.module)
+        own = {**dict(changed.named_parameters()), **dict(changed.named_buffers())}
+        with torch.no_grad():
+            for name in weights.keys() & own.keys():
+                own[name].copy_(weights[name])
+        return call(changed, self.stage, self.widened)
 
     @cached_property
     def trace_gives(self) -> Arrays:

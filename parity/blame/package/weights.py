@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ NAMED = 3
 SAME = 0.1
 """The share of the error that may be left where weights are explained by others."""
 GATES = {"lstm": 4, "gru": 3}
+_SUFFIX = re.compile("_(quantized|palettized|sparsified)$")
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,22 @@ def of_packages(program: Program, uncompressed: Program, graph: TracedGraph) -> 
                     found.append(Weight(name, ours, own, value, bits(makers[one], program)))
                 elif not _equal(value, own) or (value is None and names.get(str(one), one) != other):
                     return None
+    return found
+
+
+def of_names(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight]:
+    """Return the compressed constants of a package beside those of the same name in an uncompressed one.
+
+    Reading a package to compress it runs the converter's passes again, after which the graphs may differ a little.
+    """
+    theirs = {plain(name): name for operation in uncompressed.operations for name in uncompressed.constants(operation)}
+    found = []
+    for operation in program.operations:
+        for name, maker in program.constants(operation).items():
+            other, stored = theirs.get(plain(_SUFFIX.sub("", name)), ""), bits(maker, program)
+            value, own = program.dense(name), uncompressed.dense(other) if other else None
+            if stored and isinstance(value, Tensor) and isinstance(own, Tensor) and _fit(value, own):
+                found.append(Weight(_parameter(graph, name) or other, operation, own, value, stored))
     return found
 
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from parity.build.artifacts import Artifact
 
 
-__all__ = ["GATES", "INTERFACE", "MANIFEST", "findings", "program"]
+__all__ = ["COMPRESSION", "GATES", "INTERFACE", "MANIFEST", "findings", "program"]
 
-INTERFACE, MANIFEST = "interface", "manifest"
-GATES = ("alias", "unread", MANIFEST, "compression", "rounding", "hazard", "parts", "contract", "placement")
+INTERFACE, MANIFEST, COMPRESSION = "interface", "manifest", "compression"
+GATES = ("alias", "unread", MANIFEST, COMPRESSION, "rounding", "hazard", "parts", "contract", "placement")
 
 
 def findings(
