@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from parity.base import paths
 from parity.base.paths import Project
 from parity.base.progress import Progress
+from parity.base.torch_threads import threads
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
@@ -146,7 +147,9 @@ def _measure(check: Check) -> bool:
         # Only the first checks of a system record what git does not keep.
         suite.forget_recorders()
         _last[:] = [(check.system, check.mode)]
-    verdict = suite.workbench(check).run(check)
+    # At large sizes a check takes minutes, and may be the last one that still runs.
+    with threads(os.cpu_count() or 1) if check.mode == "stretched" else nullcontext():
+        verdict = suite.workbench(check).run(check)
     _give_back()
     return bool(verdict.evidence) and not verdict.reused
 
