@@ -6,7 +6,6 @@ All that they make goes into the cache, where the checks find it.
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import multiprocessing
 import os
@@ -136,7 +135,6 @@ def _build(need: Needs) -> bool:
     bench = suite.bench(name, suite.options.numerics[0])
     stage = bench.system.stage(stage_name)
     bench.artifacts.get(stage, stage.variant(variant))
-    gc.collect()  # the converter's graphs hold each other
     _give_back()
     return False
 

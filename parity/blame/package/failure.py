@@ -78,12 +78,8 @@ class Failure:
     @cached_property
     def module_gives_of_rounded_weights(self) -> Arrays:
         """Return the module's outputs on widened inputs, with its own numbers rounded to half precision."""
-        rounded = copy.deepcopy(self.module)
-        with torch.no_grad():
-            for value in (*rounded.parameters(), *rounded.buffers()):
-                if value.is_floating_point():
-                    value.copy_(value.half())
-        return call(rounded, self.stage, self.widened)
+        own = (*self.module.named_parameters(), *self.module.named_buffers())
+        return self.module_gives_with({name: value.half() for name, value in own if value.is_floating_point()})
 
     def module_gives_with(self, weights: Mapping[str, Tensor]) -> Arrays:
         """Return the module's outputs on widened inputs, with other values for some of its weights."""
@@ -91,7 +87,8 @@ class Failure:
         own = {**dict(changed.named_parameters()), **dict(changed.named_buffers())}
         with torch.no_grad():
             for name in weights.keys() & own.keys():
-                own[name].copy_(weights[name])
+                if own[name].shape == weights[name].shape:
+                    own[name].copy_(weights[name])
         return call(changed, self.stage, self.widened)
 
     @cached_property
