@@ -63,25 +63,30 @@ class Frames:
     """The valid part of frames, (1, length), and of finer steps of time.
 
     Attributes:
-        mask: 1 where a step is valid, (1, 1, length).
-        share: What a valid step adds to a mean, (1, length, 1).
+        mask: 1 where a step is valid, (1, 1, steps).
     """
 
-    def __init__(self, mask: Tensor) -> None:
-        self._mask = mask
-        self.mask = mask[:, None]
-        self.share = (mask / mask.sum(1, keepdim=True))[:, :, None]
+    def __init__(self, valid: Tensor, steps: int = 1) -> None:
+        """Take which frames are valid, and the steps of each."""
+        self._valid, self._steps = valid, steps
+        self.mask = (valid[:, :, None] * torch.ones(steps)).reshape(1, 1, -1)
+        self._share = (valid / (valid.sum(1, keepdim=True) * steps))[:, :, None]
 
     def finer(self, times: int) -> Frames:
         """Return the valid part where each step is cut into so many."""
-        return Frames((self._mask[:, :, None] * torch.ones(times)).reshape(1, -1))
+        return Frames(self._valid, self._steps * times)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the mean over the valid steps: each frame's sum first, for one sum over 200,000 steps loses digits."""
+        sums = x if self._steps == 1 else x.reshape(1, x.shape[1], -1, self._steps).sum(3)
+        return sums @ self._share
 
 
 def normalized(norm: Any, x: Tensor, style: Tensor, frames: Frames) -> Tensor:
     """Upstream's adaptive instance norm, by the mean and variance of the valid frames; zero behind them."""
     gain, shift = norm.fc(style)[:, :, None].chunk(2, 1)
-    apart = x - x @ frames.share
-    scale = torch.rsqrt((apart * apart) @ frames.share + norm.norm.eps)
+    apart = x - frames.mean(x)
+    scale = torch.rsqrt(frames.mean(apart * apart) + norm.norm.eps)
     return ((1 + gain) * (apart * scale) + shift) * frames.mask
 
 
