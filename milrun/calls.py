@@ -39,7 +39,9 @@ class Call:
             self.check(parameter)
         refs = [ref for group in self.refs.values() for ref in group]
         self.all_constant = all(ref.is_constant for ref in refs)
-        floats = {values.shared.want(ref.type) for ref in refs} & {torch.float16, torch.float32}
+        tensors = [p.name for p in definition.parameters if is_tensor_form(p.form)]
+        operands = [ref for name in tensors for ref in self.refs.get(name, [])]
+        floats = {values.shared.want(ref.type) for ref in operands} & {torch.float16, torch.float32}
         as_stored = self.numerics.works_as_stored(operation.type) and len(floats) < 2
         self.widen = not as_stored and not operation.type.startswith("constexpr_lut")
 

@@ -1,11 +1,14 @@
 """Convolutions of one channel that take the same frames, as an STFT spells out its two parts: one product for all.
 
+If all that becomes of them is their squares, as for a power spectrum, these are one op too.
+
 They are never replaced by an FFT: the kernels that coremltools writes are those of a transform to five digits only (its
 angles are rounded to fp32 before their cosines are taken), and a run shows what the package holds.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +19,7 @@ from torch import Tensor
 from milrun import dtypes
 from milrun.blob import forget
 from milrun.fusion import constant, known_shape
-from milrun.program import Argument, Function, Operation, TensorType, Value
+from milrun.program import Argument, Function, Operation, TensorType, Value, names_read
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,16 @@ def join_frames(function: Function) -> Function:
     for operation in function.body.operations:
         if (framing := _framing(operation, constants)) is not None:
             groups.setdefault(framing.shared, []).append(framing)
+    uses = Counter(names_read(function.body))
+    squares = {str(op.inputs["x"][0]): op for op in function.body.operations if op.type == "square"}
     replaced: dict[int, list[Operation]] = {}
-    for first, *others in (group for group in groups.values() if len(group) > 1):
-        replaced[id(first.operation)] = _joined([first, *others])
-        replaced |= {id(other.operation): [] for other in others}
+    for group in (group for group in groups.values() if len(group) > 1):
+        parts = [framing.operation for framing in group]
+        made = [part.outputs[0][0] for part in parts]
+        squared = [squares[name] for name in made if name in squares and uses[name] == 1]
+        squared = squared if len(squared) == len(parts) else []
+        replaced |= {id(gone): [] for gone in (*parts, *squared)}
+        replaced[id(parts[0])] = _joined(group, squared)
     kept = [new for operation in function.body.operations for new in replaced.get(id(operation), [operation])]
     return replace(function, body=replace(function.body, operations=kept))
 
@@ -73,7 +82,7 @@ def _framing(operation: Operation, constants: dict[str, Operation]) -> _Framing 
     return _Framing(operation, weight, kernels, result, attributes)
 
 
-def _joined(group: list[_Framing]) -> list[Operation]:
+def _joined(group: list[_Framing], squared: list[Operation]) -> list[Operation]:
     counts = [framing.kernels[0] for framing in group]
     first, weight = group[0].operation, group[0].weight
     made = first.outputs[0][1]
@@ -85,9 +94,17 @@ def _joined(group: list[_Framing]) -> list[Operation]:
     joined = Value(kernels, "immediate", partial(_together, group), decoded_bytes=kernels.least_bytes())
     whole = replace(made, shape=(batch, sum(counts), frames))
     together = replace(first, name=name, inputs=first.inputs | {"weight": [joined]}, outputs=[(name, whole)])
-    outputs = [output for framing in group for output in framing.operation.outputs]
-    inputs: dict[str, list[Argument]] = {"x": [name], "axis": [_whole(1)], "split_sizes": [_whole(counts)]}
-    return [together, Operation("split", name, inputs, outputs, place=first.place)]
+    parted: dict[str, list[Argument]] = {"axis": [_whole(1)], "split_sizes": [_whole(counts)]}
+    if not squared:
+        outputs = [output for framing in group for output in framing.operation.outputs]
+        return [together, Operation("split", name, {"x": [name], **parted}, outputs, place=first.place)]
+    power = "+".join(square.outputs[0][0] for square in squared)
+    outputs = [output for square in squared for output in square.outputs]
+    return [
+        together,
+        Operation("square", power, {"x": [name]}, [(power, whole)], place=squared[0].place),
+        Operation("split", power, {"x": [power], **parted}, outputs, place=squared[0].place),
+    ]
 
 
 def _together(group: list[_Framing]) -> Tensor:

@@ -32,7 +32,7 @@ EXACT = frozenset(
 
 ROUND_ONCE = frozenset(
     """
-    acos add asin atan atanh clip cos cosh elu exp exp2 leaky_relu mul real_div relu6 sigmoid silu sinh softplus
+    acos add asin atan atanh clip cos cosh elu exp exp2 leaky_relu log mul real_div relu6 sigmoid silu sinh softplus
     square sub tan tanh threshold
     """.split()
 )

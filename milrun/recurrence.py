@@ -56,19 +56,42 @@ def spelled_out_gru(
     if fused and places is None:
         out, _ = torch.gru(x, first, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
         return steps, torch.cat([first, out])
-    size, held, recurrent = w_hh.shape[1], torch.float16 if half else torch.float32, w_hh.t().contiguous()
-    gates, candidates = (part.unbind(0) for part in torch.split(F.linear(x, w_ih, b_ih).to(held), [2 * size, size], 2))
-    h = first[0].to(held)
-    made = [h]
-    for index, (gate, candidate) in enumerate(zip(gates, candidates, strict=True)):
-        opened, hidden = torch.split(torch.addmm(b_hh, h.float(), recurrent).to(held), [2 * size, size], 1)
-        r, z = opened.add_(gate).sigmoid_().chunk(2, 1)
-        n = r.mul_(hidden).add_(candidate).tanh_()
-        h = n.mul_(1 - z).add_(z.mul_(h))
+    held, recurrent = torch.float16 if half else torch.float32, w_hh.t().contiguous()
+    kept = _Kept(x.shape[1], w_hh.shape[1], held)
+    taken, candidates = (part.unbind(0) for part in kept.parted(F.linear(x, w_ih, b_ih).to(held)))
+    made = torch.empty(states.shape, dtype=held)
+    made[:1] = first
+    rows = made.unbind(0)
+    for index, (gate, candidate) in enumerate(zip(taken, candidates, strict=True)):
+        h, after = rows[index : index + 2]
+        kept.given.copy_(h)
+        kept.gates.copy_(torch.addmm(b_hh, kept.given, recurrent, out=kept.product))
+        kept.opened.add_(gate).sigmoid_()
+        n = kept.r.mul_(kept.hidden).add_(candidate).tanh_()
+        n.mul_(torch.sub(kept.one, kept.z, out=kept.rest))
+        torch.add(n, kept.z.mul_(h), out=after)
         if places is not None:
-            h = places[index].to(held) + h
-        made.append(h)
-    return steps, torch.stack(made)
+            after.add_(places[index])
+    return steps, made
+
+
+class _Kept:
+    """Tensors that each step writes into: to make them, and views of them, takes as long as what is computed."""
+
+    def __init__(self, batch: int, size: int, held: torch.dtype) -> None:
+        self.size = size
+        self.given = torch.empty(batch, size)
+        self.product = torch.empty(batch, 3 * size)
+        self.gates = torch.empty(batch, 3 * size, dtype=held)
+        self.opened, self.hidden = self.parted(self.gates)
+        self.r, self.z = self.opened.chunk(2, 1)
+        self.one = torch.ones((), dtype=held)
+        self.rest = torch.empty(batch, size, dtype=held)
+
+    def parted(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two gates, and the candidate, of a row for each."""
+        opened, hidden = torch.split(gates, [2 * self.size, self.size], gates.dim() - 1)
+        return opened, hidden
 
 
 def fuse_recurrence(function: Function, fused: bool) -> Function:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -89,7 +91,18 @@ def inverse(x: Tensor, epsilon: float = 1e-4) -> Tensor:
 
 @op("log")
 def log(x: Tensor, epsilon: float = 1e-45) -> Tensor:
+    if x.dtype == torch.float16 and 0 < epsilon < _UNFELT:
+        return torch.log(x).clamp_(min=_log(epsilon))
     return torch.add(x.float(), epsilon).log_()
+
+
+_UNFELT = 1e-15
+"""An epsilon below it changes no half-precision number but zero, by whose logarithm it bounds all others."""
+
+
+@lru_cache
+def _log(epsilon: float) -> float:
+    return float(torch.tensor(epsilon, dtype=torch.float32).log())
 
 
 @op("logical_not")

@@ -142,6 +142,23 @@ def test_convolutions_of_other_frames_stay_apart(tmp_path: Path, other: dict[str
     assert "split" not in _op_types(milrun.load(_frames(tmp_path, **other)))
 
 
+@pytest.mark.parametrize("also_read", [False, True])
+def test_squares_are_one_step_where_nothing_else_reads_what_they_are_of(tmp_path: Path, also_read: bool) -> None:
+    kernels = [_RNG.standard_normal((count, 1, 200)).astype(np.float32) for count in (101, 101)]
+
+    def body(x):  # type: ignore[no-untyped-def]
+        a, b = (mb.conv(x=x, weight=kernel, strides=[80], pad_type="valid") for kernel in kernels)
+        power = mb.add(x=mb.square(x=a), y=mb.square(x=b), name="power")
+        return (power, mb.exp(x=b, name="e")) if also_read else power
+
+    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, [(1, 1, 2000)]), half=True))
+    assert isinstance(model, milrun.Model)
+    assert [op.type for op in model.step_operations()].count("square") == (2 if also_read else 1)
+    inputs = {"x": _RNG.standard_normal((1, 1, 2000)).astype(np.float32) / 100}
+    apart = next(tap.tensor.float().numpy() for tap in model.trace(inputs) if tap.name.startswith("power"))
+    np.testing.assert_allclose(model.predict(inputs)["power"], apart, rtol=2e-2, atol=1e-3)
+
+
 def test_a_power_of_two_is_a_square_and_no_other_is(tmp_path: Path) -> None:
     def body(x):  # type: ignore[no-untyped-def]
         return mb.pow(x=x, y=np.float32(2), name="two"), mb.pow(x=x, y=np.float32(3), name="three")
