@@ -355,15 +355,17 @@ class Suite:
         if self._with_programs and all(known.format != "pte" for known in self.runtimes):
             why = executorch.unavailable() or "--runtime executorch runs them"
             left.append(f"programs of {', '.join(self._with_programs)}: {why}")
+        judged = {verdict.check.system for verdict in verdicts}
+        mine = {name: system for name, system in self.systems().items() if name in judged}
         left += [
             f"{name}, the largest sizes of {' and '.join(stages)}: they take long; --cases all runs them"
-            for name, system in self.systems().items()
+            for name, system in mine.items()
             if len(self.cases(system)) < len(system.reference.cases)
             and (stages := [stage.name for stage in system.stages if large(stage)])
         ]
         left += [
             f"{name}, the chain of {variant}: {why}"
-            for name, system in self.systems().items()
+            for name, system in mine.items()
             for variant, why in unchained(system).items()
         ]
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):

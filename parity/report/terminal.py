@@ -42,7 +42,7 @@ def table(record: RunRecord) -> str:
     for verdict in worst_first(record.failed):
         lines += [explain(verdict), ""]
     lines += [f"no verdict: {plain(id)}: {plain(why)}" for id, why in without_verdict(record).items()]
-    lines += [f"not run here: {'; '.join(map(plain, record.not_run_here))}"] if record.not_run_here else []
+    lines += ["not run here:", *(f"  {plain(left)}" for left in record.not_run_here)] if record.not_run_here else []
     lines += [f"not judged: {plain(said)}" for said in record.not_judged]
     lines += [f"left out by the command line: {plain(asked)}"] if (asked := left_out(record)) else []
     lines += list(_counts(record))

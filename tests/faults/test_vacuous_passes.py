@@ -278,7 +278,7 @@ def test_17_compute_units_that_were_asked_for_are_no_placement(project: Project)
     assert run.green
     assert run.record
     assert any("placement" in line for line in run.record.not_run_here)
-    assert "not run here: device placement" in run.said
+    assert "not run here:\n  device placement" in run.said
     assert "PASSED: graph pass (milrun, declared)" in run.said
     judged = {finding.gate for verdict in run.verdicts.values() for finding in verdict.findings}
     assert not [gate for gate in judged if "placement" in gate or "unit" in gate]

@@ -41,7 +41,7 @@ def test_a_failed_system_names_its_worst_fault_and_proves_nothing() -> None:
 def test_what_was_not_judged_is_told() -> None:
     said = table(samples.record())
     assert "no verdict: kokoro-prosody-fp16-flight-forced-milrun-declared: raised: RuntimeError" in said
-    assert "not run here: device placement: no Core ML on this machine; device RTFx" in said
+    assert "not run here:\n  device placement: no Core ML on this machine\n  device RTFx" in said
     assert "reused evidence: 43 of 86 checks" in said
     assert "skipped: 1 check: case 'expedition' is not short" in said
     assert "note: loosened: kokoro" in said
