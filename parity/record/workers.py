@@ -11,19 +11,21 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context
+from typing import Any
 
 from parity.base import paths
 from parity.base.paths import Project
 from parity.base.progress import Progress
-from parity.base.torch_threads import threads
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
 Needs = tuple[str, str, str]
+_Jobs = dict[tuple[Callable[[Any], bool], Any], str]
+"""Functions, the one thing that each is to do, and the name of that."""
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
@@ -53,26 +55,37 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
     if not needs and not todo:
         return frozenset()
     judged = {name for name, _, _ in needs} | {check.system for check in todo}
-    count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST, _room(suite, judged))
+    # At its largest sizes a stage takes minutes and gigabytes: such a check has all cores and the memory to itself.
+    alone = [check for check in todo if check.mode == "stretched"]
+    beside = [check for check in todo if check.mode != "stretched"]
+    jobs: _Jobs = {(_build, need): " ".join(need) for need in needs}
+    jobs |= {(_measure, check): check.id for check in beside}
+    count = min(len(jobs), os.cpu_count() or 1, _MOST, _room(suite, judged))
     doing = "building and measuring" if todo else "building artifacts"
+    with Progress(len(needs) + len(todo), doing, every=10) as progress:
+        measured = list(_done(suite, jobs, count, progress))
+        measured += _done(suite, {(_measure, check): check.id for check in alone}, 1, progress)
+    return frozenset(measured)
+
+
+def _done(suite: Suite, jobs: _Jobs, count: int, progress: Progress) -> Iterator[str]:
+    """Do jobs in so many processes, and yield the names of the checks that were measured."""
+    if not jobs:
+        return
     with (
         _one_thread_each() if count > 1 else nullcontext(),
-        Progress(len(needs) + len(todo), doing, every=10) as progress,
-        ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options)) as pool,
+        ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options, count)) as pool,
     ):
-        names: dict[Future[bool], str] = {pool.submit(_build, need): " ".join(need) for need in needs}
-        names |= {pool.submit(_measure, check): check.id for check in todo}
-        measured = []
+        names = {pool.submit(do, what): name for (do, what), name in jobs.items()}
         try:
             for future in as_completed(names):
                 failed = " failed" if future.exception() else ""
                 progress.step(names[future] + failed)
                 if not failed and future.result():
-                    measured.append(names[future])
+                    yield names[future]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return frozenset(measured)
 
 
 def _room(suite: Suite, names: Collection[str]) -> int:
@@ -105,12 +118,13 @@ _last: list[tuple[str, str]] = []
 """The system and the mode of the check that this process measured last."""
 
 
-def _begin(project: Project, options: Options) -> None:
-    """Set up a process of the pool."""
+def _begin(project: Project, options: Options, count: int) -> None:
+    """Set up a process of a pool of so many."""
     import torch
 
     _end_with_the_parent()
-    torch.set_num_threads(1)
+    if count > 1:
+        torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # of upstream packages; the check itself runs in the main process
     paths.use(project)
@@ -145,9 +159,7 @@ def _measure(check: Check) -> bool:
         # Only the first checks of a system record what git does not keep.
         suite.forget_recorders()
         _last[:] = [(check.system, check.mode)]
-    # At large sizes a check takes minutes, and may be the last one that still runs.
-    with threads(os.cpu_count() or 1) if check.mode == "stretched" else nullcontext():
-        verdict = suite.workbench(check).run(check)
+    verdict = suite.workbench(check).run(check)
     _give_back()
     return bool(verdict.evidence) and not verdict.reused
 
