@@ -175,18 +175,24 @@ class _Both:
         """Return the distance of the worst row of each output."""
         return {name: _worst_row(tensor, *(one[name] for one in pair)) for name, tensor in self.stage.outputs.items()}
 
-    def amplified(self, inputs: Arrays) -> dict[str, float]:
-        """Return how far the module's own outputs move when its inputs are rounded once more, or else its weights."""
-        if all(value.dtype.kind != "f" for value in inputs.values()):
-            return self.worst_rows((self.rounded(inputs), self.module(inputs)))
+    def amplified(self, inputs: Arrays, made: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Return how far the module's outputs move when its inputs are rounded once more, or else its weights.
+
+        Args:
+            inputs: The inputs.
+            made: What the module makes of them.
+        """
+        given = self.exact(inputs)
+        if all(value.dtype.kind != "f" for value in given.values()):
+            return self.worst_rows((self.rounded(given), made))
         random, most = np.random.default_rng(0), ROUNDING["float16"]
         near = {
             name: (value * (1 + random.uniform(-most, most, value.shape))).astype(value.dtype)
             if value.dtype.kind == "f"
             else value
-            for name, value in inputs.items()
+            for name, value in given.items()
         }
-        return self.worst_rows((self.module(near), self.module(inputs)))
+        return self.worst_rows((self.module(near), made))
 
 
 def _moves(both: _Both, name: str, given: Arrays, usual: Pair) -> Finding:
@@ -281,7 +287,7 @@ def _edge(both: _Both, label: str, inputs: Arrays, usual: Arrays, at_usual: Pair
     apart = both.worst_rows(pair)
     room = {name: max(floor, WORSE * row) for name, row in both.worst_rows(at_usual).items()}
     if any(not apart[name] <= room[name] for name in apart):
-        there, here = both.amplified(inputs), both.amplified(usual)
+        there, here = both.amplified(inputs, pair[1]), both.amplified(usual, at_usual[1])
         room = {name: limit * max(1.0, there[name] / max(here[name], 1e-30)) for name, limit in room.items()}
     used = {name: apart[name] / room[name] if np.isfinite(apart[name]) else inf for name in apart}
     worst = max(used, key=lambda name: used[name])
