@@ -109,10 +109,10 @@ def _case(one: CaseTimes, names: Mapping[str, None], stages: Mapping[str, None])
         one.case,
         str(one.t_enc or NONE),
         *(str(one.sizes.get(name, NONE)) for name in names),
-        f"{one.audio_seconds:.2f}",
+        f"{one.audio_seconds:.2f}" if one.audio_seconds else NONE,
         str(one.rounds),
         f"{one.chain_ms:.1f}",
-        f"{one.rtfx:.2f}",
+        f"{one.rtfx:.2f}" if one.audio_seconds else NONE,
         NONE if one.ratio is None else f"{one.ratio:.2f}",
         *(times.get(name, NONE) for name in stages),
     ]
