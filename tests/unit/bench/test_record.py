@@ -108,6 +108,9 @@ def test_columns_without_a_value_are_left_out() -> None:
     lines = table(replace(sample(), systems=(listener,))).splitlines()
     assert lines[3].split() == "case audio s rounds chain ms RTFx hello".split()
     assert lines[6].split() == "artifact MB".split()
+    silent = replace(listener, cases=(replace(case, t_enc=0, sizes={}, ratio=None, audio_seconds=0),))
+    lines = table(replace(sample(), systems=(silent,))).splitlines()
+    assert lines[3].split() == "case rounds chain ms hello".split()
 
 
 def test_a_system_that_was_timed_with_another_refers_to_it() -> None:
