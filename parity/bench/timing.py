@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 
 T = TypeVar("T")
 SHORT, REPEATS = 0.010, 9

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.base.cache import Cache
-from parity.base.noise import hidden
+from parity.base.libraries import quiet
 from parity.base.paths import project
 from parity.declarations import Case, Reference
 from parity.golden.change_report import Report
@@ -57,7 +57,7 @@ def main(
                 stores.append(GoldenStore(dressed(reference, weights), root or project().golden_folder, kept, weights))
     except _TOLD as error:
         return _failed(error)
-    with hidden():
+    with quiet():
         return max([_done(store, options) for store in stores])
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from parity.base import fingerprint, lockfile
 from parity.base.cache import Cache
 from parity.base.files import distinct, file_name
+from parity.base.libraries import threads
 from parity.base.paths import project
-from parity.base.torch_threads import threads
 from parity.declarations import Case, Golden, Reference, Seam
 from parity.golden import case_file, lock, provenance, recording, rounding
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden

@@ -17,9 +17,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context
 
 from parity.base import paths
+from parity.base.libraries import threads
 from parity.base.paths import Project
 from parity.base.progress import Progress
-from parity.base.torch_threads import threads
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
