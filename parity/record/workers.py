@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from parity.base import paths
 from parity.base.libraries import threads
 from parity.base.paths import Project
-from parity.base.progress import Progress
+from parity.base.text import Progress
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
