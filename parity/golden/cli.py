@@ -12,7 +12,7 @@ from parity.base.cache import Cache
 from parity.base.libraries import quiet
 from parity.base.paths import project
 from parity.declarations import Case, Reference
-from parity.golden.change_report import Report
+from parity.golden.changes import Report
 from parity.golden.errors import ExtraWanted, GoldenError
 from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify

@@ -9,7 +9,7 @@ from typing import Literal
 
 from parity.declarations import Case
 from parity.golden import case_file, lock
-from parity.golden.change_report import Report
+from parity.golden.changes import Report
 from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden, StaleGolden
 from parity.golden.refresh import Say, diff
 from parity.golden.store import GoldenStore
