@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from parity.plan.checks import CHAIN, Deployed, deployed
 from parity.record.suite import Suite
 from parity.run.placement import placement
 from parity.verdict import Check, Finding
-from parity.verdict import Mode as CheckMode
 
 MEGABYTE = 1e6
 OF_TIME = ("baseline", "chain_ratio", "stage_ratio", "rtfx", "chain_ms", "stage_ms")
@@ -111,26 +110,15 @@ class Bench:
 
     def checks(self, system: str) -> Iterator[Check]:
         """Yield the checks that need the same artifacts as the benchmarks of a system."""
-        ships = self.ships(system)
-        yield self._check(system, CHAIN, ships.name, "chained")
+        ships, runtime = self.ships(system), self.suite.runtimes[0]
+        check = partial(Check, system=system, case="", runtime=runtime.name, numerics=runtime.numerics)
+        yield check(stage=CHAIN, variant=ships.name, mode="chained")
         for stage in self.systems[system].stages if EFFORTS[self.mode].alternatives else ():
             for variant in alternatives(stage, ships.variants[stage.name]):
-                yield self._check(system, stage.name, variant.name, "forced")
+                yield check(stage=stage.name, variant=variant.name, mode="forced")
 
     def workbench(self, system: str) -> Workbench:
         return self.suite.workbench(next(self.checks(system)))
-
-    def _check(self, system: str, stage: str, variant: str, mode: CheckMode) -> Check:
-        runtime = self.suite.runtimes[0]
-        return Check(
-            system=system,
-            stage=stage,
-            variant=variant,
-            case="",
-            mode=mode,
-            runtime=runtime.name,
-            numerics=runtime.numerics,
-        )
 
     def limits(self, system: str) -> Limits:
         if system not in self._limits:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from parity.bench.benchmarks import Kind
-from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, CaseTimes, Judged, StepTimes, SystemBench
+from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, CaseTimes, Judged, SystemBench
 from parity.bench.session import Bench
 from parity.bench.timer import Measured
 from parity.plan.checks import CHAIN
@@ -83,9 +83,6 @@ def _times(measured: Measured) -> CaseTimes:
         ratio=chain.ratio,
         stage_ms={name: timing.milliseconds for name, timing in stages.items()},
         stage_ratio={name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
-        steps={
-            name: StepTimes(count=made.count, ms=made.milliseconds, growth=made.growth, bucket=made.bucket)
-            for name, made in measured.steps.items()
-        },
+        steps=measured.steps,
         first_audio_ms=measured.first_audio_ms,
     )

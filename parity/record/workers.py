@@ -11,10 +11,11 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from multiprocessing import get_context
+from unittest.mock import patch
 
 from parity.base import paths
 from parity.base.libraries import threads
@@ -29,7 +30,6 @@ FEWEST = 32
 _MOST = 4
 COPIES = 4
 """Models that a process may hold: to record with, to cut modules from, as it is converted, as an artifact."""
-THREADS = "OMP_NUM_THREADS"
 _FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
 """The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
 
@@ -56,7 +56,8 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
     count = min(len(needs) + len(todo), os.cpu_count() or 1, _MOST, _room(suite, judged))
     doing = "building and measuring" if todo else "building artifacts"
     with (
-        _one_thread_each() if count > 1 else nullcontext(),
+        # Memory allowing, there is a process for each core.
+        patch.dict(os.environ, OMP_NUM_THREADS="1") if count > 1 else nullcontext(),
         Progress(len(needs) + len(todo), doing, every=10) as progress,
         ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options)) as pool,
     ):
@@ -84,20 +85,6 @@ def _room(suite: Suite, names: Collection[str]) -> int:
                 largest = max(largest, suite.weights(system).checkpoint().stat().st_size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, memory // (COPIES * largest)) if largest else _MOST
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that begin meanwhile compute in one thread: memory allowing, there is one of them for each core."""
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[THREADS]
-        else:
-            os.environ[THREADS] = before
 
 
 _suites: list[Suite] = []
