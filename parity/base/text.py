@@ -33,15 +33,9 @@ def duration(seconds: float) -> str:
 
 def aligned(rows: Sequence[Row]) -> list[str]:
     """Set rows in columns: the first to the left, the others to the right."""
-    widths = [max(len(plain(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            plain(cell).ljust(width) if index == 0 else plain(cell).rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    cells = [[plain(cell) for cell in row] for row in rows]
+    first, *others = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  " + "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]).rstrip() for row in cells]
 
 
 class Progress(tqdm):  # type: ignore[misc]

@@ -51,7 +51,7 @@ def _artifacts(bench: Bench, system: str) -> Iterator[ArtifactFacts]:
         first = timer.first_run(stage) if timer and loaded else None
         yield ArtifactFacts(
             stage=stage.name,
-            variant=bench.ships(system).variants[stage.name].name,
+            variant=bench.ships[system].variants[stage.name].name,
             size_mb=bench.megabytes(system, stage) if ("size", stage.name) in wanted else None,
             load_s=timer.loads(stage)[0] if timer and loaded else None,
             first_run_ms=None if first is None else 1e3 * first,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -62,14 +61,10 @@ class SystemTimer:
     """
 
     def __init__(
-        self,
-        bench: Workbench,
-        effort: Effort,
-        clock: Clock,
-        timed: Callable[[Case], Collection[str]] | None = None,
+        self, bench: Workbench, effort: Effort, clock: Clock, timed: Callable[[Case], Collection[str]]
     ) -> None:
-        self.bench, self.effort, self.clock = bench, effort, clock
-        self._timed = timed or (lambda case: [stage.name for stage in self.system.stages])
+        self.bench, self.effort, self.clock, self._timed = bench, effort, clock, timed
+        self._outputs = Outputs(bench)
         self._sessions: dict[tuple[str, str], Session] = {}
         self._loads: dict[str, tuple[float, ...]] = {}
         self._first_runs: dict[str, float] = {}
@@ -152,10 +147,6 @@ class SystemTimer:
             found += rounds(lambda number: run(number, every), effort, enough, self.clock)
         self._first_runs = {**chain.first_runs, **self._first_runs}
         self._measured[case.name] = _measured(self.bench, case, found, self._outputs.of(case))
-
-    @cached_property
-    def _outputs(self) -> Outputs:
-        return Outputs(self.bench)
 
 
 def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tuple[Compared, ...]) -> Measured:

@@ -35,13 +35,6 @@ def main(
     """Run a golden command and return its exit code.
 
     0: all well. 1: something moved, differs or is not fresh. 2: the command failed, or skipped a system.
-
-    Args:
-        arguments: The verb and its options.
-        references: The references by name; those that converters/ declares by default.
-        choose: Chooses the weights of a reference.
-        root: The folder of the goldens.
-        cache: Where complete recordings are kept.
     """
     options = _parser().parse_args(arguments)
     try:

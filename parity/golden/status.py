@@ -61,25 +61,17 @@ class Status:
 
 def status(store: GoldenStore) -> Status:
     cases = tuple(_case(store, case) for case in store.reference.cases)
-    notes = (
-        ("an unfinished refresh left recordings: refresh again to go on with it",) if store.transaction.files() else ()
-    )
-    held = (path for path in _own(store.folder) if path.suffix != ".toml")
-    size = sum(path.stat().st_size for path in held)
+    unfinished = "an unfinished refresh left recordings: refresh again to go on with it"
+    notes = (unfinished,) if store.transaction.files() else ()
+    size = sum(path.stat().st_size for path in _own(store.folder) if path.suffix != ".toml")
     weights = store.weights
     return Status(store.reference.name, str(weights), cases, tuple(strays(store)), notes, size, weights.in_git)
 
 
 def verify(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> tuple[Report, list[str]]:
-    """Record cases again and compare them with the lock.
+    """Record cases again, all where none is named, and compare them with the lock.
 
-    Args:
-        store: The goldens of a reference.
-        cases: The cases to record; all by default.
-        say: Takes lines of progress.
-
-    Returns:
-        The report, and faults that a recording does not show, such as stale cases and stray files.
+    Returned are the report, and faults that a recording does not show, such as stale cases and stray files.
     """
     now = status(store)
     faults = [f"{case.case}: {case.state}: {case.why}" for case in now.cases if case.state != "fresh"]
