@@ -34,9 +34,8 @@ def of_an_extra(name: str) -> str | None:
 def pins(path: Path) -> dict[str, str]:
     """Return the version of each package in a lock, by the name as pip compares it."""
     found: dict[str, str] = {}
-    for line in filter(
-        None, (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    ):
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    for line in filter(None, lines):
         match = _LINE.fullmatch(line)
         if not match:
             raise ValueError(f"{path}: {line!r} does not pin a version: write NAME==VERSION")

@@ -47,13 +47,13 @@ def _artifacts(bench: Bench, system: str) -> Iterator[ArtifactFacts]:
     wanted: set[tuple[Kind, str]] = {(one.kind, one.stage) for one in bench.results if one.system == system}
     timer = bench.measurements.known(system)
     for stage in bench.systems[system].stages:
-        loaded = timer is not None and ("load", stage.name) in wanted
-        first = timer.first_run(stage) if timer and loaded else None
+        loaded = timer if ("load", stage.name) in wanted else None
+        first = loaded.first_run(stage) if loaded else None
         yield ArtifactFacts(
             stage=stage.name,
             variant=bench.ships[system].variants[stage.name].name,
             size_mb=bench.megabytes(system, stage) if ("size", stage.name) in wanted else None,
-            load_s=timer.loads(stage)[0] if timer and loaded else None,
+            load_s=loaded.loads(stage)[0] if loaded else None,
             first_run_ms=None if first is None else 1e3 * first,
         )
 

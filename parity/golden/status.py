@@ -63,7 +63,7 @@ def status(store: GoldenStore) -> Status:
     cases = tuple(_case(store, case) for case in store.reference.cases)
     unfinished = "an unfinished refresh left recordings: refresh again to go on with it"
     notes = (unfinished,) if store.transaction.files() else ()
-    size = sum(path.stat().st_size for path in _own(store.folder) if path.suffix != ".toml")
+    size = sum(path.stat().st_size for path in _own(store.folder))
     weights = store.weights
     return Status(store.reference.name, str(weights), cases, tuple(strays(store)), notes, size, weights.in_git)
 
@@ -88,19 +88,18 @@ def strays(store: GoldenStore) -> list[str]:
     names = set(recorded.cases) if recorded else set()
     expected = {store.path(name).name for name in names} | {lock.NAME}
     for path in _own(store.folder):
-        if path.name not in expected and path.suffix != ".toml":
+        if path.name not in expected:
             found.append(f"{path}: no golden uses this file. Mend: remove it")
-    declared = {case.name for case in store.reference.cases}
-    for name in sorted(names - declared):
+    for name in sorted(names - {case.name for case in store.reference.cases}):
         found.append(f"{store.reference.name} declares no case {name}, but it is recorded. Mend: {store.mend}")
     return found
 
 
 def _own(folder: Path) -> Iterator[Path]:
-    """Return the files in a folder of goldens, without staged files and the folders of other weights."""
+    """Yield the files in a folder of goldens, without bounds, staged files and the folders of other weights."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         other = path.is_dir() and not path.is_symlink() and path.name.startswith(PREFIX)
-        if path.name != case_file.STAGING and not other:
+        if path.name != case_file.STAGING and path.suffix != ".toml" and not other:
             yield path
 
 
