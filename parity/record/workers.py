@@ -24,7 +24,6 @@ from parity.base.text import Progress
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
-Needs = tuple[str, str, str]
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
@@ -116,7 +115,7 @@ def _end_with_the_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _build(need: Needs) -> bool:
+def _build(need: tuple[str, str, str]) -> bool:
     (suite,) = _suites
     name, stage_name, variant = need
     bench = suite.bench(name, suite.options.numerics[0])
