@@ -8,9 +8,10 @@ import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parity.base import cache_use, noise
+from parity.base.cache import Cache
+from parity.base.libraries import quiet
 from parity.base.paths import GATES, project
-from parity.base.progress import Progress
+from parity.base.text import Progress
 from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         return golden_cli.main(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
-        with noise.hidden():
+        with quiet():
             return int(options.do(options))
     except (RevisionError, ValueError, OSError) as error:
         print(f"parity: {error}", file=sys.stderr)
@@ -151,9 +152,9 @@ Then put your own model in place of the example, and commit golden/; .parity/ be
 
 
 def _cache(options: argparse.Namespace) -> int:
-    root = project().state_folder
-    left = [] if options.clear is None else cache_use.clear(root, options.clear)
-    for line in cache_use.table(root):
+    kept = Cache.of(project())
+    left = [] if options.clear is None else kept.clear(options.clear)
+    for line in kept.table():
         print(line)
     print(f"limit: {project().cache_gb:g} GB, set by cache_gb in [tool.parity]; used longest ago, removed first")
     if left:

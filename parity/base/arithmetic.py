@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,19 +33,22 @@ def distance(expected: np.ndarray, actual: np.ndarray) -> Distance:
     Non-finite values have to be the same in both arrays, or the distance is infinite. The relative L2 to an array of
     zeros is infinite, unless the other is zeros too.
     """
+    one, other = expected.reshape(-1), actual.reshape(-1)
     difference, whole, largest = 0.0, 0.0, 0.0
-    for x, y in _chunks(expected, actual):
-        apart = y - x
-        more, size = float(apart @ apart), float(x @ x)
-        if not math.isfinite(more + size):
-            finite = np.isfinite(x)
-            if not np.array_equal(np.where(finite, 0.0, x), np.where(np.isfinite(y), 0.0, y), equal_nan=True):
-                return Distance(math.inf, math.inf)
-            apart, x = apart[finite], x[finite]
+    with np.errstate(all="ignore"):
+        for start in range(0, one.size, _CHUNK):
+            x, y = (flat[start : start + _CHUNK].astype(np.float64) for flat in (one, other))
+            apart = y - x
             more, size = float(apart @ apart), float(x @ x)
-        difference, whole = difference + more, whole + size
-        if more:
-            largest = max(largest, float(apart.max()), -float(apart.min()))
+            if not math.isfinite(more + size):
+                finite = np.isfinite(x)
+                if not np.array_equal(np.where(finite, 0.0, x), np.where(np.isfinite(y), 0.0, y), equal_nan=True):
+                    return Distance(math.inf, math.inf)
+                apart, x = apart[finite], x[finite]
+                more, size = float(apart @ apart), float(x @ x)
+            difference, whole = difference + more, whole + size
+            if more:
+                largest = max(largest, float(apart.max()), -float(apart.min()))
     if not difference:
         return Distance(0.0, 0.0)
     return Distance(math.sqrt(difference / whole) if whole else math.inf, largest)
@@ -68,11 +70,3 @@ def pearson(reference: np.ndarray, candidate: np.ndarray) -> float:
         if rms(deviation) <= NO_SPREAD * float(np.abs(values).max()):
             return math.nan
     return float(r @ c) / (norm(r) * norm(c))
-
-
-def _chunks(expected: np.ndarray, actual: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    one, other = expected.reshape(-1), actual.reshape(-1)
-    with np.errstate(all="ignore"):
-        for start in range(0, one.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            yield one[part].astype(np.float64), other[part].astype(np.float64)

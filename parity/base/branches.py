@@ -107,14 +107,7 @@ class Trace:
         for path, spans in self.spans.items():
             sure = (self.spans if self.sure is None else self.sure).get(path, ())
             ran = [code.co_firstlineno for code in self._ran if Path(code.co_filename) == path]
-            yield (
-                path,
-                [
-                    (first, last)
-                    for first, last in spans
-                    if (first, last) in sure or any(first <= line <= last for line in ran)
-                ],
-            )
+            yield path, [span for span in spans if span in sure or any(span[0] <= line <= span[1] for line in ran)]
 
     def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
         code = frame.f_code

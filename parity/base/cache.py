@@ -1,4 +1,8 @@
-"""A build cache: folders under the digest of everything that made them."""
+"""A build cache: folders under the digest of everything that made them, removed when they were used longest ago.
+
+Using an entry sets its time. Each process that uses a cache holds a lock file from its first use on. So an entry is in
+use if its time is later than the start of any running process.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ import os
 import re
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from parity.base import cache_use
-from parity.base.cache_use import LOCKS, MANIFEST, TEMPORARY
 from parity.base.files import writing
 from parity.base.fingerprint import digest
 from parity.base.paths import Project
@@ -25,8 +29,28 @@ from parity.base.paths import Project
 _SCHEMA = 1
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
+TEMPORARY, LOCKS, MANIFEST = "tmp", "locks", "manifest.json"
+OWN = (TEMPORARY, LOCKS, "base", "gate", "runs")
+"""Folders of `.parity` that hold no cache entries."""
+_GATE, _USER = "use.lock", "user."
+_held: dict[Path, FileLock] = {}
 _hashed: set[Path] = set()
 """The entries whose contents this process has compared with their manifests."""
+_touched: set[Path] = set()
+"""The entries whose times this process has set: they are in use until it ends."""
+
+
+@dataclass(frozen=True, order=True)
+class Item:
+    """An entry, or the folder of a run: when it was last used, in nanoseconds since 1970, and its size on disk."""
+
+    used: int
+    path: Path
+    bytes: int
+
+    @property
+    def kind(self) -> str:
+        return self.path.parent.name
 
 
 class Cache:
@@ -76,8 +100,8 @@ class Cache:
             return folder
         digest(parts or {})
         with writing(self.root):
-            cache_use.claim(self.root)
-            with FileLock(self.root / LOCKS / f"{kind}.{key}.lock"):
+            self._claim()
+            with FileLock(self._lock(kind, key)):
                 fault = self._fault(folder)
                 if fault == "":
                     return folder
@@ -89,20 +113,106 @@ class Cache:
         return folder
 
     def trim(self) -> list[Path]:
-        """Remove the entries that were used longest ago until the rest fit the limit; return the removed folders."""
+        """Remove what was used longest ago until the rest fits the limit; return the removed folders.
+
+        What is in use stays. What killed builds and removals left in the temporary folder goes as well.
+        """
         self._added = 0
-        return cache_use.trim(self.root, self.limit)
+        for path in (self.root / TEMPORARY).glob("*.*.*"):
+            kind, key, _ = path.name.split(".")
+            if not _is_held(self._lock(kind, key)):
+                shutil.rmtree(path, ignore_errors=True)
+        found = self.items()
+        total = sum(item.bytes for item in found)
+        removed = []
+        for item in found:
+            if total > self.limit and self._removed(item):
+                removed.append(item.path)
+                total -= item.bytes
+        return removed
+
+    def items(self) -> list[Item]:
+        """Return every entry and every run, the one that was used longest ago first."""
+        kinds = (
+            path for path in self.root.glob("*") if path.is_dir() and (path.name not in OWN or path.name == "runs")
+        )
+        found = []
+        for path in (path for kind in kinds for path in kind.iterdir()):
+            with suppress(FileNotFoundError):  # another process removes it meanwhile
+                found.append(Item(path.lstat().st_mtime_ns, path, _size(path)))
+        return sorted(found)
+
+    def clear(self, kind: str = "") -> list[Item]:
+        """Remove every entry of a kind, or of all kinds, that is not in use; return those that stay."""
+        found = self.items()
+        known = sorted({item.kind for item in found})
+        if kind and kind not in known:
+            raise ValueError(f"{self.root} has no {kind!r}; it has {', '.join(known) or 'nothing'}")
+        return [item for item in found if kind in ("", item.kind) and not self._removed(item)]
+
+    def table(self) -> list[str]:
+        """Return a line for each kind: entries, size, oldest and newest use."""
+        found = self.items()
+        lines = [f"{'kind':<12} {'entries':>8} {'MB':>9}  {'oldest use':<16}  newest use"]
+        for kind in [*sorted({item.kind for item in found}), "total"]:
+            of = [item for item in found if kind in ("total", item.kind)]
+            ends = [time.strftime("%Y-%m-%d %H:%M", time.localtime(item.used / 1e9)) for item in (of[:1] + of[-1:])]
+            size = sum(item.bytes for item in of) / 1e6
+            lines.append(f"{kind:<12} {len(of):>8} {size:>9.1f}  {'  '.join(ends)}".rstrip())
+        return lines
+
+    def _claim(self) -> None:
+        """Say that this process uses the cache from now on, until it ends."""
+        if self.root not in _held:
+            (self.root / LOCKS).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / LOCKS / f"{_USER}{os.getpid()}.{time.time_ns()}.lock")
+            lock.acquire()
+            _held[self.root] = lock
+
+    def _touch(self, folder: Path) -> bool:
+        """Set the time of an entry, so that no process removes it while this one runs. False where there is none."""
+        if folder not in _touched and folder.is_dir():
+            with suppress(OSError):  # a cache that can't be written to can't be trimmed either
+                self._claim()
+                with FileLock(self.root / LOCKS / _GATE):
+                    os.utime(folder)
+                _touched.add(folder)
+        return os.path.lexists(folder)
+
+    def _removed(self, item: Item) -> bool:
+        """Remove an entry: out of sight in one step, then file by file."""
+        temporary = self.root / TEMPORARY / f"{item.kind}.{item.path.name}.removed"
+        temporary.parent.mkdir(exist_ok=True)
+        with FileLock(self.root / LOCKS / _GATE):
+            in_use = item.used >= self._since() or _is_held(self._lock(item.kind, item.path.name))
+            if in_use or not item.path.exists() or item.path.stat().st_mtime_ns != item.used:
+                return False
+            item.path.rename(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+        return True
+
+    def _since(self) -> int:
+        """Return when the first of the running processes that use this cache began."""
+        starts = [time.time_ns()]
+        for path in (self.root / LOCKS).glob(f"{_USER}*"):
+            with suppress(FileNotFoundError):
+                if _is_held(path):
+                    starts.append(path.stat().st_mtime_ns)
+        return min(starts)
+
+    def _lock(self, kind: str, key: str) -> Path:
+        return self.root / LOCKS / f"{kind}.{key}.lock"
 
     def _folder(self, kind: str, key: str) -> Path:
-        if not _KIND.fullmatch(kind) or kind in cache_use.OWN:
-            raise ValueError(f"a cache kind is a lower-case word, and not {', '.join(cache_use.OWN)}: {kind!r}")
+        if not _KIND.fullmatch(kind) or kind in OWN:
+            raise ValueError(f"a cache kind is a lower-case word, and not {', '.join(OWN)}: {kind!r}")
         if not _KEY.fullmatch(key):
             raise ValueError(f"a cache key is a sha256 in 64 hexadecimal digits, not {key!r}")
         return self.root / kind / key
 
     def _fault(self, folder: Path, contents: bool = True) -> str | None:
         """Return the fault of an entry: empty for a sound one, None where there is none. Using it keeps it alive."""
-        if not cache_use.touch(self.root, folder):
+        if not self._touch(folder):
             return None
         if folder.is_symlink() or not folder.is_dir():
             return f"{folder} is not a folder"
@@ -147,6 +257,26 @@ class Cache:
             _remove(new)
         _hashed.add(folder)
         self._added += sum(sizes.values())
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a living process holds a lock file. A lock that nobody holds is removed."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    path.unlink(missing_ok=True)
+    lock.release()
+    return False
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        files = json.loads((path / MANIFEST).read_bytes())["files"]
+        # Files that several entries share count once, a part in each.
+        return sum(int(file["size"]) // (path / name).lstat().st_nlink for name, file in files.items())
+    return sum(part.lstat().st_size for part in (path, *path.rglob("*")) if not part.is_dir())
 
 
 def _files(folder: Path) -> dict[str, Path]:

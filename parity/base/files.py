@@ -117,11 +117,3 @@ def key(kind: str, name: object) -> str:
     if not isinstance(name, str) or not _KEY.fullmatch(name):
         raise ValueError(f"{kind} {name!r} is not a usable name: take up to 128 of A-Z, a-z, 0-9, _, . and -")
     return name
-
-
-def distinct(kind: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"{kind} {name!r} is declared twice")
-        seen.add(name)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from parity.base.paths import ProjectError, project
 
 _PATTERN = "requirements-*.lock"
@@ -23,7 +25,7 @@ def of_an_extra(name: str) -> str | None:
         locks = sorted(project().root.glob(_PATTERN))
     except ProjectError:
         return None
-    versions = {found[_plain(name)] for found in map(pins, locks) if _plain(name) in found}
+    versions = {found[canonicalize_name(name)] for found in map(pins, locks) if canonicalize_name(name) in found}
     if len(versions) > 1:
         raise ValueError(f"{name} is pinned to {' and '.join(sorted(versions))} by {', '.join(map(str, locks))}")
     return next(iter(versions), None)
@@ -32,13 +34,12 @@ def of_an_extra(name: str) -> str | None:
 def pins(path: Path) -> dict[str, str]:
     """Return the version of each package in a lock, by the name as pip compares it."""
     found: dict[str, str] = {}
-    for line in filter(
-        None, (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    ):
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    for line in filter(None, lines):
         match = _LINE.fullmatch(line)
         if not match:
             raise ValueError(f"{path}: {line!r} does not pin a version: write NAME==VERSION")
-        if found.setdefault(_plain(match[1]), match[2]) != match[2]:
+        if found.setdefault(canonicalize_name(match[1]), match[2]) != match[2]:
             raise ValueError(f"{path}: {match[1]} is pinned twice")
     return found
 
@@ -65,7 +66,3 @@ def version(name: str) -> str | None:
 def _version(name: str) -> str:
     """Read a distribution's metadata once; one that is not installed is looked for each time."""
     return importlib.metadata.version(name)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -133,7 +133,8 @@ def parse(text: str, place: Place) -> dict[str, Any]:
 def checked(kind: Any, content: Any, place: Place) -> Any:
     """Return the content as a model, or what else pydantic knows; the first fault is raised with its place."""
     try:
-        return TypeAdapter(kind, config=None if _is_model(kind) else ConfigDict(strict=True)).validate_python(content)
+        is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
+        return TypeAdapter(kind, config=None if is_model else ConfigDict(strict=True)).validate_python(content)
     except ValidationError as error:
         found: Any = error.errors(include_url=False)[0]
         names = tuple(str(part) for part in found["loc"] if not str(part).startswith("["))
@@ -143,10 +144,6 @@ def checked(kind: Any, content: Any, place: Place) -> Any:
             raise place.at(*names).wrong(str(found["ctx"]["error"])) from None
         wanted = _WANTED.get(found["type"], found["msg"])
         raise place.at(*names).wrong(f"is {found['input']!r} where {wanted}") from None
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def retired(content: dict[str, Any], place: Place) -> Mapping[str, str]:

@@ -58,10 +58,10 @@ class Baseline:
     entries: Mapping[str, Entry]
 
 
-def entry(unit: str, sizes: Mapping[str, int], samples: Sequence[float], recorded: str, reason: str = "") -> Entry:
+def entry(unit: str, sizes: Mapping[str, int], samples: Sequence[float], recorded: str) -> Entry:
     """Return an entry as the file will have it."""
     every = -(-len(samples) // KEPT)
-    return Entry(unit, dict(sizes), tuple(map(_short, samples[::every])), recorded, reason)
+    return Entry(unit, dict(sizes), tuple(map(_short, samples[::every])), recorded)
 
 
 def path_of(folder: Path, machine: Machine) -> Path:
@@ -136,20 +136,19 @@ def record(
 
     An entry is replaced only for a reason; otherwise a regression could become the baseline unnoticed.
     """
+    path = path_of(folder, machine)
     if not entries:
-        raise BaselineError(f"{path_of(folder, machine)}: nothing was measured that could be recorded")
+        raise BaselineError(f"{path}: nothing was measured that could be recorded")
     before = find(folder, machine)
     old = dict(before.entries) if before else {}
     kept = {name: one for name, one in old.items() if name in known}
     replaced = [name for name in entries if name in kept]
     if replaced and not reason.strip():
-        raise BaselineError(
-            f"{path_of(folder, machine)} has {replaced[0]} already: say why it changes, with --bench-reason"
-        )
+        raise BaselineError(f"{path} has {replaced[0]} already: say why it changes, with --bench-reason")
     made = {name: replace(one, reason=reason.strip() if name in old else "") for name, one in entries.items()}
-    path = path_of(folder, machine)
-    text = render(Baseline(machine, {**kept, **made}))
-    if parse(text, str(path)) != Baseline(machine, {**kept, **made}):
+    new = Baseline(machine, {**kept, **made})
+    text = render(new)
+    if parse(text, str(path)) != new:
         raise BaselineError(f"{path}: the baseline does not survive being written")
     write_atomically(path, text.encode())
     lines = [f"{name}: {old[name].median:g} → {made[name].median:g} {made[name].unit}" for name in replaced]

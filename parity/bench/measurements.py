@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
@@ -20,19 +19,6 @@ Mode = Literal["full", "quick", "record"]
 EFFORTS = {"full": Effort(), "quick": QUICK, "record": LONG}
 OVERHEAD = 5.0
 """Seconds to load and warm up a chain, as far as is known before the first one is measured."""
-
-
-@dataclass(frozen=True)
-class ToTime:
-    """A chain to be timed: the system and the case, and the other systems that have the same chain."""
-
-    system: str
-    case: Case
-    others: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        same = f" and the same for {', '.join(self.others)}" if self.others else ""
-        return f"{self.system}, case {self.case.name}{same}"
 
 
 class Measurements:
@@ -106,15 +92,15 @@ class Measurements:
                     self.loads(benchmark)
         chains = list(self._chains())
         began, expected = self.clock(), self.effort.seconds + OVERHEAD
-        for done, chain in enumerate(chains):
+        for done, (system, case, named) in enumerate(chains):
             if done:
                 expected = (self.clock() - began) / done
             left = duration(expected * (len(chains) - done))
-            say(f"timing {done + 1} of {len(chains)}, about {left} left: {chain}")
-            with self._kept(chain.system, chain.case.name):
-                self.timer(chain.system).measured(chain.case)
-            if chain.system not in [later.system for later in chains[done + 1 :]]:
-                self.close(chain.system)
+            say(f"timing {done + 1} of {len(chains)}, about {left} left: {named}")
+            with self._kept(system, case.name):
+                self.timer(system).measured(case)
+            if system not in [later for later, _, _ in chains[done + 1 :]]:
+                self.close(system)
         if chains:
             say(f"timed {len(chains)} in {duration(self.clock() - began)}")
 
@@ -124,8 +110,11 @@ class Measurements:
             if timer:
                 timer.close()
 
-    def _chains(self) -> Iterator[ToTime]:
-        """Return the distinct chains that the selected benchmarks need, those of one system one after another."""
+    def _chains(self) -> Iterator[tuple[str, Case, str]]:
+        """Yield the distinct chains that the selected benchmarks need: the system, the case, and both in words.
+
+        Those of one system come one after another.
+        """
         found: dict[tuple[str, str], list[tuple[str, Case]]] = {}
         for benchmark in self.selected:
             for case in self.cases_of(benchmark):
@@ -134,8 +123,10 @@ class Measurements:
                     found.setdefault(key, []).append((benchmark.system, case))
         order = list(self.systems)
         for needed in sorted(found.values(), key=lambda needed: order.index(needed[0][0])):
-            (system, case), names = needed[0], dict.fromkeys(name for name, _ in needed)
-            yield ToTime(system, case, tuple(name for name in names if name != system))
+            system, case = needed[0]
+            others = [name for name in dict.fromkeys(name for name, _ in needed) if name != system]
+            same = f" and the same for {', '.join(others)}" if others else ""
+            yield system, case, f"{system}, case {case.name}{same}"
 
     def _stages(self, key: str, case: Case) -> set[str]:
         """Return the stages to compare on a case, for the selected benchmarks of all systems of one identity."""

@@ -11,7 +11,7 @@ import numpy as np
 from parity.bench.round import Round
 from parity.compare import evidence
 from parity.compare.outputs import chain_outputs
-from parity.declarations import Case
+from parity.declarations import Arrays, Case
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN
 from parity.run.chain import Chain
@@ -62,15 +62,10 @@ class Outputs:
 def _digest(run: Chain, made: Round) -> str:
     """Return a digest of everything that was computed or decided."""
     digest = hashlib.sha256()
-    computed = [
-        (f"{name} {part}", arrays)
-        for name in made.stages
-        for part, arrays in (
-            ("out", run.outputs(run.system.stage(name))),
-            ("decided", run.decisions(run.system.stage(name))),
-        )
-    ]
-    for place, arrays in (*computed, ("host", run.own)):
+    computed: list[tuple[str, Arrays]] = [("host", run.own)]
+    for stage in map(run.system.stage, made.stages):
+        computed += [(f"{stage.name} out", run.outputs(stage)), (f"{stage.name} decided", run.decisions(stage))]
+    for place, arrays in computed:
         for name in sorted(arrays):
             value = np.ascontiguousarray(arrays[name])
             digest.update(f"{place} {name} {value.dtype} {value.shape}\n".encode())

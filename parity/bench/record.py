@@ -19,8 +19,10 @@ class BenchRecordError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """A stage that makes many steps: their number, the median of one, the time of the last against the first, and the
-    bucket in which they ran, if it has some."""
+    """A stage that makes many steps: their number, the median of one, and the bucket in which they ran, if it has some.
+
+    `growth` is the time of a step in the last quarter against the first: a cache that fills makes it grow.
+    """
 
     count: int
     ms: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from parity.bench.results import RECORD, Limits, Result
 from parity.bench.round import alternatives
 from parity.bench.timer import Measured
 from parity.bench.timing import Clock, ThreadClock
-from parity.declarations import Case, Stage, System, Variant
+from parity.declarations import Stage, Variant
 from parity.judge import budgets_toml
 from parity.judge.budgets import ANYWHERE, Budgets
 from parity.judge.workbench import Workbench
-from parity.plan.checks import CHAIN, Deployed, deployed
+from parity.plan.checks import CHAIN, deployed
 from parity.record.suite import Suite
 from parity.run.placement import placement
 from parity.verdict import Check, Finding
-from parity.verdict import Mode as CheckMode
 
 MEGABYTE = 1e6
 OF_TIME = ("baseline", "chain_ratio", "stage_ratio", "rtfx", "chain_ms", "stage_ms")
@@ -35,9 +34,13 @@ OF_TIME = ("baseline", "chain_ratio", "stage_ratio", "rtfx", "chain_ms", "stage_
 class Bench:
     """Measures what is selected, once, and remembers what was found.
 
-    Args:
+    The cases are those of the run in quick mode too, for the budgets hold for the mean over all of them.
+
+    Attributes:
         mode: "full"; "quick" for a few rounds, judged by ratios to eager PyTorch and by sizes;
             "record" to make the measurements the baseline of this machine.
+        ships: What ships of each system and this run's runtime runs.
+        systems: The systems of which anything ships, by name.
     """
 
     def __init__(self, suite: Suite, mode: Mode = "full", clock: Clock | None = None) -> None:
@@ -45,42 +48,24 @@ class Bench:
         self.started = datetime.now(UTC)
         self.results: dict[Benchmark, Result] = {}
         self.placement_of = placement
-        self._ships = {
-            name: ships
-            for name, system in suite.systems().items()
-            if (ships := deployed(system, suite.runtimes[0].format))
-        }
-        systems = {name: system for name, system in suite.systems().items() if name in self._ships}
-        self.measurements = Measurements(systems, self.cases, self.workbench, mode, clock or ThreadClock())
+        known, format = suite.systems(), suite.runtimes[0].format
+        self.ships = {name: ships for name, system in known.items() if (ships := deployed(system, format))}
+        self.systems = {name: known[name] for name in self.ships}
+        self.cases = suite.cases
+        self.measurements = Measurements(self.systems, self.cases, self.workbench, mode, clock or ThreadClock())
         self._limits: dict[str, Limits] = {}
         self._extended: set[tuple[str, str]] = set()
-
-    @property
-    def systems(self) -> dict[str, System]:
-        return self.measurements.systems
 
     def plan(self) -> list[Benchmark]:
         """Return every benchmark of this run. Only Core ML says where its ops run; only beside PyTorch has each stage a
         ratio of its own."""
         left_out = {"load", "placement"} if self.mode == "quick" else set() if self.placed else {"placement"}
-        found = [
-            one
-            for name, system in self.systems.items()
-            for one in benchmarks(system, self.cases(system), self.ships(name))
-        ]
         return [
             one
-            for one in found
+            for name, system in self.systems.items()
+            for one in benchmarks(system, self.cases(system), self.ships[name])
             if one.kind not in left_out and (self.beside or one.kind != "overall" or one.stage == CHAIN)
         ]
-
-    def ships(self, system: str) -> Deployed:
-        """Return what ships of a system and this run's runtime runs."""
-        return self._ships[system]
-
-    def cases(self, system: System) -> list[Case]:
-        """Return the cases of this run: in quick mode too, for the budgets hold for the mean over all of them."""
-        return self.suite.cases(system)
 
     def judge(self, benchmark: Benchmark) -> Result:
         """Judge one benchmark. A time out of its bounds is measured for longer before it fails: a busy machine rarely
@@ -111,26 +96,15 @@ class Bench:
 
     def checks(self, system: str) -> Iterator[Check]:
         """Yield the checks that need the same artifacts as the benchmarks of a system."""
-        ships = self.ships(system)
-        yield self._check(system, CHAIN, ships.name, "chained")
+        ships, runtime = self.ships[system], self.suite.runtimes[0]
+        check = partial(Check, system=system, case="", runtime=runtime.name, numerics=runtime.numerics)
+        yield check(stage=CHAIN, variant=ships.name, mode="chained")
         for stage in self.systems[system].stages if EFFORTS[self.mode].alternatives else ():
             for variant in alternatives(stage, ships.variants[stage.name]):
-                yield self._check(system, stage.name, variant.name, "forced")
+                yield check(stage=stage.name, variant=variant.name, mode="forced")
 
     def workbench(self, system: str) -> Workbench:
         return self.suite.workbench(next(self.checks(system)))
-
-    def _check(self, system: str, stage: str, variant: str, mode: CheckMode) -> Check:
-        runtime = self.suite.runtimes[0]
-        return Check(
-            system=system,
-            stage=stage,
-            variant=variant,
-            case="",
-            mode=mode,
-            runtime=runtime.name,
-            numerics=runtime.numerics,
-        )
 
     def limits(self, system: str) -> Limits:
         if system not in self._limits:
@@ -198,7 +172,7 @@ class Bench:
         return lines
 
     def megabytes(self, system: str, stage: Stage, variant: Variant | None = None) -> float:
-        chosen = variant or self.ships(system).variants[stage.name]
+        chosen = variant or self.ships[system].variants[stage.name]
         package = self.workbench(system).artifacts.get(stage, chosen).package
         files = [package] if package.is_file() else package.rglob("*")
         return sum(path.stat().st_size for path in files if path.is_file()) / MEGABYTE
@@ -209,7 +183,7 @@ class Bench:
     def _judge(self, benchmark: Benchmark) -> Result:
         system, limits = self.systems[benchmark.system], self.limits(benchmark.system)
         if benchmark.kind == "complete":
-            return results.complete(system, self.ships(system.name), limits, self._known(system.name))
+            return results.complete(system, self.ships[system.name], limits, self._known(system.name))
         if benchmark.kind == "speed":
             (measured,) = self.measurements.of(benchmark)
             return results.speed(benchmark, measured, self._faults(system.name, measured), limits)
@@ -217,13 +191,13 @@ class Bench:
             found = self.measurements.of(benchmark)
             return results.overall(benchmark, [(one, self._faults(system.name, one)) for one in found], limits)
         if benchmark.stage == BUNDLE:
-            ships = self.ships(system.name)
+            ships = self.ships[system.name]
             counted = [stage for stage in system.stages if not stage.aside][: 1 if ships.whole else None]
             whole = sum(self.megabytes(system.name, stage) for stage in counted)
             return results.size(benchmark, whole, limits, ships)
         if benchmark.kind == "load":
             return results.load(benchmark, self.measurements.loads(benchmark), limits)
-        bench, stage, ships = self.workbench(system.name), system.stage(benchmark.stage), self.ships(system.name)
+        bench, stage, ships = self.workbench(system.name), system.stage(benchmark.stage), self.ships[system.name]
         if benchmark.kind == "size":
             return results.size(benchmark, self.megabytes(system.name, stage), limits, ships)
         variant = ships.variants[stage.name]
@@ -248,4 +222,4 @@ class Bench:
     def _known(self, system: str) -> list[str]:
         """Return every benchmark that may have a baseline, on any case."""
         declared = self.systems[system]
-        return [benchmark.id for benchmark in speeds(declared, declared.reference.cases, self.ships(system))]
+        return [benchmark.id for benchmark in speeds(declared, declared.reference.cases, self.ships[system])]

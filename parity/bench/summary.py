@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from parity.bench.benchmarks import Kind
-from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, CaseTimes, Judged, StepTimes, SystemBench
+from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, CaseTimes, Judged, SystemBench
 from parity.bench.session import Bench
 from parity.bench.timer import Measured
 from parity.plan.checks import CHAIN
@@ -47,13 +47,13 @@ def _artifacts(bench: Bench, system: str) -> Iterator[ArtifactFacts]:
     wanted: set[tuple[Kind, str]] = {(one.kind, one.stage) for one in bench.results if one.system == system}
     timer = bench.measurements.known(system)
     for stage in bench.systems[system].stages:
-        loaded = timer is not None and ("load", stage.name) in wanted
-        first = timer.first_run(stage) if timer and loaded else None
+        loaded = timer if ("load", stage.name) in wanted else None
+        first = loaded.first_run(stage) if loaded else None
         yield ArtifactFacts(
             stage=stage.name,
-            variant=bench.ships(system).variants[stage.name].name,
+            variant=bench.ships[system].variants[stage.name].name,
             size_mb=bench.megabytes(system, stage) if ("size", stage.name) in wanted else None,
-            load_s=timer.loads(stage)[0] if timer and loaded else None,
+            load_s=loaded.loads(stage)[0] if loaded else None,
             first_run_ms=None if first is None else 1e3 * first,
         )
 
@@ -83,9 +83,6 @@ def _times(measured: Measured) -> CaseTimes:
         ratio=chain.ratio,
         stage_ms={name: timing.milliseconds for name, timing in stages.items()},
         stage_ratio={name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
-        steps={
-            name: StepTimes(count=made.count, ms=made.milliseconds, growth=made.growth, bucket=made.bucket)
-            for name, made in measured.steps.items()
-        },
+        steps=measured.steps,
         first_audio_ms=measured.first_audio_ms,
     )

@@ -95,12 +95,9 @@ def headline(record: BenchRecord) -> str:
 
 def _filled(rows: Sequence[Row]) -> list[Row]:
     """Return the columns in which any row has a value; the first names the rows."""
-    filled = [
-        index
-        for index in range(len(rows[0]))
-        if index == 0 or any(row[index] not in (NONE, "") for row in rows[1:]) or len(rows) == 1
-    ]
-    return [[row[index] for index in filled] for row in rows]
+    names, *columns = zip(*rows, strict=True)
+    filled = [column for column in columns if len(rows) == 1 or any(cell not in (NONE, "") for cell in column[1:])]
+    return [list(row) for row in zip(names, *filled, strict=True)]
 
 
 def _case(one: CaseTimes, names: Mapping[str, None], stages: Mapping[str, None]) -> Row:

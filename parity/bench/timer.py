@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
 from parity.base.fingerprint import code, digest
 from parity.bench.machine import THREADS
 from parity.bench.outputs import Compared, Outputs
+from parity.bench.record import StepTimes
 from parity.bench.round import ChainTimer, Round, alternatives, t_enc
 from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
 from parity.declarations import Case, Stage, System, Variant
@@ -27,25 +27,6 @@ LONGER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
-    """The steps of one stage in one case, and the bucket in which they ran, if it has some. `growth` is the time of a
-    step in the last quarter against the first: a cache that fills makes it grow."""
-
-    count: int
-    milliseconds: float
-    growth: float
-    bucket: int | None = None
-
-    @staticmethod
-    def of(of_rounds: Sequence[Sequence[float]], bucket: int | None = None) -> Steps:
-        each = np.median(np.array(of_rounds), axis=0)
-        quarter = max(1, len(each) // 4)
-        first, last = np.median(each[:quarter]), np.median(each[-quarter:])
-        median = 1e3 * float(np.median(each))
-        return Steps(count=len(each), milliseconds=median, growth=float(last / first), bucket=bucket)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One case of one system: its sizes, the times of each stage and of the chain, and the outputs beside upstream's.
 
@@ -58,7 +39,7 @@ class Measured:
     audio_seconds: float
     timings: Mapping[str, Timing]
     compared: tuple[Compared, ...]
-    steps: Mapping[str, Steps] = field(default_factory=dict)
+    steps: Mapping[str, StepTimes] = field(default_factory=dict)
     first_audio_ms: float | None = None
     alternatives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -80,14 +61,10 @@ class SystemTimer:
     """
 
     def __init__(
-        self,
-        bench: Workbench,
-        effort: Effort,
-        clock: Clock,
-        timed: Callable[[Case], Collection[str]] | None = None,
+        self, bench: Workbench, effort: Effort, clock: Clock, timed: Callable[[Case], Collection[str]]
     ) -> None:
-        self.bench, self.effort, self.clock = bench, effort, clock
-        self._timed = timed or (lambda case: [stage.name for stage in self.system.stages])
+        self.bench, self.effort, self.clock, self._timed = bench, effort, clock, timed
+        self._outputs = Outputs(bench)
         self._sessions: dict[tuple[str, str], Session] = {}
         self._loads: dict[str, tuple[float, ...]] = {}
         self._first_runs: dict[str, float] = {}
@@ -171,10 +148,6 @@ class SystemTimer:
         self._first_runs = {**chain.first_runs, **self._first_runs}
         self._measured[case.name] = _measured(self.bench, case, found, self._outputs.of(case))
 
-    @cached_property
-    def _outputs(self) -> Outputs:
-        return Outputs(self.bench)
-
 
 def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tuple[Compared, ...]) -> Measured:
     system, ships = bench.system, bench.deployed.variants
@@ -190,7 +163,7 @@ def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tu
         tuple(made.chain for made in found), tuple(ratio for made in found for ratio in made.chain_ratios())
     )
     steps = {
-        stage.name: Steps.of([made.stages[stage.name].steps for made in found], first.stages[stage.name].bucket)
+        stage.name: _steps([made.stages[stage.name].steps for made in found], first.stages[stage.name].bucket)
         for stage in ran
         if stage.stepped
     }
@@ -208,6 +181,14 @@ def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tu
             stage.name: beside for stage in ran if (beside := _alternatives(stage, ships[stage.name], found))
         },
     )
+
+
+def _steps(of_rounds: Sequence[Sequence[float]], bucket: int | None) -> StepTimes:
+    each = np.median(np.array(of_rounds), axis=0)
+    quarter = max(1, len(each) // 4)
+    first, last = np.median(each[:quarter]), np.median(each[-quarter:])
+    median = 1e3 * float(np.median(each))
+    return StepTimes(count=len(each), ms=median, growth=float(last / first), bucket=bucket)
 
 
 def _alternatives(stage: Stage, ships: Variant, found: Sequence[Round]) -> dict[str, float]:

@@ -19,9 +19,9 @@ from safetensors.numpy import load, save
 from parity.base.files import read_plain
 from parity.declarations import Golden
 from parity.golden.errors import DamagedGolden
+from parity.golden.lock import CaseEntry, Entry, File
 from parity.golden.recording import arrays
 from parity.golden.sketch import sha256, sketch
-from parity.golden.tensors import CaseEntry, Entry, File
 from parity.plan.weights import foreign
 
 SUFFIX, PACKED = ".safetensors", ".safetensors.xz"

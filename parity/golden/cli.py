@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.base.cache import Cache
-from parity.base.noise import hidden
+from parity.base.libraries import quiet
 from parity.base.paths import project
 from parity.declarations import Case, Reference
-from parity.golden.change_report import Report
+from parity.golden.changes import Report
 from parity.golden.errors import ExtraWanted, GoldenError
 from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify
@@ -35,13 +35,6 @@ def main(
     """Run a golden command and return its exit code.
 
     0: all well. 1: something moved, differs or is not fresh. 2: the command failed, or skipped a system.
-
-    Args:
-        arguments: The verb and its options.
-        references: The references by name; those that converters/ declares by default.
-        choose: Chooses the weights of a reference.
-        root: The folder of the goldens.
-        cache: Where complete recordings are kept.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -57,7 +50,7 @@ def main(
                 stores.append(GoldenStore(dressed(reference, weights), root or project().golden_folder, kept, weights))
     except _TOLD as error:
         return _failed(error)
-    with hidden():
+    with quiet():
         return max([_done(store, options) for store in stores])
 
 

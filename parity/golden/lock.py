@@ -1,25 +1,207 @@
-"""lock.json: provenance, history, and for each case every tensor's shape, dtype, hash and statistics."""
+"""lock.json: provenance, history, and for each case every tensor's shape, dtype, hash and statistics.
+
+The tensors stand at their seams, in the order of the data.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from parity.base import files
-from parity.base.files import read_plain
+from parity.base import files, fingerprint
+from parity.base.arithmetic import distance
+from parity.declarations import Golden
 from parity.golden.errors import DamagedGolden
 from parity.golden.provenance import Provenance
-from parity.golden.tensors import CaseEntry, Strict
+from parity.golden.recording import Place, arrays, digests, places
+from parity.golden.sketch import WIDEST, DType, Statistics, exact, sha256, sketch
 
 NAME = "lock.json"
 MAX_BYTES = 16 << 20
 _WIDTH = 320
+IN_GIT = 512 * 1024
+"""Bytes up to which a tensor goes into git whole, if its case still has room."""
+CASE_IN_GIT = 4 * IN_GIT
+"""Bytes of whole tensors that one case may put into git; the smallest go first."""
+MAX_ELEMENTS = 1 << 34
+RELATIVE_L2 = 1e-3
+"""The distance that the same truth may have on another machine. Other instruction sets and other kernels were seen to
+move a well-conditioned stage by up to 2e-5."""
+ROOM = 4.0
+"""Times the spread that was measured at recording, where that is more. It is one sample of what rounding may do: other
+instruction sets were seen to take 1.1 times as much, and 2.3 times where a phase accumulates."""
+ZEROS = 1e-2
 
+
+def _plain(value: float) -> float | int:
+    return int(value) if value == int(value) and abs(value) < 1e9 else value
+
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[float, PlainSerializer(_plain)]
+Key = Annotated[str, AfterValidator(partial(files.key, "the"))]
 Texts = Annotated[dict[str, str], Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """A part of the lock: unknown fields, other types and numbers that are not finite are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Entry(Strict):
+    """One tensor: its statistics, and `spread`, the relative L2 that rounding alone was measured to make.
+
+    A tensor that is stored `whole` is in git; of any other, git has the sketch.
+    """
+
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    dtype: DType
+    min: Number
+    max: Number
+    mean: Number
+    rms: Number
+    zeros: Count
+    nonfinite: Count = 0
+    spread: Annotated[float, Field(ge=0, le=WIDEST)] = 0.0
+    stored: Literal["whole", "sketch"]
+    sha256: Digest
+
+    @model_validator(mode="after")
+    def _is_of_a_size(self) -> Entry:
+        if self.size > MAX_ELEMENTS:
+            raise ValueError(f"shape {list(self.shape)} has more than {MAX_ELEMENTS} elements")
+        return self
+
+    @property
+    def in_git(self) -> bool:
+        return self.stored == "whole"
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.size * np.dtype(self.dtype).itemsize
+
+    def moved(self, now: Statistics, bound: float) -> str:
+        """Return the statistic that is farther off than rounding explains, or nothing.
+
+        Averages hold where values do not; extremes are single values. Where the spread is so wide that the sketch can't
+        tell (a phase that is anyone's after minutes), averages still do.
+
+        Args:
+            now: Statistics of another recording.
+            bound: The relative L2 that it may have.
+        """
+        averages, extremes = min(max(RELATIVE_L2, bound / 10), 0.05), max(10 * RELATIVE_L2, bound)
+        largest = max(abs(self.min), abs(self.max))
+        allowed = {
+            "min": extremes * largest,
+            "max": extremes * largest,
+            "mean": averages * self.rms,
+            "rms": averages * self.rms,
+            "zeros": ZEROS * self.size,
+            "nonfinite": 0,
+        }
+        for name, most in allowed.items():
+            before, after = getattr(self, name), getattr(now, name)
+            if not abs(after - before) <= most:
+                return f"{name} {before:.6g} → {after:.6g}"
+        return ""
+
+    @staticmethod
+    def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT) -> Entry:
+        """Return the entry of an array, whole if it has at most `room` bytes. A spread within tolerance is left out."""
+        wide = float(f"{spread:.3g}") if spread * ROOM > RELATIVE_L2 else 0.0
+        known: dict[str, Any] = {"dtype": array.dtype.name, "stored": "whole" if array.nbytes <= room else "sketch"}
+        return Entry(shape=array.shape, **vars(Statistics.of(array)), spread=wide, sha256=digest, **known)
+
+
+Side = Annotated[dict[Key, Entry], Field(min_length=1)]
+
+
+class SeamEntry(Strict):
+    stage: Key
+    inputs: Side
+    outputs: Side
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.inputs, self.outputs
+
+
+class File(Strict):
+    """The file of a case in git."""
+
+    sha256: Digest = "0" * 64
+    bytes: Count = 0
+
+
+class CaseEntry(Strict):
+    """One case: its file, the hashes of its own inputs, and its tensors."""
+
+    file: File = File()
+    inputs: dict[Key, Digest]
+    seams: Annotated[tuple[SeamEntry, ...], Field(min_length=1)]
+
+    def places(self) -> Iterator[tuple[Place, Entry]]:
+        """Yield every tensor with its place, in the order of the data."""
+        return places((seam.stage, seam.inputs, seam.outputs) for seam in self.seams)
+
+    def kept(self) -> dict[str, Entry]:
+        """Return each tensor once, under its key in the file in git: its first place."""
+        found: dict[str, tuple[str, Entry]] = {}
+        for place, entry in self.places():
+            found.setdefault(entry.sha256, (f"{entry.stored}/{place}", entry))
+        return dict(found.values())
+
+    def identity(self) -> str:
+        """Return the digest of the case's inputs and truth, wherever these are stored."""
+        truth = [[str(place), entry.sha256] for place, entry in self.places()]
+        return fingerprint.digest({"inputs": dict(self.inputs), "truth": truth})
+
+    @staticmethod
+    def of(
+        golden: Golden,
+        inputs: Mapping[str, np.ndarray],
+        spread: Mapping[str, float],
+        whole: bool = False,
+        room: int = CASE_IN_GIT,
+    ) -> CaseEntry:
+        """Return the entry of a recorded case.
+
+        Args:
+            golden: The recording.
+            inputs: Inputs of the case itself.
+            spread: Measured spread of tensors, by their sha256.
+            whole: Whether git keeps every tensor whole, however large.
+            room: Bytes of whole tensors otherwise.
+        """
+        entries: dict[str, Entry] = {}
+        for digest, array in sorted(arrays(golden).items(), key=lambda item: (item[1].nbytes, item[0])):
+            most = array.nbytes if whole else min(room, IN_GIT)
+            entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), most)
+            room -= array.nbytes if entries[digest].in_git else 0
+        found = iter(digests(golden).values())
+        seams = tuple(
+            SeamEntry(
+                stage=seam.stage,
+                inputs={name: entries[next(found)] for name in seam.inputs},
+                outputs={name: entries[next(found)] for name in seam.outputs},
+            )
+            for seam in golden.seams
+        )
+        return CaseEntry(inputs=hashes(inputs), seams=seams)
 
 
 class Refreshed(Strict):
@@ -54,7 +236,7 @@ def write(lock: Lock) -> bytes:
 def read(path: Path) -> Lock | None:
     """Return the lock, or None where nothing was ever recorded."""
     try:
-        return parse(read_plain(path, MAX_BYTES))
+        return parse(files.read_plain(path, MAX_BYTES))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -95,3 +277,31 @@ def _layout(value: Any, indent: str = "") -> str:
         items = [f"{json.dumps(name, ensure_ascii=False)}: {_layout(item, deeper)}" for name, item in value.items()]
         return "{\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}}}"
     return "[\n" + ",\n".join(deeper + _layout(item, deeper) for item in value) + f"\n{indent}]"
+
+
+def hashes(inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+    return {name: sha256(np.asarray(array)) for name, array in inputs.items()}
+
+
+def foreign(entry: Entry, kept: np.ndarray, array: np.ndarray) -> str:
+    """Return why a tensor is not the recorded one up to another machine's rounding; nothing if it is.
+
+    The same bits are the same truth. So is a tensor of the same shape and dtype whose sketch is within 1e-3 relative
+    L2, or four times the measured spread where that is more, and whose statistics are close. Integers have to be equal.
+
+    Args:
+        entry: The recorded tensor, as the lock has it.
+        kept: What git has of it: the tensor or its sketch.
+        array: The tensor to compare.
+    """
+    if array.shape != entry.shape or array.dtype.name != entry.dtype:
+        was, now = f"{entry.dtype}{list(entry.shape)}", f"{array.dtype.name}{list(array.shape)}"
+        return f"is {now} where {was} was recorded"
+    if exact(array):
+        return "" if sha256(array) == entry.sha256 else "has other whole numbers"
+    apart = distance(kept, array if entry.in_git else sketch(array))
+    bound = max(RELATIVE_L2, ROOM * entry.spread)
+    if not apart.relative_l2 <= bound:
+        return f"relative L2 {apart.relative_l2:.3g} > {bound:.3g}"
+    moved = entry.moved(Statistics.of(array), bound)
+    return f"statistics moved: {moved}" if moved else ""

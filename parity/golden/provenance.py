@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from parity.base import fingerprint
-from parity.base.files import file_name
 from parity.declarations import Reference
 from parity.plan.weights import Weights
 
@@ -31,11 +29,8 @@ def current(reference: Reference, weights: Weights) -> Provenance:
     if not versions or not code:
         what = "packages" if code else "code of its own"
         raise ValueError(f"reference {reference.name} has no {what}: then nothing tells when its truth is stale")
-    return Provenance(
-        {name: version.split("+")[0] for name, version in sorted(versions.items())},
-        dict(weights.identity),
-        code,
-    )
+    packages = {name: version.split("+")[0] for name, version in sorted(versions.items())}
+    return Provenance(packages, dict(weights.identity), code)
 
 
 def changes(recorded: Provenance, now: Provenance) -> list[str]:
@@ -46,9 +41,3 @@ def changes(recorded: Provenance, now: Provenance) -> list[str]:
 def summary(parts: Sequence[str]) -> str:
     more = len(parts) - _SHOWN
     return "; ".join(parts[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
-def folder(root: Path, reference: Reference, weights: Weights) -> Path:
-    """Return the folder of these weights' truth: the system's own for the default ones."""
-    system = root / file_name("system", reference.name)
-    return system / file_name("the folder of weights", weights.folder) if weights.folder else system

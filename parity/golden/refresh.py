@@ -11,13 +11,11 @@ import numpy as np
 
 from parity.declarations import Case, Golden
 from parity.golden import case_file, lock, provenance, recording
-from parity.golden.change_report import CaseReport, Report, Status
-from parity.golden.changes import Movement, movements
+from parity.golden.changes import CaseReport, Movement, Report, Status, movements
 from parity.golden.errors import DamagedGolden, RefreshRefused
-from parity.golden.lock import Lock, Refreshed
+from parity.golden.lock import CaseEntry, Lock, Refreshed, Strict, hashes
 from parity.golden.rounding import spread
 from parity.golden.store import GoldenStore
-from parity.golden.tensors import CaseEntry, Strict, hashes
 
 Say = Callable[[str], None]
 Made = Callable[[Case, str], tuple[CaseEntry, Golden]]

@@ -7,8 +7,7 @@ but it can't be expected to the third digit elsewhere. How far it may be off is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -42,16 +41,10 @@ def spread(case: Case, recorded: Golden, record: Callable[[Case], Golden]) -> di
 
 def rerecorded(case: Case, record: Callable[[Case], Golden]) -> Golden:
     """Record a case with other kernels and with inputs a few ulp off: the same truth, rounded otherwise."""
-    with _other_kernels():
-        return record(replace(case, inputs=_nudged(case.inputs)))
-
-
-@contextmanager
-def _other_kernels() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32")  # said of a setting that is only put back
         with torch.backends.mkldnn.flags(enabled=False):
-            yield
+            return record(replace(case, inputs=_nudged(case.inputs)))
 
 
 def _fault(here: np.ndarray | None, there: np.ndarray | None) -> str:

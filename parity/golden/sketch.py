@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,33 +13,8 @@ SAMPLES = 2048
 DType = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 DTYPES: tuple[str, ...] = get_args(DType)
 _CHUNK = 1 << 20
-
-RELATIVE_L2 = 1e-3
-"""The distance that the same truth may have on another machine. Other instruction sets and other kernels were seen to
-move a well-conditioned stage by up to 2e-5."""
-ROOM = 4.0
-"""Times the spread that was measured at recording, where that is more. It is one sample of what rounding may do: other
-instruction sets were seen to take 1.1 times as much, and 2.3 times where a phase accumulates."""
 WIDEST = 2.0
 """Spread: two tensors of one rms that have nothing in common are 1.4 apart."""
-ZEROS = 1e-2
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Of the same truth on another machine. Averages hold where values do not; extremes are single values.
-
-    Where the spread is so wide that the sketch can't tell (a phase that is anyone's after minutes), averages still do.
-    """
-
-    relative_l2: float
-    averages: float
-    extremes: float
-
-    @staticmethod
-    def of(spread: float) -> Tolerance:
-        bound = max(RELATIVE_L2, ROOM * spread)
-        return Tolerance(bound, min(max(RELATIVE_L2, bound / 10), 0.05), max(10 * RELATIVE_L2, bound))
 
 
 def sha256(array: np.ndarray) -> str:
@@ -76,7 +50,9 @@ class Statistics:
     @staticmethod
     def of(array: np.ndarray) -> Statistics:
         low, high, total, squares, zeros, finite = math.inf, -math.inf, 0.0, 0.0, 0, 0
-        for (chunk,) in _chunks(array):
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, _CHUNK):
+            chunk = flat[start : start + _CHUNK].astype(np.float64)
             values = chunk[np.isfinite(chunk)]
             if not values.size:
                 continue
@@ -88,33 +64,10 @@ class Statistics:
         mean, rms = total / finite, math.sqrt(squares / finite)
         return Statistics(_short(low), _short(high), _short(mean), _short(rms), zeros, array.size - finite)
 
-    def moved(self, other: Statistics, size: int, tolerance: Tolerance) -> str:
-        """Return the statistic that is farther off than rounding explains, or nothing."""
-        largest = max(abs(self.min), abs(self.max))
-        allowed = {
-            "min": tolerance.extremes * largest,
-            "max": tolerance.extremes * largest,
-            "mean": tolerance.averages * self.rms,
-            "rms": tolerance.averages * self.rms,
-            "zeros": ZEROS * size,
-            "nonfinite": 0,
-        }
-        for name, bound in allowed.items():
-            before, after = getattr(self, name), getattr(other, name)
-            if not abs(after - before) <= bound:
-                return f"{name} {before:.6g} → {after:.6g}"
-        return ""
-
 
 def exact(array: np.ndarray) -> bool:
     """Return whether a tensor must be equal bit for bit: whole numbers carry decisions, not roundings."""
     return bool(array.dtype.kind != "f")
-
-
-def _chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, _CHUNK):
-        yield [array[start : start + _CHUNK].astype(np.float64) for array in flat]
 
 
 def _short(value: float) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from parity.declarations import Case
 from parity.golden import case_file, lock
-from parity.golden.change_report import Report
+from parity.golden.changes import Report
 from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden, StaleGolden
 from parity.golden.refresh import Say, diff
 from parity.golden.store import GoldenStore
@@ -61,25 +61,17 @@ class Status:
 
 def status(store: GoldenStore) -> Status:
     cases = tuple(_case(store, case) for case in store.reference.cases)
-    notes = (
-        ("an unfinished refresh left recordings: refresh again to go on with it",) if store.transaction.files() else ()
-    )
-    held = (path for path in _own(store.folder) if path.suffix != ".toml")
-    size = sum(path.stat().st_size for path in held)
+    unfinished = "an unfinished refresh left recordings: refresh again to go on with it"
+    notes = (unfinished,) if store.transaction.files() else ()
+    size = sum(path.stat().st_size for path in _own(store.folder))
     weights = store.weights
     return Status(store.reference.name, str(weights), cases, tuple(strays(store)), notes, size, weights.in_git)
 
 
 def verify(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> tuple[Report, list[str]]:
-    """Record cases again and compare them with the lock.
+    """Record cases again, all where none is named, and compare them with the lock.
 
-    Args:
-        store: The goldens of a reference.
-        cases: The cases to record; all by default.
-        say: Takes lines of progress.
-
-    Returns:
-        The report, and faults that a recording does not show, such as stale cases and stray files.
+    Returned are the report, and faults that a recording does not show, such as stale cases and stray files.
     """
     now = status(store)
     faults = [f"{case.case}: {case.state}: {case.why}" for case in now.cases if case.state != "fresh"]
@@ -96,19 +88,18 @@ def strays(store: GoldenStore) -> list[str]:
     names = set(recorded.cases) if recorded else set()
     expected = {store.path(name).name for name in names} | {lock.NAME}
     for path in _own(store.folder):
-        if path.name not in expected and path.suffix != ".toml":
+        if path.name not in expected:
             found.append(f"{path}: no golden uses this file. Mend: remove it")
-    declared = {case.name for case in store.reference.cases}
-    for name in sorted(names - declared):
+    for name in sorted(names - {case.name for case in store.reference.cases}):
         found.append(f"{store.reference.name} declares no case {name}, but it is recorded. Mend: {store.mend}")
     return found
 
 
 def _own(folder: Path) -> Iterator[Path]:
-    """Return the files in a folder of goldens, without staged files and the folders of other weights."""
+    """Yield the files in a folder of goldens, without bounds, staged files and the folders of other weights."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         other = path.is_dir() and not path.is_symlink() and path.name.startswith(PREFIX)
-        if path.name != case_file.STAGING and not other:
+        if path.name != case_file.STAGING and path.suffix != ".toml" and not other:
             yield path
 
 

@@ -14,15 +14,15 @@ import numpy as np
 
 from parity.base import fingerprint, lockfile
 from parity.base.cache import Cache
-from parity.base.files import distinct, file_name
+from parity.base.files import file_name
+from parity.base.libraries import threads
 from parity.base.paths import project
-from parity.base.torch_threads import threads
 from parity.declarations import Case, Golden, Reference, Seam
 from parity.golden import case_file, lock, provenance, recording, rounding
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
+from parity.golden.lock import CASE_IN_GIT, CaseEntry, foreign, hashes
 from parity.golden.provenance import Provenance
 from parity.golden.recording import digests, tensors
-from parity.golden.tensors import CASE_IN_GIT, CaseEntry, foreign, hashes
 from parity.golden.transaction import Transaction
 from parity.plan.weights import Weights
 
@@ -44,17 +44,18 @@ class GoldenStore:
     """
 
     def __init__(self, reference: Reference, root: Path, cache: Cache, weights: Weights) -> None:
-        file_name("system", reference.name)
-        for case in reference.cases:
-            file_name("case", case.name)
-        distinct("case", [case.name for case in reference.cases])
+        names = [file_name("case", case.name) for case in reference.cases]
+        if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+            raise ValueError(f"case {twice[0]!r} is declared twice")
         self.reference = reference
         self.root = Path(root)
         self.cache = cache
         self.weights = weights
         self.took: dict[str, float] = {}
         self.scope = ""
-        self.folder = provenance.folder(self.root, reference, weights)
+        self.folder = self.root / file_name("system", reference.name)
+        if weights.folder:
+            self.folder /= file_name("the folder of weights", weights.folder)
         self.transaction = Transaction(self.folder)
         self._loaded: dict[str, Golden] = {}
         self._refused: dict[str, NotTheSameTruth] = {}
@@ -268,7 +269,7 @@ class GoldenStore:
         return found
 
     def _prove(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray], found: Golden) -> None:
-        """Check that a recording has the same bits, or differs by another machine's rounding; see `tensors.foreign`."""
+        """Check that a recording has the same bits, or differs by another machine's rounding; see `lock.foreign`."""
         expected, actual, digest = dict(entry.places()), dict(tensors(found)), digests(found)
         for place in [*expected, *actual]:
             if place not in actual or place not in expected:

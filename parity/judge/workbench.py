@@ -18,7 +18,7 @@ from milrun import ModelError
 from parity import run
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
 from parity.build.convert import ConversionError

@@ -13,10 +13,10 @@ from parity.bench.baseline import BaselineError
 from parity.bench.benchmarks import Benchmark
 from parity.bench.measurements import Mode
 from parity.bench.record import BenchRecord
-from parity.bench.replay import REPLAY
 from parity.bench.session import Bench
 from parity.bench.summary import summary
 from parity.bench.table import table
+from parity.bench.timing import REPLAY
 from parity.declarations import System
 from parity.plugin import skips
 from parity.plugin.items import NotPassedError, SystemItem

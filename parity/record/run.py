@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import secrets
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -14,6 +17,7 @@ from urllib.parse import quote, unquote
 
 from parity.base import records
 from parity.base.files import writing
+from parity.base.fingerprint import libraries
 from parity.judge.headroom import share
 from parity.verdict import Check, Number, Verdict
 
@@ -262,3 +266,23 @@ def _refuse_false_passes(verdicts: Iterable[Verdict], path: Path) -> None:
         for found in verdict.findings:
             if found.passed and found.bound and not (found.value is not None and found.bound.holds(found.value)):
                 raise SessionError(f"{path}: {verdict.id} says passed: True of {found.line()}; {AGAIN}")
+
+
+def machine() -> dict[str, str | int]:
+    return {
+        "system": platform.system(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        **libraries("torch", "coremltools"),
+    }
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Return git's output; empty without git or a repository."""
+    try:
+        found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,7 +15,7 @@ from pathlib import Path
 from parity.base import lockfile
 from parity.base.cache import Cache
 from parity.base.files import writing
-from parity.base.fingerprint import digest, libraries
+from parity.base.fingerprint import digest
 from parity.base.paths import GATES, Project, project
 from parity.build.artifacts import Built, Given, composed, given
 from parity.compare.evidence import folder_of
@@ -138,14 +136,8 @@ class Suite:
         folder = Path(self.options.artifacts)
         if not folder.is_dir():
             raise ValueError(f"--artifacts {folder}: no such folder")
-        return {
-            check.id: [
-                given(folder, stage, variant).name
-                for stage, variant in _needed(system, check)
-                if not given(folder, stage, variant).exists()
-            ]
-            for check in checks
-        }
+        needed = {check.id: [given(folder, *artifact) for artifact in _needed(system, check)] for check in checks}
+        return {id: [path.name for path in paths if not path.exists()] for id, paths in needed.items()}
 
     def plan(self) -> list[Check]:
         """Return every check that a complete run under these options judges."""
@@ -171,23 +163,20 @@ class Suite:
         chosen = [*fitting, self.runtimes[0]][0]
         key = name, f"{chosen.name} {chosen.numerics}"
         if key not in self._benches:
-            self._benches[key] = self._bench(systems()[name], chosen)
+            weights = self.weights(systems()[name])
+            system = fitted(systems()[name], weights)
+            folder = Path(self.options.artifacts) if self.options.artifacts else None
+            self._benches[key] = Examiner(
+                system,
+                weights,
+                self.goldens(system),
+                Given(system, weights, folder) if folder else Built(system, weights, self.cache),
+                chosen,
+                self.gates(system),
+                self.cache,
+                self.options.compute_units,
+            )
         return self._benches[key]
-
-    def _bench(self, system: System, chosen: Runtime) -> Workbench:
-        weights = self.weights(system)
-        system = fitted(system, weights)
-        folder = Path(self.options.artifacts) if self.options.artifacts else None
-        return Examiner(
-            system,
-            weights,
-            self.goldens(system),
-            Given(system, weights, folder) if folder else Built(system, weights, self.cache),
-            chosen,
-            self.gates(system),
-            self.cache,
-            self.options.compute_units,
-        )
 
     def goldens(self, system: System) -> GoldenStore:
         """Return the truth of a system under the chosen weights. Systems that share a reference share the store."""
@@ -265,15 +254,15 @@ class Suite:
             id=self.run_id,
             started=self.started,
             seconds=round(time.monotonic() - self._clock, 1),
-            commit=_git(self.root, "rev-parse", "HEAD"),
-            dirty=bool(_git(self.root, "status", "--porcelain")),
+            commit=run.git(self.root, "rev-parse", "HEAD"),
+            dirty=bool(run.git(self.root, "status", "--porcelain")),
             command=("pytest", *sys.argv[1:]),
             runtime=self.runtimes[0].name,
             numerics=tuple(dict.fromkeys(known.numerics for known in self.runtimes)),
             weights=self._sources(),
             cases=tuple(dict.fromkeys(case.name for system in self.systems().values() for case in self.cases(system))),
             partial=partial,
-            machine=machine(),
+            machine=run.machine(),
             expected=tuple(planned[id] for id in selected),
             verdicts=verdicts,
             errors=tuple(errors),
@@ -407,25 +396,3 @@ def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:
         stage = system.stage(name)
         yield stage, variant
         yield from composed(system, stage, variant)
-
-
-def machine() -> dict[str, str | int]:
-    import os
-
-    return {
-        "system": platform.system(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 0,
-        "python": platform.python_version(),
-        **libraries("torch", "coremltools"),
-    }
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """Return git's output; empty without git or a repository."""
-    try:
-        found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return found.stdout.strip()

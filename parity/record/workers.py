@@ -13,17 +13,17 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from multiprocessing import get_context
 from typing import Any
+from unittest.mock import patch
 
 from parity.base import paths
 from parity.base.paths import Project
-from parity.base.progress import Progress
+from parity.base.text import Progress
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
-Needs = tuple[str, str, str]
 _Jobs = dict[tuple[Callable[[Any], bool], Any], str]
 """Functions, the one thing that each is to do, and the name of that."""
 FEWEST = 32
@@ -31,7 +31,6 @@ FEWEST = 32
 _MOST = 4
 COPIES = 4
 """Models that a process may hold: to record with, to cut modules from, as it is converted, as an artifact."""
-THREADS = "OMP_NUM_THREADS"
 _FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
 """The order of checks: those that need no artifact while some are built, then long ones, then short ones."""
 
@@ -73,7 +72,8 @@ def _done(suite: Suite, jobs: _Jobs, count: int, progress: Progress) -> Iterator
     if not jobs:
         return
     with (
-        _one_thread_each() if count > 1 else nullcontext(),
+        # Memory allowing, there is a process for each core.
+        patch.dict(os.environ, OMP_NUM_THREADS="1") if count > 1 else nullcontext(),
         ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options, count)) as pool,
     ):
         names = {pool.submit(do, what): name for (do, what), name in jobs.items()}
@@ -97,20 +97,6 @@ def _room(suite: Suite, names: Collection[str]) -> int:
                 largest = max(largest, suite.weights(system).checkpoint().stat().st_size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, memory // (COPIES * largest)) if largest else _MOST
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that begin meanwhile compute in one thread: memory allowing, there is one of them for each core."""
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[THREADS]
-        else:
-            os.environ[THREADS] = before
 
 
 _suites: list[Suite] = []
@@ -143,7 +129,7 @@ def _end_with_the_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _build(need: Needs) -> bool:
+def _build(need: tuple[str, str, str]) -> bool:
     (suite,) = _suites
     name, stage_name, variant = need
     bench = suite.bench(name, suite.options.numerics[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.base.audio import librosa
+from parity.base.libraries import librosa
 from parity.speech.sound import Samples, resampled
 from parity.speech.wheels import Wheel
 

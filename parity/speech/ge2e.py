@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.base.audio import librosa
+from parity.base.libraries import librosa
 from parity.speech.sound import Samples, SpeechError, resampled
 from parity.speech.wheels import Wheel
 

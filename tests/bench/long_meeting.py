@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.declarations import Arrays
 from parity.diarization import der, rttm, turns
 from parity.plan.checks import SHIPS, chain_sets

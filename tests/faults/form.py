@@ -9,7 +9,7 @@ from typing import Protocol
 
 from parity.base import lockfile
 from parity.base.cache import Cache
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.blame.explain import explained
 from parity.judge.workbench import Workbench
 from parity.record.suite import Suite

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parity.base.cache import Cache
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.plan.checks import SHIPS
 from parity.record.suite import Suite
 from parity.run import stepping

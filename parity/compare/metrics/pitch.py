@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from parity.base.arithmetic import pearson
-from parity.base.audio import librosa
+from parity.base.libraries import librosa
 from parity.compare.metrics.registry import AUDIO, Array, metric
 
 VOICED_HZ = 10.0

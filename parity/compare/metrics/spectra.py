@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.base.arithmetic import pearson
-from parity.base.audio import librosa
+from parity.base.libraries import librosa
 from parity.compare.metrics.registry import AUDIO, Array, metric
 
 WINDOW_SECONDS = 1024 / 24_000

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from parity.base.branches import EXCUSE, Trace
-from parity.base.reach import spans
+from parity.base.fingerprint import spans
 from parity.declarations import HOST, Arrays, Case, Golden, System
 from parity.run.rehearsal import Rehearsal
 from parity.verdict import Bound, Finding

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from parity.base.cache import Cache
+from parity.base.libraries import threads
 from parity.base.paths import project
-from parity.base.torch_threads import threads
 from parity.declarations import Seam
 from parity.plan.weights import WeightsError, choose, dressed
 from references.pocket_tts import POCKET_TTS, POCKET_TTS_2M, upstream, words

@@ -16,7 +16,7 @@ import numpy as np
 import milrun
 from converters.silero_vad import SYSTEM
 from converters.silero_vad.stages import coarse
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.build.artifacts import Built
 from parity.plan.weights import OPTION
 from parity.record.suite import Options, Suite

@@ -12,7 +12,7 @@ import pytest
 import milrun
 from converters.silero_vad import SYSTEM
 from converters.silero_vad.glue import listen
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Given
 from parity.record.suite import Options, Suite

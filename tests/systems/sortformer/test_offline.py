@@ -6,7 +6,7 @@ import numpy as np
 
 from converters.sortformer import SYSTEMS
 from converters.sortformer.glue import Window
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.declarations import Arrays
 from parity.diarization import der, turns
 from parity.record.suite import Suite

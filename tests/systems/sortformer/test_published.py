@@ -20,7 +20,7 @@ from converters.sortformer import SYSTEMS
 from converters.sortformer.frontend import PreEncoder
 from converters.sortformer.head import Head
 from parity.base.cache import Cache
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from parity.build import convert
 from parity.build.artifacts import Built
 from parity.declarations import Arrays, Hub, System

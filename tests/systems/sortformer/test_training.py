@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from parity.base.torch_threads import threads
+from parity.base.libraries import threads
 from references.sortformer import labels, meetings, speaking, voices
 from references.sortformer.bank import Bank, Contents, open_bank
 from references.sortformer.checkpoint import Source

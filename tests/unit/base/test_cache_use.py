@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from parity.__main__ import main
-from parity.base import cache_use
 from parity.base.cache import Cache
 from parity.base.files import StateError, write_atomically
 from parity.base.paths import at, using
@@ -73,7 +72,7 @@ def test_the_limit_holds_when_something_is_added(root: Path) -> None:
 def test_an_entry_that_a_running_process_uses_stays(root: Path) -> None:
     Cache(root, 0).trim()
     assert left(root) == "1"
-    assert [item.path.name for item in cache_use.clear(root)] == KEYS[:1]
+    assert [item.path.name for item in Cache(root).clear()] == KEYS[:1]
     assert left(root) == "1"
 
 
@@ -81,17 +80,17 @@ def test_runs_count_and_kinds_are_shown_and_cleared(root: Path) -> None:
     Cache(root).get("evidence", KEYS[0], fill)
     (root / "runs" / "2026-01-01").mkdir(parents=True)
     (root / "runs" / "2026-01-01" / "run.json").write_bytes(bytes(2_500_000))
-    shown = [line.split()[:3] for line in cache_use.table(root)]
+    shown = [line.split()[:3] for line in Cache(root).table()]
     assert shown[1:] == [
         ["artifact", "5", "0.1"],
         ["evidence", "1", "0.0"],
         ["runs", "1", "2.5"],
         ["total", "7", "2.6"],
     ]
-    assert cache_use.clear(root, "artifact") == []
-    assert [line.split()[0] for line in cache_use.table(root)[1:]] == ["evidence", "runs", "total"]
+    assert Cache(root).clear("artifact") == []
+    assert [line.split()[0] for line in Cache(root).table()[1:]] == ["evidence", "runs", "total"]
     with pytest.raises(ValueError, match="has no 'artefact'; it has evidence, runs"):
-        cache_use.clear(root, "artefact")
+        Cache(root).clear("artefact")
 
 
 def test_the_limit_is_that_of_the_project(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import warnings
 
 import pytest
 
-from parity.base.noise import hidden
+from parity.base.libraries import quiet
 
 
 def said_within(capsys: pytest.CaptureFixture[str]) -> str:
-    with hidden():
+    with quiet():
         warnings.warn_explicit("torch.old is deprecated", FutureWarning, "torch/nn.py", 1, module="torch.nn")
         warnings.warn_explicit("a damaged entry", UserWarning, "parity/base/cache.py", 1, module="parity.base.cache")
         logging.getLogger("nemo").warning("no exporters")

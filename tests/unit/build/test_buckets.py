@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import milrun
-from parity.base import cache_use
 from parity.base.cache import Cache
 from parity.build.artifacts import Given
 from parity.build.convert import convert, traceable
@@ -88,7 +87,7 @@ def test_buckets_share_their_weights_and_count_them_once(tmp_path: Path) -> None
     small, large = (artifacts.get(APART.at(bucket), FP32) for bucket in APART.buckets)
     assert small.identity != large.identity
     assert (small.package / WEIGHTS).samefile(large.package / WEIGHTS)
-    stored = [item.bytes for item in cache_use.items(cache.root) if item.kind == "artifact"]
+    stored = [item.bytes for item in cache.items() if item.kind == "artifact"]
     assert sum(stored) < 1.5 * sum(path.stat().st_size for path in small.package.rglob("*") if path.is_file())
 
 

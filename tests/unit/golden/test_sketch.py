@@ -8,8 +8,8 @@ import pytest
 from parity.base.arithmetic import distance
 from parity.declarations import Golden, Seam
 from parity.golden.changes import movements
+from parity.golden.lock import CaseEntry, Entry, foreign
 from parity.golden.sketch import SAMPLES, Statistics, sha256, sketch
-from parity.golden.tensors import CaseEntry, Entry, foreign
 
 RNG = np.random.default_rng(0)
 SIGNAL = RNG.standard_normal((4, 256, 200)).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 HEAR = """
 import numpy as np
-from parity.base.audio import librosa
+from parity.base.libraries import librosa
 
 tone = np.sin(2 * np.pi * 200 * np.arange(8_000) / 8_000)
 pitch, _, _ = librosa().pyin(tone, fmin=65, fmax=600, sr=8_000)
