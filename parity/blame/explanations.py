@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 
 from parity.base.arithmetic import norm, rms
 from parity.compare.metrics.registry import Array
@@ -58,7 +59,8 @@ def scale(r: Array, c: Array) -> Found | None:
 
 def rounding(r: Array, c: Array) -> Found | None:
     """Find the reference, rounded to a shorter format."""
-    for name, rounded in (("float16", r.astype(np.float16).astype(np.float64)), ("bfloat16", _bfloat16(r))):
+    bfloat16 = torch.from_numpy(r.astype(np.float32)).bfloat16().double().numpy()
+    for name, rounded in (("float16", r.astype(np.float16).astype(np.float64)), ("bfloat16", bfloat16)):
         if explains(rounded, r, c):
             return "quantization", f"to {name}"
     return None
@@ -197,13 +199,6 @@ def region(r: Array, c: Array, axis: int) -> tuple[int, int] | None:
 
 def _factor(gain: float) -> str:
     return f"{gain:.6g}" if abs(gain - 1) < 0.01 else f"{gain:.4g}"
-
-
-def _bfloat16(values: Array) -> Array:
-    """Round half to even, as the upper half of a float32."""
-    bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
-    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 EXPLANATIONS: tuple[Callable[[Array, Array], Found | None], ...] = (

@@ -49,6 +49,11 @@ class Failing:
     begins: int = 0
     wrong: bool = True
 
+    @property
+    def output(self) -> str:
+        """The output that failed worst; an empty text where none is named."""
+        return next(iter(self.outputs), "")
+
     def placed(self, blamed: Blame) -> Blame:
         """Return a blame that says from which step on the stage is wrong, and at which it is wrong most."""
         if not self.steps:
@@ -108,12 +113,13 @@ def find(
             )
             found.append((error, failing))
     chosen, largest = found[0][1], [max(errors.values()) for errors in made]
-    begins = next((step for step, errors in enumerate(made) if _beyond(errors, bounds)), chosen.step)
+    beyond = (
+        step
+        for step, errors in enumerate(made)
+        if any(error > bounds.get(name, BEGINS) for name, error in errors.items())
+    )
+    begins = next(beyond, chosen.step)
     return replace(chosen, errors=largest, begins=min(begins, chosen.step), wrong=worst > ROUNDING)
-
-
-def _beyond(errors: Mapping[str, float], bounds: Mapping[str, float]) -> bool:
-    return any(error > bounds.get(name, BEGINS) for name, error in errors.items())
 
 
 def _error(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -13,26 +12,15 @@ from pydantic import Field, model_validator
 
 from parity.base import toml
 from parity.base.toml import Place, Table, Text
+from parity.blame.package.failure import Divergence
 
 FILE = Path(__file__).with_name("hazards.toml")
+NOTHING = Divergence(value="")
 Words = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
 class HazardError(ValueError):
     """The table of hazards is not what its schema says."""
-
-
-@dataclass(frozen=True)
-class Symptoms:
-    """The symptoms of a failure, in the words of the table."""
-
-    fault: str
-    looks_like: Sequence[str]
-    nodes: Collection[str] = ()
-    op: str = ""
-    spelled: Collection[str] = ()
-    behind: Collection[str] = ()
-    traits: Collection[str] = ()
 
 
 class Hazard(Table):
@@ -54,24 +42,24 @@ class Hazard(Table):
             raise ValueError("is recognized by nothing: list what it is met with")
         return self
 
-    def met(self, symptoms: Symptoms) -> bool:
+    def met(self, fault: str, looks: Iterable[str], op: str, found: Divergence) -> bool:
         return (
-            (not self.fault or self.fault == symptoms.fault)
-            and (not self.looks_like or any(re.search(self.looks_like, look) for look in symptoms.looks_like))
-            and (not self.node or not set(self.node).isdisjoint(symptoms.nodes))
-            and (not self.op or symptoms.op in self.op)
-            and (not self.spelled or not set(self.spelled).isdisjoint(symptoms.spelled))
-            and set(self.behind) <= set(symptoms.behind)
-            and set(self.traits) <= set(symptoms.traits)
+            (not self.fault or self.fault == fault)
+            and (not self.looks_like or any(look and re.search(self.looks_like, look) for look in looks))
+            and (not self.node or not set(self.node).isdisjoint(found.nodes))
+            and (not self.op or op in self.op)
+            and (not self.spelled or not set(self.spelled).isdisjoint(found.spelled))
+            and found.behind.issuperset(self.behind)
+            and found.traits.issuperset(self.traits)
         )
 
 
-def known(symptoms: Symptoms) -> list[str]:
-    """Return a sentence for each known hazard that the symptoms are of."""
+def known(fault: str, looks: Iterable[str], op: str = "", found: Divergence = NOTHING) -> list[str]:
+    """Return a sentence for each known hazard that a failure is of, by its looks and by the op that diverges."""
     return [
         f"known hazard {number} ({hazard.name}), mend: {hazard.mend}"
         for number, hazard in read(FILE.read_text()).items()
-        if hazard.met(symptoms)
+        if hazard.met(fault, looks, op, found)
     ]
 
 

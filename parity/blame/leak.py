@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -43,14 +44,16 @@ def blamed(stage: Stage, module: nn.Module, found: Failing) -> Blame | None:
     return None
 
 
-def within(stage: Stage, module: nn.Module, found: Failing, candidate: Arrays) -> tuple[Stage, Failing]:
+def within(
+    stage: Stage, module: nn.Module, found: Failing, execute: Callable[[Stage, Arrays], Arrays]
+) -> tuple[Stage, Failing]:
     """Return the stage of the bucket, and the crossing in its size.
 
     Args:
         stage: The stage, with its buckets.
         module: Its traceable module, which tells what is behind the valid part.
         found: The failing crossing, at the length that upstream has it.
-        candidate: All that the artifact gave for the filled-up inputs.
+        execute: Runs the artifact of the stage of a bucket.
     """
     one = fitting(stage, found.inputs)
     assert one.bucket is not None
@@ -58,4 +61,4 @@ def within(stage: Stage, module: nn.Module, found: Failing, candidate: Arrays) -
     reference = {name: value.copy() for name, value in call(module, stage, inputs).items()}
     for name, value in found.reference.items():
         reference[name][tuple(map(slice, np.shape(value)))] = value
-    return one, replace(found, inputs=inputs, reference=reference, candidate=candidate)
+    return one, replace(found, inputs=inputs, reference=reference, candidate=execute(one, inputs))

@@ -92,8 +92,7 @@ def _finite(r: Array, c: Array, *, whole: bool) -> Likeness:
 def _not_finite(r: Array, c: Array, wrong: np.ndarray) -> Likeness:
     nans = np.isnan(c) & wrong
     what = nans if nans.any() else wrong
-    first = tuple(int(i) for i in np.unravel_index(int(np.argmax(what)), c.shape))
-    detail = f"in {int(what.sum())} of {c.size} values, the first at {first}"
+    detail = f"in {int(what.sum())} of {c.size} values, the first at {_at(int(np.argmax(what)), c)}"
     beyond = np.abs(r[wrong]) > FLOAT16_MAX
     if beyond.any():
         detail += f", where the reference reaches {np.abs(r[wrong]).max():.3g}: beyond float16"

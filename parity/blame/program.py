@@ -20,8 +20,7 @@ def blame_method(stage: Stage, by_module: Arrays, found: Failing) -> Blame:
         by_module: The outputs of the module.
         found: The crossing, with the outputs of the method.
     """
-    output = next(iter(found.outputs), "")
-    looks_like = looks(found.reference, found.candidate, output) or "unknown"
+    output, looks_like = found.output, looks(found) or "unknown"
     if output not in found.candidate or output not in by_module:
         return Blame(stage.name, output, looks_like, detail="the method does not give the output")
     own = relative_l2(found.reference[output], by_module[output])

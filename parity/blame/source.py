@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from parity.base.paths import project
@@ -13,11 +14,6 @@ _FRAME = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?P<function>.+)$")
 _LONGEST = 100
 
 Frame = tuple[str, int, str]
-
-
-def place(source_range: str) -> str:
-    """Return the innermost line of the project that led to a node, and the line of another package behind it."""
-    return told(frames(source_range))
 
 
 def frames(source_range: str) -> list[Frame]:
@@ -33,7 +29,8 @@ def frames(source_range: str) -> list[Frame]:
     return found
 
 
-def told(stack: list[Frame]) -> str:
+def told(stack: Sequence[Frame]) -> str:
+    """Return the innermost line of the project in a stack, and the line of another package behind it."""
     own = next((frame for frame in stack if _is_own(frame[0])), None)
     inner = next((frame for frame in stack if not _of_torch(frame[0])), None)
     parts = [own] if own else []
@@ -69,13 +66,10 @@ def _relative(file: str) -> str:
 
 
 def _is_own(file: str) -> bool:
-    return "site-packages" not in Path(file).parts and not _of_torch(file) and not _of_python(file)
+    of_python = file.startswith("<") or Path(file).is_relative_to(Path(inspect.__file__).parent)
+    return "site-packages" not in Path(file).parts and not of_python
 
 
 def _of_torch(file: str) -> bool:
     parts = Path(file).parts
     return "site-packages" in parts and parts[parts.index("site-packages") + 1] == "torch"
-
-
-def _of_python(file: str) -> bool:
-    return file.startswith("<") or Path(file).is_relative_to(Path(inspect.__file__).parent)

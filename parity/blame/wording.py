@@ -6,13 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from torch import Tensor
-
 from parity.blame import hazards
-from parity.blame.likeness import Likeness, likeness
-from parity.blame.package.divergence import Divergence
-from parity.blame.package.failure import Failure
-from parity.declarations import Arrays
+from parity.blame.first_step import Failing
+from parity.blame.likeness import likeness
+from parity.blame.package.failure import Divergence, Failure
 from parity.verdict import Blame
 
 Fault = Literal["graph", "precision", "constants", "weights", "module", "unknown"]
@@ -31,58 +28,50 @@ def blame(failure: Failure, fault: Fault, found: Divergence | None = None, said:
         found: The first value that diverges, if one was found.
         said: Sentences to begin with.
     """
-    of_output = looks(failure.reference, failure.candidate, failure.output)
+    stage, output, of_output = failure.stage.name, failure.crossing.output, looks(failure.crossing)
     if found is None:
-        return Blame(failure.stage.name, failure.output, of_output or "unknown", fault=fault, detail="; ".join(said))
-    here = _likeness(found.reference, found.candidate)
+        return Blame(stage, output, of_output or "unknown", fault=fault, detail="; ".join(said))
+    here = None
+    if found.reference is not None and found.candidate is not None and found.reference.numel():
+        here = likeness(found.reference.numpy(), found.candidate.numpy())
     telling = str(here) if here and here.kind not in TELLS_LITTLE else of_output or str(here or "unknown")
-    operation = found.operation
-    symptoms = hazards.Symptoms(
-        fault,
-        [look for look in (str(here or ""), of_output) if look],
-        found.nodes,
-        operation.type if operation else "",
-        found.spelled,
-        found.behind,
-        found.traits,
-    )
+    operation = failure.program.makes(found.value)
+    op_type = operation.type if operation else ""
+    known = hazards.known(fault, [str(here or ""), of_output], op_type, found)
     return Blame(
-        failure.stage.name,
-        failure.output,
+        stage,
+        output,
         telling,
         value=found.value,
-        op_type=operation.type if operation else "",
-        op_index=failure.program.position(found.value) if operation else 0,
+        op_type=op_type,
+        op_index=failure.program.position(found.value),
         op_count=len(failure.program.operations) if operation else 0,
         source=found.source,
         fault=fault,
-        detail="; ".join([*said, *found.said, *hazards.known(symptoms)]),
+        detail="; ".join([*said, *found.said, *known]),
     )
 
 
-def looks(reference: Arrays, candidate: Arrays, output: str) -> str:
-    """Return what the error of an output looks like, or an empty text where there is none to look at."""
-    if output not in reference or output not in candidate:
+def looks(found: Failing) -> str:
+    """Return what the error of the worst output looks like, or an empty text where there is none to look at."""
+    if found.output not in found.reference or found.output not in found.candidate:
         return ""
-    both = reference[output], candidate[output]
+    both = found.reference[found.output], found.candidate[found.output]
     return str(likeness(*both)) if all(value.size and value.dtype.kind in "fiub" for value in both) else ""
 
 
-def searched(
-    stage: str, outputs: Sequence[str], reference: Arrays, candidate: Arrays, search: Callable[[str], Blame]
-) -> Blame:
+def searched(stage: str, found: Failing, search: Callable[[], Blame]) -> Blame:
     """Return what a search finds for the worst of the outputs that failed.
 
     The failure of the check has to be reported even where the search itself fails: then the error is logged with its
     traceback and named in the blame.
     """
-    output = next(iter(outputs), "")
     try:
-        if not outputs:
+        if not found.outputs:
             raise ValueError("no output is named that failed")
-        return search(output)
+        return search()
     except Exception as error:
-        return unable(stage, output, error, looks(reference, candidate, output))
+        return unable(stage, found.output, error, looks(found))
 
 
 def unable(stage: str, output: str, error: Exception, looks_like: str = "") -> Blame:
@@ -91,9 +80,3 @@ def unable(stage: str, output: str, error: Exception, looks_like: str = "") -> B
     reason = str(error).partition("\n")[0]
     said = f"blame itself failed: {type(error).__name__}" + (f": {reason}" if reason else "")
     return Blame(stage, output, looks_like or "unknown", detail=said)
-
-
-def _likeness(reference: Tensor | None, candidate: Tensor | None) -> Likeness | None:
-    if reference is None or candidate is None or not reference.numel():
-        return None
-    return likeness(reference.numpy(), candidate.numpy())

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from torch import Tensor, nn
@@ -107,10 +108,7 @@ def watch(model: nn.Module, names: Names, run: Callable[[], object], ended: Ende
         for part in model.modules():
             if part in names:
                 hooks.callback(part.register_forward_hook(lambda *seen: ended(*seen)).remove)
-        result = run()
-        if isinstance(result, Iterator):
-            for _ in result:
-                pass
+        run()
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -140,10 +138,8 @@ def _every(strides: tuple[int, ...]) -> tuple[slice, ...]:
 
 def _stack() -> Iterator[Frame]:
     """Yield the frames between the hooks and the call of the module, the innermost first."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename != convert.__file__:
         if frame.f_code.co_filename != __file__:
             yield frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
-        if frame.f_back is None:
-            return
         frame = frame.f_back

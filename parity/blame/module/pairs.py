@@ -53,7 +53,9 @@ def pairs(ours: Sequence[Call], model: nn.Module, names: Names, run: Callable[[]
         name = names[part]
         for made in own[name]:
             if turns[name] in steps.turns(made):
-                pair = _pair(made, turns[name], list(tensors(given)), list(tensors(gave)))
+                taken, results = list(tensors(given)), list(tensors(gave))
+                apart = distance(made.given, taken), distance(made.gave, results)
+                pair = Pair(made, turns[name], *apart, _given(made, taken))
                 found.setdefault((name, made.turn), []).append(pair)
         turns[name] += 1
 
@@ -111,10 +113,6 @@ def nearest(found: Sequence[Given]) -> int:
     """Return the longest of those that are the same: the arguments of one step may begin as those of another."""
     least = min(given.unlike for given in found) + ROUNDING
     return max((turn for turn, given in enumerate(found) if given.unlike <= least), key=lambda turn: found[turn].common)
-
-
-def _pair(made: Call, turn: int, given: Sequence[Tensor], gave: Sequence[Tensor]) -> Pair:
-    return Pair(made, turn, distance(made.given, given), distance(made.gave, gave), _given(made, given))
 
 
 def _given(made: Call, given: Sequence[Tensor]) -> Given:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from parity.blame import hazards, source
 from parity.blame.distance import relative_l2
+from parity.blame.first_step import Failing
 from parity.blame.module.calls import Call
-from parity.blame.module.layers import shared
 from parity.blame.module.pairs import Pair
 from parity.blame.module.runs import SHARE, Runs
 from parity.blame.module.statement import Path
 from parity.blame.wording import looks, searched
-from parity.build.convert import call
-from parity.declarations import Arrays, Stage
+from parity.declarations import Stage
 from parity.verdict import Blame
 
 LOWEST_BAR, HIGHEST_BAR = 1e-5, 0.05
@@ -27,61 +24,24 @@ LAST_SHARED = "the last submodule shared with upstream on the way to it"
 NOTHING_SHARED = "it shares no submodule with upstream whose values can be compared"
 
 
-def blame_module(
-    *,
-    stage: Stage,
-    module: nn.Module,
-    cut_from: Any,
-    upstream: nn.Module,
-    record: Callable[[], object],
-    inputs: Arrays,
-    reference: Arrays,
-    candidate: Arrays,
-    outputs: Sequence[str],
-) -> Blame:
-    """Return where a traceable module leaves upstream. An error of the search itself is logged, and never raised.
-
-    Args:
-        stage: The stage.
-        module: The traceable module.
-        cut_from: The model that it was cut from, which names the submodules that were taken over.
-        upstream: Another instance of the upstream model, with the same weights.
-        record: Runs `upstream` on the case.
-        inputs: The golden inputs.
-        reference: The golden outputs.
-        candidate: The outputs of the module.
-        outputs: The names of those that failed, the worst first.
-    """
-
-    def search(output: str) -> Blame:
-        names = shared(module, cut_from, upstream)
-        runs = Runs(module, names, inputs, lambda: call(module, stage, inputs), upstream, record)
-        return _blame(stage, runs, output, reference, candidate)
-
-    return searched(stage.name, outputs, reference, candidate, search)
+def blame_module(runs: Runs) -> Blame:
+    """Return where a traceable module leaves upstream. An error of the search itself is logged, and never raised."""
+    return searched(runs.stage.name, runs.crossing, lambda: _blame(runs))
 
 
-def blame_unheard(
-    stage: Stage,
-    module: nn.Module,
-    inputs: Arrays,
-    reference: Arrays,
-    candidate: Arrays,
-    outputs: Sequence[str],
-    why: str,
-) -> Blame:
+def blame_unheard(stage: Stage, module: nn.Module, crossing: Failing, why: str) -> Blame:
     """Return what can be told of a traceable module where upstream can't be run, and `why` it can't be more."""
-    output = next(iter(outputs), "")
     said = why if next(module.parameters(), None) is not None else NOTHING_SHARED
-    path = _path(module, stage, inputs, output)
-    return _as_a_whole(stage, module, path, output, looks(reference, candidate, output) or "unknown", said)
+    path = _path(stage, module, crossing)
+    return _as_a_whole(stage, module, path, crossing.output, looks(crossing) or "unknown", said)
 
 
-def _blame(stage: Stage, runs: Runs, output: str, reference: Arrays, candidate: Arrays) -> Blame:
-    of_output = looks(reference, candidate, output)
-    path = _path(runs.module, stage, runs.inputs, output)
+def _blame(runs: Runs) -> Blame:
+    stage, module, output, of_output = runs.stage, runs.module, runs.crossing.output, looks(runs.crossing)
+    reference, candidate = runs.crossing.reference, runs.crossing.candidate
+    path = _path(stage, module, runs.crossing)
     if output not in candidate or candidate[output].shape != reference[output].shape:
-        return _as_a_whole(stage, runs.module, path, output, of_output or "missing")
+        return _as_a_whole(stage, module, path, output, of_output or "missing")
     error = relative_l2(reference[output], candidate[output])
     bar = min(max(SHARE * error, LOWEST_BAR), HIGHEST_BAR)
     compared = runs.compared(path)
@@ -89,36 +49,36 @@ def _blame(stage: Stage, runs: Runs, output: str, reference: Arrays, candidate: 
     first = next((index for index, pair in enumerate(compared) if wrong and max(pair.given, pair.gave) >= bar), None)
     agreed = runs.last(path, [pair.made for pair in compared[:first]])
     if wrong and first is not None:
-        found = _of_call(stage, runs, output, compared[first], wrong, agreed, of_output)
+        found = _of_call(runs, compared[first], wrong, agreed, of_output)
         return replace(found, op_index=first + 1, op_count=len(compared))
     said = f"after `{agreed.name}`, {LAST_SHARED}" if agreed else NOTHING_SHARED
-    left = path.leaves(bar, runs.record) if path else None
-    said = _with_hazards("; ".join([said, left.said] if left else [said]), of_output)
-    found = _as_a_whole(stage, runs.module, path, output, of_output or "unknown", said)
-    return replace(found, source=left.source) if left and left.source else found
+    line, computed = (path and path.leaves(bar, runs.record)) or ("", "")
+    said = _with_hazards(f"{said}; {computed}" if computed else said, of_output)
+    found = _as_a_whole(stage, module, path, output, of_output or "unknown", said)
+    return replace(found, source=line or found.source)
 
 
-def _path(module: nn.Module, stage: Stage, inputs: Arrays, output: str) -> Path | None:
-    tensors = [torch.from_numpy(inputs[name].copy()) for name in stage.inputs]
-    return Path(module, tensors, list(stage.outputs).index(output)) if output in stage.outputs else None
+def _path(stage: Stage, module: nn.Module, crossing: Failing) -> Path | None:
+    if crossing.output not in stage.outputs:
+        return None
+    tensors = [torch.from_numpy(crossing.inputs[name].copy()) for name in stage.inputs]
+    return Path(module, tensors, list(stage.outputs).index(crossing.output))
 
 
 def _as_a_whole(
     stage: Stage, module: nn.Module, path: Path | None, output: str, looks_like: str, said: str = ""
 ) -> Blame:
-    source = path.end if path else ""
-    return Blame(stage.name, output, looks_like, source=source or _forward(module), fault="module", detail=said)
+    """Name the statement that makes the output, or else the class of the module."""
+    kind = type(module)
+    line = (path.end if path else "") or f"{source.of_class(kind)} in {kind.__name__}.forward"
+    return Blame(stage.name, output, looks_like, source=line, fault="module", detail=said)
 
 
-def _of_call(
-    stage: Stage, runs: Runs, output: str, pair: Pair, wrong: Pair, agreed: Call | None, of_output: str
-) -> Blame:
+def _of_call(runs: Runs, pair: Pair, wrong: Pair, agreed: Call | None, of_output: str) -> Blame:
     """Return the blame of a call.
 
     Args:
-        stage: The stage.
         runs: The runs of both models.
-        output: The output that failed.
         pair: The first call that is given, or gives, something else.
         wrong: The first call that gives something else.
         agreed: The last call before it that agrees.
@@ -145,12 +105,12 @@ def _of_call(
         said = f"`{made.name}`{turn} itself gives something else on what agrees, by a relative L2 of {gave:.2g}"
     look = call_of.look(at_given=given >= SHARE * gave)
     return Blame(
-        stage.name,
-        output,
+        runs.stage.name,
+        runs.crossing.output,
         look or of_output or "unknown",
         value=made.name,
         op_type=made.kind,
-        source=source.told(list(made.stack)),
+        source=source.told(made.stack),
         fault="module",
         detail=_with_hazards(said, look, of_output),
     )
@@ -167,10 +127,4 @@ def _last(agreed: Call, made: Call) -> str:
 
 
 def _with_hazards(said: str, *seen: str) -> str:
-    return "; ".join([said, *hazards.known(hazards.Symptoms("module", [look for look in seen if look]))])
-
-
-def _forward(module: nn.Module) -> str:
-    """Return the class of a module, and where it is defined."""
-    kind = type(module)
-    return f"{source.of_class(kind)} in {kind.__name__}.forward"
+    return "; ".join([said, *hazards.known("module", seen)])

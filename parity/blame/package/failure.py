@@ -1,9 +1,12 @@
-"""A failed output of a package, and what can be measured about it: each run is made once, when it is first wanted."""
+"""A failed output of a package, and what can be measured about it: each run is made once, when it is first wanted.
+
+And the finding of a search for its cause.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,7 @@ from milrun import Model
 from milrun.dtypes import FP16
 from milrun.program import TensorType
 from parity.blame.distance import relative_l2
+from parity.blame.first_step import Failing
 from parity.blame.package.names import matching
 from parity.blame.package.program import Program
 from parity.blame.package.tracing import Node, TracedGraph
@@ -26,10 +30,19 @@ from parity.declarations import Arrays, Stage, Variant
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A failed output and its check. `inputs` are the golden ones in fp32.
+    """A failed output and its check.
 
     `rounded` are the inputs as the package gets them, and `widened` the same in fp32 again, for the module.
-    `uncompressed` converts the module for the same variant, without compression.
+
+    Attributes:
+        stage: The stage.
+        variant: The variant of the package.
+        package: The package.
+        uncompressed: Converts the module for the same variant, without compression.
+        module: The traceable module that it was made from.
+        module_holds: Tells whether the module itself is within its bounds.
+        crossing: The golden inputs in fp32, the golden outputs, and those of the package.
+        numerics: The numerics of the runtime.
     """
 
     stage: Stage
@@ -37,31 +50,29 @@ class Failure:
     package: Path
     uncompressed: Callable[[], Path]
     module: nn.Module
-    inputs: Arrays
-    reference: Arrays
-    candidate: Arrays
-    output: str
+    module_holds: Callable[[], bool]
+    crossing: Failing
     numerics: str
     _results: dict[str, Arrays] = field(default_factory=dict, compare=False)
     _models: dict[str, Model] = field(default_factory=dict, compare=False)
 
     @cached_property
     def error(self) -> float:
-        return self.distance(self.reference, self.candidate)
+        return self.distance(self.crossing.reference, self.crossing.candidate)
 
     def distance(self, one: Arrays, other: Arrays) -> float:
         """Return the relative L2 of the failing output."""
-        return relative_l2(one[self.output], other[self.output])
+        return relative_l2(one[self.crossing.output], other[self.crossing.output])
 
     @cached_property
     def rounded(self) -> dict[str, np.ndarray]:
         dtypes = {name: declared.dtype_in(self.variant) for name, declared in self.stage.inputs.items()}
         with np.errstate(over="ignore"):
-            return {name: self.inputs[name].astype(dtype) for name, dtype in dtypes.items()}
+            return {name: self.crossing.inputs[name].astype(dtype) for name, dtype in dtypes.items()}
 
     @cached_property
     def widened(self) -> dict[str, np.ndarray]:
-        return {name: value.astype(self.inputs[name].dtype) for name, value in self.rounded.items()}
+        return {name: value.astype(self.crossing.inputs[name].dtype) for name, value in self.rounded.items()}
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -69,7 +80,7 @@ class Failure:
 
     @cached_property
     def module_gives(self) -> Arrays:
-        return call(self.module, self.stage, self.inputs)
+        return call(self.module, self.stage, self.crossing.inputs)
 
     @cached_property
     def module_gives_on_widened(self) -> Arrays:
@@ -99,13 +110,18 @@ class Failure:
     @cached_property
     def repeats(self) -> bool:
         """Return whether the module gives the same again on the same inputs."""
-        return self.distance(self.module_gives, call(self.module, self.stage, self.inputs)) == 0
+        return self.distance(self.module_gives, call(self.module, self.stage, self.crossing.inputs)) == 0
 
     def package_gives(self, numerics: str) -> Arrays:
         """Return the package's outputs by milrun."""
         if numerics not in self._results:
             self._results[numerics] = self.model(numerics).predict(self.rounded)
         return self._results[numerics]
+
+    @cached_property
+    def in_fp32(self) -> float:
+        """The distance of the package in fp32 from the module, on the same inputs."""
+        return self.distance(self.module_gives_on_widened, self.package_gives("fp32"))
 
     def model(self, numerics: str) -> Model:
         if numerics not in self._models:
@@ -142,7 +158,7 @@ class Failure:
     @cached_property
     def result(self) -> str:
         """Return the failing output's name in the traced graph."""
-        return self.graph.outputs[list(self.stage.outputs).index(self.output)]
+        return self.graph.outputs[list(self.stage.outputs).index(self.crossing.output)]
 
     def node_near(self, value: str) -> Node | None:
         """Return the module's node for a value of the package, or the next one that is computed from it."""
@@ -157,6 +173,35 @@ class Failure:
             if known := [names[name] for name, _ in operation.outputs if name in names]:
                 return self.graph.makes(known[0])
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """The first value that diverges, with all that is known of the op that made it.
+
+    Attributes:
+        value: Its name in the package.
+        reference: The value as it should be.
+        candidate: The value as the package has it.
+        nodes: The module's ops that make it out of values that agree.
+        source: The line of the module that computes it.
+        spelled: The package's ops that make it out of values that agree.
+        behind: All ops of the package that it is computed from.
+        own: The relative L2 that the op made by itself, on the same operands.
+        said: Sentences for the blame.
+        traits: Words that hazards are recognized by: palettized, overflow, whole numbers past 2048, same operands, …
+    """
+
+    value: str
+    reference: Tensor | None = None
+    candidate: Tensor | None = None
+    nodes: Sequence[str] = ()
+    source: str = ""
+    spelled: Sequence[str] = ()
+    behind: frozenset[str] = frozenset()
+    own: float = 0.0
+    said: tuple[str, ...] = ()
+    traits: frozenset[str] = frozenset()
 
 
 def _load(package: Path, numerics: str) -> Model:

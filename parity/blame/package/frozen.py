@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from parity.blame.package.failure import Failure
 from parity.blame.package.tracing import Node, TracedGraph
 
 
-@dataclass(frozen=True)
-class Frozen:
-    """A node that computes with such a constant, and a sentence about it."""
-
-    node: Node
-    said: str
-
-
-def find(module: nn.Module, graph: TracedGraph, inputs: Sequence[Tensor]) -> Frozen | None:
-    """Return the first node that differs when the same module is traced on these inputs."""
-    fresh = TracedGraph(module, inputs)
-    for node, other in zip(graph.nodes, fresh.nodes, strict=False):
+def find(failure: Failure) -> tuple[Node, str] | None:
+    """Return the first node that differs when the same module is traced on these inputs, and a sentence about it."""
+    fresh = TracedGraph(failure.module, failure.tensors)
+    for node, other in zip(failure.graph.nodes, fresh.nodes, strict=False):
         if node.kind != other.kind:
-            return Frozen(node, f"traced on these inputs, the module computes {other.kind} here instead of {node.kind}")
+            return node, f"traced on these inputs, the module computes {other.kind} here instead of {node.kind}"
         if node.kind != "prim::Constant":
             continue
         value, now = node.raw.output().toIValue(), other.raw.output().toIValue()
         if _differ(value, now):
-            return Frozen(_reader(graph, node), f"tracing froze {_told(value, now)}")
+            return _reader(failure.graph, node), f"tracing froze {_told(value, now)}"
     return None
 
 

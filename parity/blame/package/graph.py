@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
 from milrun.program import Operation
 from parity.blame.distance import relative_l2
-from parity.blame.package.divergence import Divergence
+from parity.blame.package.failure import Divergence, Failure
 from parity.blame.package.lockstep import Steps, beside, compare
-from parity.blame.package.names import family, is_anonymous, matching
+from parity.blame.package.names import closure, family, is_anonymous, matching
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import Node, TracedGraph
+from parity.blame.package.tracing import Node
 from parity.blame.package.weights import NAMED, lost, of_parameters, said_of_numbers, traits
-from parity.declarations import Arrays
 
 ROUNDING = 2e-5
 """A relative L2 that the order of a summation may make."""
@@ -36,16 +35,9 @@ MOVES = ("transpose", "permute", "reshape", "view", "flatten", "squeeze", "unsqu
 class Search:
     """One search: the module's graph and the package's, on the same inputs."""
 
-    graph: TracedGraph
-    program: Program
-    inputs: Sequence[Tensor]
-    arrays: Arrays
+    failure: Failure
     matched: Mapping[str, str]
     """By the name in the module's graph, the package's name of a value."""
-    output: str
-    """The failing output's name in the module's graph."""
-    error: float
-    """The relative L2 of the failing output."""
 
     @cached_property
     def names(self) -> Mapping[str, str]:
@@ -53,13 +45,13 @@ class Search:
         return {theirs: ours for ours, theirs in self.matched.items()}
 
     @cached_property
-    def leading(self) -> frozenset[str]:
+    def leading(self) -> set[str]:
         """Values that the failing output is computed from, by the module's names."""
-        return self.graph.behind(self.output)
+        return self.failure.graph.behind(self.failure.result)
 
     def steps(self, without: frozenset[str] = frozenset(), look_at: frozenset[str] = frozenset()) -> Steps:
         matched = {name: theirs for name, theirs in self.matched.items() if theirs not in without}
-        return compare(self.graph, self.program.model, self.inputs, self.arrays, matched, look_at)
+        return compare(self.failure, matched, look_at)
 
     def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
         """Return whether numbers name other values in the package: most disagree, or one is of another size.
@@ -77,7 +69,7 @@ class Search:
         def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
             errors[name] = relative_l2(reference, candidate)
 
-        beside(self.graph, self.program.model, self.inputs, self.arrays, self.matched, visit)
+        beside(self.failure, "fp32", self.matched, visit)
         return errors
 
     def strangers(self, errors: Mapping[str, float]) -> frozenset[str]:
@@ -88,7 +80,7 @@ class Search:
         apart = dict.fromkeys(errors, math.inf) | self.apart()
         kept = dict(errors)
         differing = [name for name in errors if apart[name] > ROUNDING]
-        for name in sorted(differing, key=self.program.position, reverse=True):
+        for name in sorted(differing, key=self.failure.program.position, reverse=True):
             room = COUNTS * min(apart[name], 1.0)
             heirs = self.heirs(name, kept)
             if heirs and all(apart[heir] <= room for heir in heirs):
@@ -102,16 +94,16 @@ class Search:
         if not own:
             return None
         worst = max(own.values())
-        large = [name for name, error in own.items() if error == worst or error >= STANDS_OUT * worst]
-        return min(large, key=self.program.position)
+        large = [name for name, error in own.items() if error >= STANDS_OUT * worst]
+        return min(large, key=self.failure.program.position)
 
     def heirs(self, name: str, errors: Mapping[str, float]) -> list[str]:
         """Return the values compared next after a value, on the way to the failing output."""
         reached, found = {self.names[name]}, []
-        for node in self.graph.nodes:
+        for node in self.failure.graph.nodes:
             if not reached.intersection(node.reads):
                 continue
-            for value in (value.debugName() for value in node.raw.outputs()):
+            for value in node.results:
                 theirs = self.matched.get(value)
                 if theirs in errors and theirs is not None:
                     found += [theirs] if value in self.leading else []
@@ -120,8 +112,9 @@ class Search:
         return found
 
 
-def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str], anonymous: bool) -> dict[str, str]:
+def matched_values(failure: Failure, anonymous: bool = True) -> dict[str, str]:
     """Return the values to compare, by the module's names. Outputs have the names that the stage declares."""
+    graph, program, outputs = failure.graph, failure.program, list(failure.stage.outputs)
     names = [name for name in graph.values if anonymous or not is_anonymous(name)]
     found = {name: theirs for name, theirs in matching(names, program.names).items() if theirs not in outputs}
     return found | {
@@ -129,15 +122,17 @@ def matched_values(graph: TracedGraph, program: Program, outputs: Sequence[str],
     }
 
 
-def find(search: Search, outputs: Sequence[str]) -> tuple[Divergence | None, str]:
+def find(failure: Failure) -> tuple[Divergence | None, str]:
     """Return the divergence, and the package's own error if it could not be run."""
+    search = Search(failure, matched_values(failure))
     steps = search.steps()
     if search.counts_otherwise(steps.errors):
-        named = matched_values(search.graph, search.program, outputs, anonymous=False)
+        named = matched_values(failure, anonymous=False)
         # Of names that are alike but for a number, one more or less makes all others mean something else.
         shifted = {family(name) for name, theirs in named.items() if steps.errors.get(theirs) == math.inf}
+        outputs = failure.stage.outputs
         kept = {name: theirs for name, theirs in named.items() if theirs in outputs or family(name) not in shifted}
-        search = replace(search, matched=kept)
+        search = Search(failure, kept)
         steps = search.steps()
     without = search.strangers(steps.errors)
     errors = search.steps(without).errors if without else steps.errors
@@ -163,28 +158,26 @@ def _inherits(error: float, before: float, after: float) -> bool:
 
 
 def _divergence(search: Search, name: str, errors: Mapping[str, float], again: Steps) -> Divergence:
-    program = search.program
+    graph, program = search.failure.graph, search.failure.program
     ours = next(ours for ours, theirs in search.matched.items() if theirs == name)
-    node, operation = search.graph.makes(ours), program.makes(name)
-    chain = _spelled(program, name, errors)
+    node, chain = graph.makes(ours), _spelled(program, name, errors)
     reference, candidate = again.seen.get(name, (None, None))
     kinds, types = _since(search, ours), [op.type for op in chain]
     said: list[str] = []
     if len(types) > 1 or len(kinds) > 1:
         what = f"torch's {kinds[0]} became" if len(kinds) == 1 else f"since values that agree, {_brief(kinds)} became"
         said.append(f"{what} {len(types)} ops here ({_brief(types)})" if len(types) > 1 else f"{what} one {types[0]}")
-    weights = lost(of_parameters(program, search.graph, chain))
+    weights = lost(of_parameters(program, graph, chain))
     said += [weight.said() for weight in weights[:NAMED]]
     if node and len(chain) == 1:
-        said += said_of_numbers(program, search.graph, chain[0], node)
-    if errors[name] < COUNTS * min(search.error, 1.0):
+        said += said_of_numbers(program, graph, chain[0], node)
+    if errors[name] < COUNTS * min(search.failure.in_fp32, 1.0):
         said.append(
             f"no single op explains the failure: this is the first of the largest own errors, {errors[name]:.2g}"
         )
-    twice = operation is not None and any(_twice(op.inputs.get("x"), op.inputs.get("y")) for op in chain)
+    twice = any("x" in op.inputs and op.inputs["x"] == op.inputs.get("y") for op in chain)
     return Divergence(
         value=name,
-        operation=operation,
         reference=reference,
         candidate=candidate,
         nodes=kinds,
@@ -199,35 +192,26 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
 
 def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[Operation]:
     """Return the ops that make a value out of values that were compared, in order."""
-    found: dict[str, Operation] = {}
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        operation = program.makes(current)
-        if operation and current not in found:
-            found[current] = operation
-            waiting += [read for read in program.computed(operation) if read not in errors]
-    ordered = sorted(found, key=program.position)
-    return list({program.position(value): found[value] for value in ordered}.values())
+    found = closure([name], lambda value: [read for read in program.before(value) if read not in errors])
+    return [program.operations[place - 1] for place in sorted({*map(program.position, found)} - {0})]
 
 
 def _since(search: Search, name: str) -> list[str]:
     """Return the module's ops that make a value out of values that were compared, in order."""
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        node = search.graph.makes(waiting.pop())
-        if node and node.name not in seen:
-            seen.add(node.name)
-            waiting += [read for read in node.reads if read not in search.matched]
-    nodes = [node for node in search.graph.nodes if node.name in seen]
+
+    def before(value: str) -> list[str]:
+        node = search.failure.graph.makes(value)
+        return [read for read in node.reads if read not in search.matched] if node else []
+
+    found = closure([name], before)
+    nodes = [node for node in search.failure.graph.nodes if not found.isdisjoint(node.results)]
     return [node.op for node in nodes if node.kind.startswith("aten::") and node.op not in IDLE]
 
 
 def _computing(search: Search, node: Node) -> Node:
     """Return the node that computed the numbers of a node: itself, unless it only moves those of one before it."""
     while node.op in MOVES and node.reads and node.reads[0] not in search.matched:
-        before = search.graph.makes(node.reads[0])
+        before = search.failure.graph.makes(node.reads[0])
         if before is None or not before.kind.startswith("aten::"):
             break
         node = before
@@ -236,7 +220,3 @@ def _computing(search: Search, node: Node) -> Node:
 
 def _brief(types: Sequence[str]) -> str:
     return ", ".join(types) if len(types) <= 8 else f"{', '.join(types[:3])}, …, {', '.join(types[-3:])}"
-
-
-def _twice(x: object, y: object) -> bool:
-    return x is not None and x == y

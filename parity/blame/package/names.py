@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _CAST = re.compile(r"(_cast_fp(16|32)|_to_fp(16|32))+$")
 
@@ -29,6 +29,17 @@ def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[s
     for name in package_names:
         first.setdefault(plain(name), name)
     return {name: first[spelled(name)] for name in torch_names if spelled(name) in first and told[spelled(name)] == 1}
+
+
+def closure(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return some values, and all that they are made of; `before` gives those that one is made of directly."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += before(name)
+    return found
 
 
 def is_anonymous(torch_name: str) -> bool:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from milrun import Model
-from parity.blame.distance import largest, relative_l2, rms, whole
-from parity.blame.package.divergence import Divergence
+from parity.blame.distance import relative_l2
+from parity.blame.package.failure import Divergence
 from parity.blame.package.lockstep import Visit
+from parity.blame.package.names import closure
 from parity.blame.package.program import Program
-from parity.declarations import Arrays
 
 HALF_ULP = 5e-4
 """The relative error of one rounding to half precision: no op starts with less."""
@@ -27,28 +25,12 @@ FLOAT16_MAX, FLOAT16_TINY = 65504.0, 6.1e-5
 EXACT_UP_TO = 2048
 LEFT_BY_CANCELLATION = 0.05
 
-
 Walk = Callable[[Visit], None]
 """Shows the values of a run, in order; can be taken again."""
-
-
-@dataclass(frozen=True)
-class Values:
-    """An op's operands and result, in both numerics."""
-
-    exact: dict[str, Tensor]
-    rounded: dict[str, Tensor]
-
-
-def of_package(exact: Model, rounded: Model, arrays: Arrays) -> Walk:
-    """Return a walk through the same package in two numerics."""
-
-    def walk(visit: Visit) -> None:
-        for one, other in zip(exact.trace(arrays), rounded.trace(arrays), strict=True):
-            if isinstance(one.tensor, Tensor) and isinstance(other.tensor, Tensor):
-                visit(one.name, one.tensor, other.tensor)
-
-    return walk
+Values = Mapping[str, tuple[Tensor, Tensor]]
+"""An op's operands and result, exact and rounded."""
+Said = tuple[list[str], set[str]]
+"""Sentences, and the traits that hazards are recognized by."""
 
 
 def find(program: Program, walk: Walk, output: str) -> Divergence | None:
@@ -65,15 +47,14 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
     name = min(way, key=program.position) if way else _origin(program, errors, output)
     if name is None:
         return None
-    operation = program.makes(name)
-    operands = program.computed(operation) if operation else []
+    operation, operands = program.makes(name), program.before(name)
     values = _values(walk, {name, *operands})
+    exact, rounded = values.get(name, (None, None))
     said, traits = _said(name, operands, values, errors, name in broken)
     return Divergence(
         value=name,
-        operation=operation,
-        reference=values.exact.get(name),
-        candidate=values.rounded.get(name),
+        reference=exact,
+        candidate=rounded,
         spelled=[operation.type] if operation else [],
         behind=program.types_behind(name),
         said=tuple(said),
@@ -96,10 +77,13 @@ def _errors(program: Program, walk: Walk) -> tuple[dict[str, float], set[str]]:
 
     walk(visit)
     for operation in program.operations:
-        inherited = max((errors.get(read, 0.0) for read in program.computed(operation)), default=0.0)
         for name, _ in operation.outputs:
-            errors.setdefault(name, inherited)
+            errors.setdefault(name, _largest_of(errors, program.before(name)))
     return errors, broken
+
+
+def _largest_of(errors: Mapping[str, float], names: Sequence[str]) -> float:
+    return max((errors.get(name, 0.0) for name in names), default=0.0)
 
 
 def _origin(program: Program, errors: Mapping[str, float], output: str) -> str | None:
@@ -109,60 +93,47 @@ def _origin(program: Program, errors: Mapping[str, float], output: str) -> str |
     way = _way(program, output, {name for name, error in errors.items() if error >= bar})
     if not way:
         return None
-    growths = {name: _growth(program, name, errors) for name in way}
+    growths = {name: _growth(errors, name, program.before(name)) for name in way}
     grown = [name for name, growth in growths.items() if growth >= GROWTH]
     return min(grown, key=program.position) if grown else max(growths, key=lambda name: growths[name])
 
 
 def _way(program: Program, output: str, marked: set[str]) -> set[str]:
     """Return the marked values that lead to an output through nothing but marked values."""
-    way: set[str] = set()
-    waiting = [output]
-    while waiting:
-        name = waiting.pop()
-        operation = program.makes(name)
-        if operation and name in marked and name not in way:
-            way.add(name)
-            waiting += program.computed(operation)
-    return way
+    ends = [output] if output in marked and program.makes(output) else []
+    return closure(ends, lambda name: marked.intersection(program.before(name)))
 
 
-def _growth(program: Program, name: str, errors: Mapping[str, float]) -> float:
-    operation = program.makes(name)
-    before = max((errors.get(read, 0.0) for read in program.computed(operation)), default=0.0) if operation else 0.0
-    return errors[name] / max(before, HALF_ULP) if math.isfinite(errors[name]) else math.inf
+def _growth(errors: Mapping[str, float], name: str, operands: Sequence[str]) -> float:
+    """Return the factor of a value's error over its operands'."""
+    return errors[name] / max(_largest_of(errors, operands), HALF_ULP) if math.isfinite(errors[name]) else math.inf
 
 
 def _values(walk: Walk, names: set[str]) -> Values:
-    values = Values({}, {})
+    values: dict[str, tuple[Tensor, Tensor]] = {}
 
     def visit(name: str, exact: Tensor, rounded: Tensor) -> None:
-        if name in names:
-            values.exact.setdefault(name, exact.clone())
-            values.rounded.setdefault(name, rounded.clone())
+        if name in names and name not in values:
+            values[name] = exact.clone(), rounded.clone()
 
     walk(visit)
     return values
 
 
-Said = tuple[list[str], set[str]]
-"""Sentences, and the traits that hazards are recognized by."""
-
-
 def _said(name: str, operands: Sequence[str], values: Values, errors: Mapping[str, float], broken: bool) -> Said:
-    if name not in values.exact:
+    if name not in values:
         return [], set()
-    exact = values.exact[name]
-    said, traits = _of_result(exact, values.rounded[name], broken)
+    exact, rounded = values[name]
+    said, traits = _of_result(exact, rounded, broken)
     for read in [*operands, name]:
-        if read in values.exact and values.rounded[read].dtype == torch.float16:
-            more, marks = _of_range(read, values.exact[read])
+        if read in values and values[read][1].dtype == torch.float16:
+            more, marks = _of_range(read, values[read][0])
             said, traits = [*said, *more], traits | marks
-    carried = [rms(values.exact[read]) for read in operands if read in values.exact]
-    if len(carried) > 1 and exact.is_floating_point() and rms(exact) < LEFT_BY_CANCELLATION * max(carried):
-        said.append(f"cancellation: of operands of rms {max(carried):.3g}, {rms(exact):.3g} is left")
+    carried = [_rms(values[read][0]) for read in operands if read in values]
+    if len(carried) > 1 and exact.is_floating_point() and _rms(exact) < LEFT_BY_CANCELLATION * max(carried):
+        said.append(f"cancellation: of operands of rms {max(carried):.3g}, {_rms(exact):.3g} is left")
     if not broken:
-        before = max((errors.get(read, 0.0) for read in operands), default=0.0)
+        before = _largest_of(errors, operands)
         grew = errors[name] >= GROWTH * max(before, HALF_ULP)
         how = "the error is" if grew else "the error builds up from op to op:"
         said.append(f"{how} {before:.2g} before it, {errors[name]:.2g} after it")
@@ -170,8 +141,8 @@ def _said(name: str, operands: Sequence[str], values: Values, errors: Mapping[st
 
 
 def _of_result(exact: Tensor, rounded: Tensor, broken: bool) -> Said:
-    if broken and largest(exact) > FLOAT16_MAX:
-        return [f"its values reach {largest(exact):.3g}, beyond float16's 65504"], {"overflow"}
+    if broken and (most := _largest(exact)) > FLOAT16_MAX:
+        return [f"its values reach {most:.3g}, beyond float16's 65504"], {"overflow"}
     if broken:
         lost = int((~rounded.isfinite()).sum())
         return [f"{lost} of {rounded.numel()} values are not finite, in fp32 all are"], set()
@@ -182,15 +153,21 @@ def _of_result(exact: Tensor, rounded: Tensor, broken: bool) -> Said:
 
 
 def _of_range(name: str, value: Tensor) -> Said:
-    most = largest(value)
+    most = _largest(value)
     if most <= EXACT_UP_TO or most > FLOAT16_MAX or torch.equal(value.half().to(value.dtype), value):
         return [], set()
-    if whole(value):
+    if bool((value.double() == value.double().round()).all()):
         said = f"`{name}` holds whole numbers up to {most:.0f}, which float16 has exactly only up to 2048"
         return [said], {"whole numbers past 2048"}
-    return [f"`{name}` reaches {most:.3g}, where float16 has steps of {_step(most):g}"], set()
+    step = 2.0 ** (math.floor(math.log2(most)) - 10)
+    return [f"`{name}` reaches {most:.3g}, where float16 has steps of {step:g}"], set()
 
 
-def _step(value: float) -> float:
-    """Return the distance between neighbours of float16 about a value."""
-    return float(2.0 ** (math.floor(math.log2(value)) - 10))
+def _largest(value: Tensor) -> float:
+    """Return the largest finite magnitude; 0 where there is none."""
+    finite = value.double()[value.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0
+
+
+def _rms(value: Tensor) -> float:
+    return float(value.double().square().mean().sqrt()) if value.numel() else 0.0

@@ -13,13 +13,13 @@ from milrun.guard import Guard, budget
 from milrun.numerics import choose
 from milrun.plan import Context, execute
 from milrun.program import Argument, Block, Datum, Function, Operation, TensorType, Value
+from parity.blame.package.names import closure
 
 
 class Program:
     """The one function of a loaded package, seen as a graph of named values."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
         self.function = model.function
         self._constants: dict[str, Operation] = {}
         self.operations: list[Operation] = []
@@ -29,6 +29,11 @@ class Program:
             else:
                 self.operations.append(operation)
         self._place = {name: i for i, op in enumerate(self.operations, 1) for name, _ in op.outputs}
+
+    @property
+    def compressed(self) -> bool:
+        """Return whether any constant is stored in another form than its own."""
+        return any(operation.type.startswith("constexpr_") for operation in self._constants.values())
 
     @property
     def names(self) -> list[str]:
@@ -50,21 +55,14 @@ class Program:
             for inner in block.walk():
                 yield from self.reads(inner)
 
-    def computed(self, operation: Operation) -> list[str]:
-        """Return the arguments that other ops compute."""
-        return list(dict.fromkeys(name for name in self.reads(operation) if name in self._place))
+    def before(self, name: str) -> list[str]:
+        """Return the arguments, of the op that makes a value, that other ops compute."""
+        operation = self.makes(name)
+        return list(dict.fromkeys(read for read in self.reads(operation) if read in self._place)) if operation else []
 
     def types_behind(self, name: str) -> frozenset[str]:
         """Return the types of all ops that a value is computed from."""
-        found: dict[str, str] = {}
-        waiting = [name]
-        while waiting:
-            current = waiting.pop()
-            operation = self.makes(current)
-            if current not in found and operation:
-                found[current] = operation.type
-                waiting += self.computed(operation)
-        return frozenset(found.values())
+        return frozenset(operation.type for one in closure([name], self.before) if (operation := self.makes(one)))
 
     def constants(self, operation: Operation) -> dict[str, Operation]:
         """Return the named constants that an op reads, with the ops that make them."""

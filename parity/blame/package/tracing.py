@@ -7,33 +7,35 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from parity.blame.source import place
+from parity.blame.package.names import closure
+from parity.blame.source import frames, told
 
 Settle = Callable[[str, Tensor], Tensor]
 """Gets each computed value with its name, and gives what the nodes after it shall compute with."""
+PACKS, UNPACKS = ("prim::TupleConstruct", "prim::ListConstruct"), ("prim::TupleUnpack", "prim::ListUnpack")
 
 
 class NodeFailed(Exception):  # noqa: N818 (it is the node that failed)
     """A node of the traced graph can't be computed on these inputs."""
 
-    def __init__(self, node: Node, reason: str) -> None:
-        super().__init__(f"{node.kind} {node.name} failed: {reason}")
-        self.node = node
 
-
-@dataclass(frozen=True)
 class Node:
-    name: str
-    kind: str
-    reads: tuple[str, ...]
-    source_range: str
-    raw: Any
+    """A node of the traced graph, with the names of its arguments and of its results."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.kind: str = raw.kind()
+        self.reads = tuple(value.debugName() for value in raw.inputs())
+        self.results = tuple(value.debugName() for value in raw.outputs())
+
+    @property
+    def name(self) -> str:
+        return self.results[0] if self.results else self.kind
 
     @property
     def op(self) -> str:
@@ -41,7 +43,7 @@ class Node:
 
     @property
     def place(self) -> str:
-        return place(self.source_range)
+        return told(frames(self.raw.sourceRange()))
 
 
 class TracedGraph:
@@ -55,43 +57,38 @@ class TracedGraph:
             graph, self.parameters, _ = _expand_and_optimize_ir(self._traced)
         self._graph = graph
         self.inputs = [value.debugName() for value in graph.inputs()][1:]
-        self.nodes = [_node(raw) for raw in graph.nodes()]
-        self._made = {value.debugName(): node for node in self.nodes for value in node.raw.outputs()}
-        self.outputs = self._results([value.debugName() for value in graph.outputs()])
+        self.nodes = [Node(raw) for raw in graph.nodes()]
+        self._made = {name: node for node in self.nodes for name in node.results}
+        ends = [value.debugName() for value in graph.outputs()]
+        packed = self._made.get(ends[0]) if len(ends) == 1 else None
+        self.outputs = list(packed.reads) if packed and packed.kind == "prim::TupleConstruct" else ends
         self.mutates = any(_schema(node).is_mutable for node in self.nodes if node.kind.startswith("aten::"))
         self._last = {name: i for i, node in enumerate(self.nodes) for name in node.reads}
 
     @property
     def values(self) -> list[str]:
         """Return all computed values that may be tensors, in order."""
-        return [name for name, node in self._made.items() if not node.kind.startswith("prim::") or _unpacks(node)]
+        kept = (*UNPACKS, "prim::ConstantChunk")
+        return [name for name, node in self._made.items() if not node.kind.startswith("prim::") or node.kind in kept]
 
     def makes(self, name: str) -> Node | None:
         return self._made.get(name)
 
-    def behind(self, name: str) -> frozenset[str]:
+    def behind(self, name: str) -> set[str]:
         """Return a value and all that it is computed from."""
-        found: set[str] = set()
-        waiting = [name]
-        while waiting:
-            current = waiting.pop()
-            if current not in found:
-                found.add(current)
-                node = self._made.get(current)
-                waiting += node.reads if node else ()
-        return frozenset(found)
+        return closure([name], lambda name: self._made[name].reads if name in self._made else ())
 
     def run(self, inputs: Sequence[Tensor], settle: Settle) -> dict[str, Tensor]:
         """Run the graph, and return its outputs by their names. Values are dropped after their last use."""
         env: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
         for index, node in enumerate(self.nodes):
-            names = [value.debugName() for value in node.raw.outputs()]
             with torch.inference_mode():
                 try:
                     results = self._evaluate(node, env)
                 except Exception as error:
-                    raise NodeFailed(node, str(error).split("\n")[0] or type(error).__name__) from error
-                for name, result in zip(names, results, strict=True):
+                    reason = str(error).split("\n")[0] or type(error).__name__
+                    raise NodeFailed(f"{node.kind} {node.name} failed: {reason}") from error
+                for name, result in zip(node.results, results, strict=True):
                     computed = isinstance(result, Tensor) and node.kind not in ("prim::Constant", "prim::GetAttr")
                     env[name] = settle(name, result) if computed else result
             for name in node.reads:
@@ -119,27 +116,11 @@ class TracedGraph:
         schema = _schema(node)
         space, _, name = schema.name.partition("::")
         call = getattr(getattr(getattr(torch.ops, space), name), schema.overload_name or "default")
-        keyed = {argument.name for argument in schema.arguments if argument.kwarg_only}
-        named = list(zip((argument.name for argument in schema.arguments), given, strict=True))
-        result = call(
-            *(value for key, value in named if key not in keyed), **{key: v for key, v in named if key in keyed}
-        )
+        taken = list(zip(schema.arguments, given, strict=True))
+        by_name = {argument.name: value for argument, value in taken if argument.kwarg_only}
+        result = call(*(value for argument, value in taken if not argument.kwarg_only), **by_name)
         return result if len(schema.returns) > 1 else (result,)
-
-    def _results(self, names: list[str]) -> list[str]:
-        node = self._made.get(names[0]) if len(names) == 1 else None
-        return list(node.reads) if node and node.kind == "prim::TupleConstruct" else names
-
-
-def _node(raw: Any) -> Node:
-    names = [value.debugName() for value in raw.outputs()]
-    reads = tuple(value.debugName() for value in raw.inputs())
-    return Node(names[0] if names else raw.kind(), raw.kind(), reads, raw.sourceRange(), raw)
 
 
 def _schema(node: Node) -> Any:
     return torch._C.parse_schema(node.raw.schema())
-
-
-def _unpacks(node: Node) -> bool:
-    return node.kind in ("prim::ListUnpack", "prim::TupleUnpack", "prim::ConstantChunk")

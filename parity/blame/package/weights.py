@@ -1,4 +1,7 @@
-"""Constants of a package beside those that it should have: the module's parameters, or an uncompressed conversion."""
+"""Constants of a package beside those that it should have: the module's parameters, or an uncompressed conversion.
+
+Beside the latter it shows whether its weights alone make the error, and which.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from torch import Tensor
 from milrun.program import Operation
 from parity.blame.distance import relative_l2
 from parity.blame.likeness import likeness
+from parity.blame.package.failure import Divergence, Failure
 from parity.blame.package.names import plain, spelled
 from parity.blame.package.program import Program, bits
 from parity.blame.package.tracing import Node, TracedGraph
@@ -23,6 +27,8 @@ ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal", "constan
 """Kinds of error that compression makes of weights."""
 ROUNDED = 1e-3
 """A relative error far above that of rounding to half precision."""
+ENOUGH = 0.5
+"""The share of the error that may be left where other weights are said to explain it."""
 NAMED = 3
 SAME = 0.1
 """The share of the error that may be left where weights are explained by others."""
@@ -78,6 +84,48 @@ class Weight:
         return f"{sentence}, they are not the module's: {looks}" if looks else sentence
 
 
+def find(failure: Failure) -> Divergence | None:
+    """Return the op of the worst weight, if the same graph with the module's own weights is right."""
+    right = failure.distance(failure.crossing.reference, failure.uncompressed_gives)
+    if not math.isfinite(right) or right > ENOUGH * failure.error:
+        return None
+    packages = failure.program, failure.uncompressed_program
+    found = of_packages(*packages, failure.graph)
+    if found is None:  # other graphs: the compressed weights have to make the error in the module as well
+        found = of_names(*packages, failure.graph)
+        gives = failure.module_gives_with({weight.name: weight.value for weight in found})
+        if failure.distance(failure.crossing.candidate, gives) > ENOUGH * failure.error:
+            return None
+    if not found or not (worst := lost(found)):
+        return None
+    others = [weight for weight in found if weight.own.dim() > 1]
+    said = [
+        f"the same graph with the module's own weights is {right:.2g} from the golden, this one {failure.error:.2g}",
+        f"of {len(found)} weights {len(worst)} differ, these most",
+        *(weight.said(others) for weight in worst[:NAMED]),
+    ]
+    first = worst[0]
+    value = first.operation.outputs[0][0]
+    node = _alike(failure, first.operation) or failure.node_near(value)
+    return Divergence(
+        value=value,
+        reference=first.own,
+        candidate=first.value.to(first.own.dtype),
+        nodes=(node.op,) if node else (),
+        source=node.place if node else "",
+        own=first.error,
+        said=tuple(said),
+        traits=traits(worst),
+    )
+
+
+def _alike(failure: Failure, operation: Operation) -> Node | None:
+    """Return the module's node of the same type and turn, if both have as many of that type."""
+    nodes = [node for node in failure.graph.nodes if node.op == operation.type]
+    same = [other for other in failure.program.operations if other.type == operation.type]
+    return nodes[same.index(operation)] if len(nodes) == len(same) else None
+
+
 def lost(found: Iterable[Weight]) -> list[Weight]:
     """Return the weights that differ by more than rounding; those that are other weights first, then the worst."""
     differ = [weight for weight in found if weight.error > ROUNDED]
@@ -95,11 +143,10 @@ def of_parameters(program: Program, graph: TracedGraph, chain: Sequence[Operatio
     """Yield the constants of some ops beside the parameters that they come from, as far as their names tell."""
     for operation in chain:
         for name, maker in program.constants(operation).items():
-            parameter = _parameter(graph, name)
-            own = graph.parameters[parameter] if parameter else None
-            value = program.dense(name) if own is not None else None
-            if parameter and own is not None and value is not None and value.shape == own.shape:
-                yield Weight(parameter, operation, own, value, bits(maker, program))
+            if (parameter := _parameter(graph, name)) and (value := program.dense(name)) is not None:
+                own = graph.parameters[parameter]
+                if value.shape == own.shape:
+                    yield Weight(parameter, operation, own, value, bits(maker, program))
 
 
 def of_packages(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight] | None:

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from parity.base.paths import project
+from parity.blame.first_step import Failing
+from parity.blame.module.runs import Runs
 from parity.blame.module.search import blame_module, blame_unheard
 from parity.build.convert import call, traceable
 from parity.verdict import Blame
@@ -32,17 +34,15 @@ def of_module(
     tensor = torch.from_numpy(given["x"])
     reference = {"y": call(upstream if right is model else right(), stage, given)["y"]}
     candidate = call(module, stage, given)
-    found = blame_module(
+    runs = Runs(
         stage=stage,
         module=module,
         cut_from=cut_from,
         upstream=upstream,
         record=lambda: upstream(tensor),
-        inputs=given,
-        reference=reference,
-        candidate=candidate,
-        outputs=["y"],
+        crossing=Failing(inputs=given, reference=reference, candidate=candidate, outputs=["y"]),
     )
+    found = blame_module(runs)
     assert (found.fault, found.output) == ("module", "y"), found.detail
     assert str(project().root) not in str(found)
     return found
@@ -66,17 +66,15 @@ def of_weights(
             for value in heard(x):
                 upstream(torch.from_numpy(value))
 
-    found = blame_module(
+    runs = Runs(
         stage=stage,
         module=module,
         cut_from=state,
         upstream=upstream,
         record=record,
-        inputs={"x": x},
-        reference=reference,
-        candidate=candidate,
-        outputs=["y"],
+        crossing=Failing(inputs={"x": x}, reference=reference, candidate=candidate, outputs=["y"]),
     )
+    found = blame_module(runs)
     assert (found.fault, found.output) == ("module", "y"), found.detail
     return found
 
@@ -225,7 +223,8 @@ def test_where_upstream_cannot_run_it_says_what_would_tell_more() -> None:
         stage = small.stage(rewrite)
         module = traceable(stage, state)
         gives = call(module, stage, given)
-        found = blame_unheard(stage, module, given, {"y": gives["y"] * 2}, gives, ["y"], "install it")
+        crossing = Failing(inputs=given, reference={"y": gives["y"] * 2}, candidate=gives, outputs=["y"])
+        found = blame_unheard(stage, module, crossing, "install it")
         assert found.detail.startswith(said)
         assert line(end).match(found.source)
         assert found.looks_like == "gain 0.5×"
@@ -240,15 +239,13 @@ def test_a_recording_that_fails_is_told_and_not_raised() -> None:
 
     module = traceable(stage, upstream)
     gives = call(module, stage, given)
-    found = blame_module(
+    runs = Runs(
         stage=stage,
         module=module,
         cut_from=upstream,
         upstream=upstream,
         record=record,
-        inputs=given,
-        reference={"y": gives["y"] * 2},
-        candidate=gives,
-        outputs=["y"],
+        crossing=Failing(inputs=given, reference={"y": gives["y"] * 2}, candidate=gives, outputs=["y"]),
     )
+    found = blame_module(runs)
     assert found.detail == "blame itself failed: RuntimeError: no such case"

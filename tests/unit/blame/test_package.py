@@ -13,6 +13,8 @@ import pytest
 import milrun
 from parity.base.cache import Cache
 from parity.base.paths import project
+from parity.blame.first_step import Failing
+from parity.blame.package.failure import Failure
 from parity.blame.package.search import blame_artifact
 from parity.build.convert import call, compress, convert, traceable
 from parity.build.palettes import Palettes
@@ -61,20 +63,17 @@ def blame(
     uncompressed: Callable[[], Path] | None = None,
     module_holds: bool = False,
 ) -> Blame:
-    module = traceable(stage, None)
-    found = blame_artifact(
+    failure = Failure(
         stage=stage,
         variant=variant,
         package=package,
         uncompressed=uncompressed or (lambda: package),
-        module=module,
+        module=traceable(stage, None),
         module_holds=lambda: module_holds,
-        inputs=inputs,
-        reference=reference,
-        candidate=candidate,
-        outputs=[output],
+        crossing=Failing(inputs=inputs, reference=reference, candidate=candidate, outputs=[output]),
         numerics=numerics,
     )
+    found = blame_artifact(failure)
     assert not found.detail.startswith("blame itself failed"), found.detail
     assert found.stage == "small"
     assert str(project().root) not in str(found), "a path of this machine tells nobody else anything"
@@ -335,19 +334,17 @@ def test_a_search_that_fails_is_logged_and_told_and_not_raised(
     module = traceable(stage, None)
 
     def find(outputs: list[str]) -> Blame:
-        return blame_artifact(
+        failure = Failure(
             stage=stage,
             variant=FP32,
             package=gone,
             uncompressed=lambda: gone,
             module=module,
             module_holds=lambda: True,
-            inputs=given,
-            reference=reference,
-            candidate=wrong,
-            outputs=outputs,
+            crossing=Failing(inputs=given, reference=reference, candidate=wrong, outputs=outputs),
             numerics="declared",
         )
+        return blame_artifact(failure)
 
     found = find(["y"])
     assert (found.fault, found.looks_like) == ("unknown", "gain 2×")
