@@ -93,9 +93,9 @@ def _origin(program: Program, errors: Mapping[str, float], output: str) -> str |
     way = _way(program, output, {name for name, error in errors.items() if error >= bar})
     if not way:
         return None
-    growths = {name: _growth(errors, name, program.before(name)) for name in way}
+    growths = {name: _growth(errors, name, program.before(name)) for name in sorted(way, key=program.position)}
     grown = [name for name, growth in growths.items() if growth >= GROWTH]
-    return min(grown, key=program.position) if grown else max(growths, key=lambda name: growths[name])
+    return grown[0] if grown else max(growths, key=lambda name: growths[name])
 
 
 def _way(program: Program, output: str, marked: set[str]) -> set[str]:
