@@ -13,8 +13,7 @@ from parity.plugin import skips
 from parity.plugin.items import NotPassedError, SystemItem
 from parity.plugin.names import ITEMS, SPEECH
 from parity.plugin.suite import build_missing, suite_of
-from parity.speech.session import Speaker, Speech, speaks
-from parity.speech.table import table
+from parity.speech.session import Speaker, Speech, speaks, table
 
 SESSION = pytest.StashKey[Speech]()
 ERRORS = pytest.StashKey[dict[str, str]]()
