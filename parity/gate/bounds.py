@@ -7,21 +7,23 @@ A gate or a budget that goes is named under `[retired]` in its own file, with a 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from parity.base import toml
 from parity.base.paths import BUDGETS, GATES, at
 from parity.base.toml import Place, Text
 from parity.gate import git
-from parity.gate.loosening import Loosening, loosened, loosened_budgets, removal
 from parity.golden import lock
 from parity.judge import budgets_toml, gates
-from parity.judge.budgets import Budgets
-from parity.judge.gates import GateError, Gates
+from parity.judge.budgets import KINDS, Budget, Budgets
+from parity.judge.gates import Gate, GateError, Gates
 
 RETIRED = "retired.toml"
+Bounding = TypeVar("Bounding", Gate, Budget)
 _FILES = (GATES, BUDGETS, RETIRED, lock.NAME)
 
 
@@ -38,6 +40,21 @@ class Bounds:
     budgets: Mapping[str, Budgets] = field(default_factory=dict)
     cases: Mapping[str, Collection[str]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loosening:
+    """A bound that was moved the easier way, or is gone. `problem` says what is wrong with that, if anything."""
+
+    name: str
+    old: str
+    new: str
+    reason: str
+    problem: str = ""
+
+    def line(self) -> str:
+        moved = f"{self.name}: {self.old} → {self.new}"
+        return f"{moved}: {self.problem}" if self.problem else f"{moved} ({self.reason})"
 
 
 def of_commit(root: Path, commit: str) -> Bounds:
@@ -73,6 +90,62 @@ def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[st
                 reason = toml.retirement(now.reasons, name)
                 found.append(removal(name, "a recorded case", reason, f'{RETIRED}, as "{name}"', "no case"))
     return found
+
+
+def loosened(before: Gates, after: Gates) -> list[Loosening]:
+    """Return the loosenings among the gates; whatever tightened or is new is free."""
+
+    def easier(old: Gate, new: Gate) -> bool:
+        return new.room > old.room
+
+    moved = _moved(before.by_name(), after.by_name(), after.retired, lambda gate: str(gate.bound), easier)
+    gone = (removal(name, "a metric that is gone", after.retirement(name), "[retired]") for name in before.gone)
+    return [*moved, *gone]
+
+
+def loosened_budgets(before: Budgets, after: Budgets) -> list[Loosening]:
+    """Return the loosenings among the budgets. What was measured may move: the bound that suspects must follow it."""
+    return list(_moved(before.by_name(), after.by_name(), after.retired, lambda budget: budget.text, _easier))
+
+
+def _moved(
+    before: Mapping[str, Bounding],
+    now: Mapping[str, Bounding],
+    retired: Mapping[str, str],
+    text: Callable[[Bounding], str],
+    easier: Callable[[Bounding, Bounding], bool],
+) -> Iterator[Loosening]:
+    """Yield the moves. A reason counts only if it was written for one: that from before explains the old bound."""
+    for name, old in before.items():
+        new = now.get(name)
+        if new is None:
+            yield removal(name, text(old), toml.retirement(retired, name), "[retired]")
+        elif easier(old, new):
+            problem = ""
+            if not new.reason:
+                problem = "looser without a reason: write one beside the bound"
+            elif new.reason == old.reason:
+                problem = "looser, and its reason is the old one: say why it moved"
+            yield Loosening(name, text(old), text(new), new.reason, problem)
+
+
+def _easier(old: Budget, new: Budget) -> bool:
+    worse = KINDS[old.kind].worse(new.bound.limit, old.bound.limit)
+    if old.suspicious is None or new.suspicious is None:
+        return worse or (old.suspicious is not None and new.suspicious is None)
+    was, now = (_suspicion(one.limit, of.measured) for one, of in ((old.suspicious, old), (new.suspicious, new)))
+    return worse or now > was
+
+
+def _suspicion(bound: float, measured: float) -> float:
+    """Return the factor by which a value has to be better than what was measured to be suspicious."""
+    return round(max(bound / measured, measured / bound), 1) if bound > 0 else math.inf
+
+
+def removal(name: str, old: str, reason: str, where: str, new: str = "no bound") -> Loosening:
+    """Return the loosening by which a bound, or what it bounded, is gone. `where` is the place for the reason."""
+    problem = "" if reason else f"taken away without a reason: name it under {where} and say why"
+    return Loosening(name, old, new, reason, problem)
 
 
 def _named(system: str, found: list[Loosening]) -> list[Loosening]:

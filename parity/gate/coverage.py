@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from parity.base.fingerprint import digest
-from parity.gate.problem import Problem
 from parity.golden.errors import GoldenError
 from parity.judge import gates
 from parity.judge.workbench import Workbench
@@ -15,6 +14,17 @@ from parity.plan.checks import tables
 from parity.record.run import RunRecord
 from parity.record.suite import Suite
 from parity.verdict import UNBLAMED, Check, Verdict
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A reason why nothing may be merged: the place it is about, and what is wrong there."""
+
+    where: str
+    what: str
+
+    def line(self) -> str:
+        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,15 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
 from parity.base.paths import at, using
 from parity.base.text import many
 from parity.gate import bounds, coverage, git
-from parity.gate.coverage import Expected
+from parity.gate.bounds import Loosening
+from parity.gate.coverage import Expected, Problem
 from parity.gate.git import Revision
-from parity.gate.loosening import Loosening
-from parity.gate.problem import Problem
 from parity.plan.systems import systems
 from parity.record import run
 from parity.record.run import RunRecord, SessionError
@@ -48,20 +46,6 @@ _OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 
 Say = Callable[[str], None]
 Cases = Mapping[str, Collection[str]]
-
-
-@dataclass(frozen=True)
-class Declared:
-    """Declarations of the working tree.
-
-    cases: by reference; None where the code can't say.
-    checks: those of a complete run.
-    problems: what is wrong with it.
-    """
-
-    cases: Cases | None = None
-    checks: tuple[Expected, ...] = ()
-    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,10 +98,10 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
     stamps = _stamps(root, files)
     remembered = _at_the_base(root, base.commit)
     with _running(root) as (id, process):  # beside it, for both import the systems and read their sources
-        declared = _declared(root)
-        moved, unexplained = _taken_away(root, base.commit, declared.cases)
+        cases, checks, faults = _declared(root)
+        moved, unexplained = _taken_away(root, base.commit, cases)
         record, problems = _ended(root, id, process.wait())
-    uncovered = [*declared.problems, *(coverage.uncovered(record, declared.checks) if record else [])]
+    uncovered = [*faults, *(coverage.uncovered(record, checks) if record else [])]
     if _stamps(root, git.changed_files(root, base.commit)) != stamps:
         uncovered.append(Problem("the working tree", "its code changed while the gate ran: run it again"))
     return Outcome(
@@ -137,22 +121,18 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
 def alone(root: Path, say: Say = print) -> Iterator[None]:
     """Let one gate at a time work in a tree. A polite kill ends what was started and leaves by the way of errors."""
     lock = FileLock(at(root).state_folder / "gate.lock")
-    (at(root).state_folder).mkdir(exist_ok=True)
+    at(root).state_folder.mkdir(exist_ok=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         say("another gate is at work here; this one waits for it")
         lock.acquire()
-    before = signal.signal(signal.SIGTERM, _leave)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
         lock.release()
-
-
-def _leave(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def _taken_away(root: Path, commit: str, declared: Cases | None) -> tuple[list[Loosening], list[Problem]]:
@@ -163,17 +143,17 @@ def _taken_away(root: Path, commit: str, declared: Cases | None) -> tuple[list[L
     return moved, [Problem(one.name, f"{one.old} → {one.new}: {one.problem}") for one in moved if one.problem]
 
 
-def _declared(root: Path) -> Declared:
-    """Return what the code declares, and what of it no run of the short cases meets."""
+def _declared(root: Path) -> tuple[Cases | None, list[Expected], list[Problem]]:
+    """Return the cases by reference, None where the code can't say; the checks of a complete run; what is wrong."""
     try:
         with using(at(root)), redirect_stdout(sys.stderr):  # a converter may print when it is imported
             suite = Suite(Options(), "gate", at(root))
             checks, problems = coverage.expected(suite), list(coverage.faults(suite))
     except Exception as error:  # whatever an edit has broken
         said = f"does not say what there is to check: {type(error).__name__}: {error}"
-        return Declared(problems=(Problem("this code", said),))
+        return None, [], [Problem("this code", said)]
     cases = {system.reference.name: [case.name for case in system.reference.cases] for system in systems().values()}
-    return Declared(cases, tuple(checks), tuple(problems))
+    return cases, checks, problems
 
 
 def _stamps(root: Path, files: Collection[str]) -> dict[str, int]:

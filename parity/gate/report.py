@@ -7,20 +7,20 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from parity.base.cache import Cache
 from parity.base.files import write_atomically
 from parity.base.paths import at
 from parity.base.text import many
-from parity.compare.evidence import KIND
+from parity.compare.evidence import folder_of
 from parity.gate.gate import Outcome, junit
 from parity.record import run
 from parity.record.run import Errored, RunRecord
-from parity.report import html, markdown
-from parity.report.evidence import Evidence
-from parity.report.junit import add
+from parity.report import add_to_junit, html, markdown
 from parity.report.markdown import LONGEST, escape
+from parity.report.summary import Evidence
 
 SCHEMA = 1
 MOST = 25
@@ -51,7 +51,7 @@ def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Wri
     write_atomically(written.page, _page(outcome, root, evidence))
     write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(written.markdown, render(outcome).encode())
-    add(written.junit, "gate", [problem.line() for problem in outcome.problems])
+    add_to_junit(written.junit, "gate", [problem.line() for problem in outcome.problems])
     return written
 
 
@@ -61,12 +61,8 @@ def _page(outcome: Outcome, root: Path, evidence: Evidence | None) -> bytes:
     own = run.folder_of(state, judged.id) / "report.html"
     if judged == outcome.record and own.exists():
         return own.read_bytes()
-    return html.render(judged, evidence or _kept(root), run.history(state)).encode()
-
-
-def _kept(root: Path) -> Evidence:
-    cache = Cache.of(at(root))
-    return lambda key: cache.find(KIND, key)
+    kept = evidence or partial(folder_of, Cache.of(at(root)))
+    return html.render(judged, kept, run.history(state)).encode()
 
 
 def headline(outcome: Outcome) -> str:
@@ -149,11 +145,9 @@ def _with_problems(outcome: Outcome) -> RunRecord:
 
 
 def _no_run(outcome: Outcome) -> RunRecord:
-    now = datetime.now(UTC)
-    machine: dict[str, str | int] = {"system": platform.system(), "python": platform.python_version()}
     return RunRecord(
         id="no-record",
-        started=now.replace(microsecond=0),
+        started=datetime.now(UTC).replace(microsecond=0),
         seconds=0.0,
         commit=outcome.commit,
         dirty=bool(outcome.files),
@@ -163,7 +157,7 @@ def _no_run(outcome: Outcome) -> RunRecord:
         weights="unknown",
         cases=(),
         partial=False,
-        machine=machine,
+        machine={"system": platform.system(), "python": platform.python_version()},
         expected=(),
         verdicts=(),
     )

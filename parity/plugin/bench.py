@@ -18,8 +18,7 @@ from parity.bench.summary import summary
 from parity.bench.table import table
 from parity.bench.timing import REPLAY
 from parity.declarations import System
-from parity.plugin import skips
-from parity.plugin.items import NotPassedError, SystemItem
+from parity.plugin.items import NotPassedError, SystemItem, failed
 from parity.plugin.names import BENCH, ITEMS
 from parity.plugin.suite import build_missing, suite_of
 
@@ -112,7 +111,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Fail a skipped benchmark, because it measured nothing."""
     report: pytest.TestReport = yield
     if isinstance(item, BenchmarkItem):
-        why = skips.failed(report, item, call, so="it measured nothing")
+        why = failed(report, item, call, so="it measured nothing")
         if why is not None:
             item.config.stash.setdefault(FAILED, {})[item.name] = (item.case, why)
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,17 +19,16 @@ from parity.record import run
 from parity.record.obstacles import obstacles
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.record.suite import Suite
-from parity.report import junit
 from parity.report.terminal import table
 
 OUTCOMES = pytest.StashKey["Outcomes"]()
-WRITTEN = pytest.StashKey[tuple[RunRecord, report.Written]]()
+WRITTEN = pytest.StashKey[tuple[RunRecord, Path]]()
 _TOLD = "parity_selected"
 
 
-@dataclass
+@dataclass(eq=False)
 class Outcomes:
-    """Checks as the controlling process hears of them.
+    """Checks as the controlling process hears of them. It is a plugin of pytest, and hears the reports of all workers.
 
     selected: the ids of those selected.
     others: the names of the other items selected: the gates of systems.
@@ -49,6 +49,11 @@ class Outcomes:
     def failed(self) -> list[str]:
         return [id for id, report in self.ended.items() if report.failed]
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep whatever fails under the mark, a check or not: the run fails as well, as pytest's own summary does."""
+        if PARITY in report.keywords and not report.passed:
+            self.ended[str(dict(report.user_properties).get(CHECK, report.nodeid))] = report
+
     def told(self) -> dict[str, dict[str, Any]]:
         """Return what a worker tells of its collection."""
         return {name: getattr(self, name) for name in ("selected", "others", "collected", "asked", "blocked")}
@@ -60,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[OUTCOMES] = Outcomes()
-    session.config.pluginmanager.register(Listener(session.config.stash[OUTCOMES]))
+    session.config.pluginmanager.register(session.config.stash[OUTCOMES])
     if session.config.option.collectonly and (removed := selection.elsewhere(session.config, "collectonly")):
         raise pytest.UsageError(f"{removed} leaves out every check: give it on the command line")
     try:
@@ -121,18 +126,6 @@ def pytest_testnodedown(node: Any) -> None:
         getattr(node.config.stash[OUTCOMES], name).update(known)
 
 
-class Listener:
-    """Hears the reports of all workers."""
-
-    def __init__(self, outcomes: Outcomes) -> None:
-        self.outcomes = outcomes
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep whatever fails under the mark, a check or not: the run fails as well, as pytest's own summary does."""
-        if PARITY in report.keywords and not report.passed:
-            self.outcomes.ended[str(dict(report.user_properties).get(CHECK, report.nodeid))] = report
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """Write the record, and add what no test tells to the JUnit XML that pytest has written by then."""
@@ -144,7 +137,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     if path and WRITTEN in config.stash:
         record, failed = config.stash[WRITTEN][0], config.stash[OUTCOMES].failed
         untold = [said for said in record.problems() if not any(said.startswith(f"{id}: ") for id in failed)]
-        junit.add(config.invocation_params.dir / path, PARITY, untold)
+        report.add_to_junit(config.invocation_params.dir / path, PARITY, untold)
     return result
 
 
@@ -157,10 +150,8 @@ def _finish(session: pytest.Session) -> None:
     left_out = [] if broken and not (outcomes.selected or outcomes.blocked) else _left_out(config, suite, outcomes)
     if outcomes.selected or any(one.by for one in left_out):
         record = suite.record(list(outcomes.selected), *_without_verdict(suite, outcomes), left_out=left_out)
-        config.stash[WRITTEN] = (
-            record,
-            report.write(record, suite.folder, suite.evidence, run.history(suite.project.state_folder)),
-        )
+        page = report.write(record, suite.folder, suite.evidence, run.history(suite.project.state_folder))
+        config.stash[WRITTEN] = (record, page)
         if not record.passed and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     suite.end()
@@ -185,10 +176,10 @@ def _left_out(config: pytest.Config, suite: Suite, outcomes: Outcomes) -> list[L
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if WRITTEN in config.stash:
-        record, written = config.stash[WRITTEN]
+        record, page = config.stash[WRITTEN]
         terminalreporter.section("parity", "─")
         terminalreporter.write_line(table(record))
-        terminalreporter.write_line(f"report: {written.page.relative_to(suite_of(config).root)}")
+        terminalreporter.write_line(f"report: {page.relative_to(suite_of(config).root)}")
 
 
 def _writes(config: pytest.Config) -> bool:

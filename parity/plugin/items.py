@@ -100,6 +100,16 @@ class GatesItem(_Check):
             raise NotPassedError("\n".join([*(f"{self.system.name}: {problem}" for problem in problems), mend]))
 
 
+def failed(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[Any], so: str) -> str | None:
+    """Return the first line of a test's failure, None if it did not fail. A skip is one: nothing was measured."""
+    if report.skipped:
+        report.outcome, report.longrepr = "failed", f"{item.name} was skipped, and so {so}"
+    if not report.failed:
+        return None
+    said = str(call.excinfo.value if call.excinfo else report.longrepr).strip().splitlines()
+    return said[0] if said else ""
+
+
 def check_items(file: pytest.File, system: System) -> Iterator[pytest.Item]:
     """Yield the items of a system: its gates, and every check that this run can make."""
     if checks := suite_of(file.config).checks(system):

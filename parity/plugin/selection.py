@@ -51,9 +51,7 @@ def files_asked(config: pytest.Config) -> bool:
 def elsewhere(config: pytest.Config, *only: str) -> str:
     """Return the options beside the command line's that leave tests out, and where they stand; empty for none.
 
-    Args:
-        config: The configuration of pytest.
-        only: The destinations of the options to look for; all by default.
+    `only` names the destinations of the options to look for; all by default.
     """
     own, said = _parsed(config, arguments(config)), []
     for source, given in (

@@ -9,12 +9,10 @@ import pytest
 
 from parity.declarations import AUDIBLE, System
 from parity.plan.systems import systems
-from parity.plugin import skips
-from parity.plugin.items import NotPassedError, SystemItem
+from parity.plugin.items import NotPassedError, SystemItem, failed
 from parity.plugin.names import ITEMS, SPEECH
 from parity.plugin.suite import build_missing, suite_of
-from parity.speech.session import Speaker, Speech, speaks
-from parity.speech.table import table
+from parity.speech.session import Speaker, Speech, speaks, table
 
 SESSION = pytest.StashKey[Speech]()
 ERRORS = pytest.StashKey[dict[str, str]]()
@@ -73,7 +71,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Fail a skipped test, because nothing was heard; so does a run without a system that speaks."""
     report: pytest.TestReport = yield
     if isinstance(item, SpeakerItem):
-        why = skips.failed(report, item, call, so="nothing was listened to")
+        why = failed(report, item, call, so="nothing was listened to")
         if why is not None and item.name not in speech_of(item.config).heard:
             item.config.stash.setdefault(ERRORS, {})[item.name] = why
     return report

@@ -55,9 +55,9 @@ def wav(signal: Samples, rate: int) -> bytes:
     return file.getvalue()
 
 
-def excerpt(pair: Pair, seconds: float = EXCERPT) -> tuple[float, Pair]:
+def excerpt(pair: Pair) -> tuple[float, Pair]:
     """Return the part to listen to, and where it begins: all of it, or where the two differ most."""
-    length, size = max(len(pair.reference), len(pair.candidate)), int(seconds * pair.rate)
+    length, size = max(len(pair.reference), len(pair.candidate)), int(EXCERPT * pair.rate)
     if length <= size:
         return 0.0, pair
     wrong = np.square(difference(pair), dtype=np.float64)

@@ -8,8 +8,7 @@ from datetime import datetime
 from parity.base.text import Row
 from parity.bench.record import BenchRecord
 from parity.bench.table import headline, machine, remarks, tables
-from parity.report.markup import Markup, join, tag
-from parity.report.pieces import listing, mark, section
+from parity.report.markup import Markup, join, listing, mark, section, tag
 
 
 def as_section(bench: BenchRecord | None, run: str) -> Markup:
@@ -38,12 +37,10 @@ def as_lines(bench: BenchRecord | None, run: str, escape: Callable[[str], str]) 
 
 def _table(rows: Sequence[Row]) -> Markup:
     head, *body = [
-        [tag("th" if first else "td", cell, class_="n" if index else None) for index, cell in enumerate(row)]
-        for first, row in zip([True, *[False] * len(rows)], rows, strict=False)
+        tag("tr", *(tag(kind, cell, class_="n" if index else None) for index, cell in enumerate(row)))
+        for kind, row in zip(["th", *["td"] * (len(rows) - 1)], rows, strict=True)
     ]
-    return tag(
-        "table", tag("thead", tag("tr", *head)), tag("tbody", *(tag("tr", *row) for row in body)), class_="plain"
-    )
+    return tag("table", tag("thead", head), tag("tbody", *body), class_="plain")
 
 
 def _origin(bench: BenchRecord, run: str) -> str:

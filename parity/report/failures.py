@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from parity.judge.headroom import comparison, number, share
 from parity.record.run import RunRecord
-from parity.report.markup import Markup, join, tag
-from parity.report.pieces import percent, section
+from parity.report.markup import Markup, join, percent, section, tag
 from parity.report.summary import badness, gate_name, place, without_verdict, worst_first
 from parity.report.terminal import FAULTS
 from parity.verdict import Blame, Finding, Verdict

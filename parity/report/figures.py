@@ -83,10 +83,9 @@ def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
         up = [f"{x},{middle - value / scale * middle:.1f}" for x, value in enumerate(high)]
         down = [f"{x},{middle - value / scale * middle:.1f}" for x, value in reversed(list(enumerate(low)))]
         parts.append(f'<polygon class="{name}" points="{" ".join(up + down)}"/>')
-    for level in (1.0, -1.0):
-        if scale > 1:
-            y = f"{middle - level / scale * middle:.1f}"
-            parts.append(f'<line class="full-scale" x1="0" x2="{columns}" y1="{y}" y2="{y}"/>')
+    for level in (1.0, -1.0) if scale > 1 else ():
+        y = f"{middle - level / scale * middle:.1f}"
+        parts.append(f'<line class="full-scale" x1="0" x2="{columns}" y1="{y}" y2="{y}"/>')
     for x in sorted({int(at * columns / length) for at in np.flatnonzero(~np.isfinite(pair.candidate))}):
         parts.append(f'<line class="not-finite" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')
     return "".join([*parts, "</svg>"])

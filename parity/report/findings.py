@@ -5,10 +5,8 @@ from __future__ import annotations
 from parity.base.text import many
 from parity.judge.headroom import number, share
 from parity.report.figures import sparkline
-from parity.report.markup import Markup, join, row, tag
-from parity.report.pieces import mark, meter, section, tally
-from parity.report.summary import Group, badness, gate_name, place, worst_first
-from parity.report.trends import Trends
+from parity.report.markup import Markup, join, mark, meter, row, section, tag, tally
+from parity.report.summary import Group, Trends, badness, gate_name, place, worst_first
 from parity.verdict import Finding, Verdict
 
 
@@ -33,10 +31,12 @@ def _stage(index: int, group: Group, trends: Trends) -> Markup:
         tag("span", many(sum(len(verdict.findings) for verdict in group.verdicts), "finding"), class_="soft"),
         tag("span", tally(group), class_="push"),
     )
+    names = ("Output", "Gate", "Value", "Bound", "Used")
+    head = tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Value" else None) for name in names)))
     whole = tag(
         "details",
         tag("summary", f"All of them, check by check ({len(group.verdicts)})"),
-        tag("div", tag("table", _head(), *map(_verdict, worst_first(group.verdicts)), class_="findings")),
+        tag("div", tag("table", head, *map(_verdict, worst_first(group.verdicts)), class_="findings")),
         class_="all",
     )
     inside = tag("div", _gates(group, trends), whole, class_="inside")
@@ -45,22 +45,13 @@ def _stage(index: int, group: Group, trends: Trends) -> Markup:
 
 def _gates(group: Group, trends: Trends) -> Markup:
     """Return each gate that has a number, by its worst finding."""
-    worst: dict[str, tuple[tuple[float, float], Verdict, Finding]] = {}
+    worst: dict[str, tuple[Verdict, Finding]] = {}
     for verdict in group.verdicts:
-        for finding in verdict.findings:
-            if finding.value is not None:
-                found, known = badness(finding), worst.get(finding.gate)
-                if known is None or found > known[0]:
-                    worst[finding.gate] = (found, verdict, finding)
-    head = tag(
-        "tr",
-        tag("th", "Gate", scope="col"),
-        tag("th", "Worst", class_="n", scope="col"),
-        tag("th", "Bound", scope="col"),
-        tag("th", "Used", scope="col"),
-        tag("th", "Over the runs", scope="col"),
-        tag("th", "Where", class_="who", scope="col"),
-    )
+        for finding in (one for one in verdict.findings if one.value is not None):
+            if finding.gate not in worst or badness(finding) > badness(worst[finding.gate][1]):
+                worst[finding.gate] = (verdict, finding)
+    kinds = {"Gate": None, "Worst": "n", "Bound": None, "Used": None, "Over the runs": None, "Where": "who"}
+    head = tag("tr", *(tag("th", name, class_=kind, scope="col") for name, kind in kinds.items()))
     rows = [
         tag(
             "tr",
@@ -71,14 +62,9 @@ def _gates(group: Group, trends: Trends) -> Markup:
             tag("td", Markup(sparkline(trends.get(f"{group.system} {group.stage} {gate}", ()))), class_="runs"),
             tag("td", f"{finding.output}, {place(verdict.check)}", class_="who soft"),
         )
-        for gate, (_, verdict, finding) in sorted(worst.items(), key=lambda item: item[1][0], reverse=True)
+        for gate, (verdict, finding) in sorted(worst.items(), key=lambda item: badness(item[1][1]), reverse=True)
     ]
     return tag("table", tag("thead", head), tag("tbody", *rows), class_="gates plain") if rows else join([])
-
-
-def _head() -> Markup:
-    names = ("Output", "Gate", "Value", "Bound", "Used")
-    return tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Value" else None) for name in names)))
 
 
 def _verdict(verdict: Verdict) -> Markup:

@@ -15,15 +15,12 @@ from parity.bench.record import BenchRecord
 from parity.judge.headroom import share
 from parity.record.run import Excerpt, RunRecord
 from parity.report.bench import as_section
-from parity.report.evidence import Evidence
 from parity.report.failures import failures
 from parity.report.findings import anchor, findings
 from parity.report.listening import Clips, listening
-from parity.report.markup import Markup, join, tag, text
-from parity.report.pieces import listing, mark, meter, section, tally
+from parity.report.markup import Markup, join, listing, mark, meter, section, tag, tally, text
 from parity.report.speaking import speaking
-from parity.report.summary import Group, exercised, left_out, nearest, proven, stages, strays
-from parity.report.trends import trends
+from parity.report.summary import Evidence, Group, exercised, left_out, nearest, proven, stages, strays, trends
 
 HERE = Path(__file__).parent
 
@@ -138,13 +135,13 @@ def _row(index: int, group: Group) -> Markup:
 def _notes(record: RunRecord) -> Markup:
     if not record.notes:
         return join([])
-    return section("Notes", tag("div", listing(list(record.notes)), class_="card block"))
+    return section("Notes", tag("div", listing(record.notes), class_="card block"))
 
 
 def _not_run(record: RunRecord) -> Markup:
     parts = []
     if record.not_run_here:
-        parts.append(tag("div", listing(list(record.not_run_here)), class_="card block"))
+        parts.append(tag("div", listing(record.not_run_here), class_="card block"))
     if record.skipped:
         skips = [f"{skip.id}: {skip.reason}" for skip in record.skipped]
         parts.append(
@@ -155,7 +152,7 @@ def _not_run(record: RunRecord) -> Markup:
 
 def _how(record: RunRecord) -> Markup:
     machine = ", ".join(f"{name} {value}" for name, value in record.machine.items())
-    rows = [("Command", tag("code", shlex.join(record.command))), ("Machine", text(machine))]
-    rows.append(("Commit", tag("code", record.commit + (" (with uncommitted changes)" if record.dirty else ""))))
+    commit = record.commit + (" (with uncommitted changes)" if record.dirty else "")
+    rows = (("Command", tag("code", shlex.join(record.command))), ("Machine", machine), ("Commit", tag("code", commit)))
     lines = [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in rows]
     return section("How it was run", tag("table", *lines, class_="card plain"))

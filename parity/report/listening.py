@@ -12,10 +12,8 @@ import numpy as np
 from parity.compare.media import MediaError, Pair, Samples, read_audio
 from parity.record.run import RunRecord
 from parity.report import audio, figures
-from parity.report.evidence import Evidence, in_order
-from parity.report.markup import Markup, join, tag
-from parity.report.pieces import listing, mark, section
-from parity.report.summary import place, where
+from parity.report.markup import Markup, join, listing, mark, section, tag
+from parity.report.summary import Evidence, in_order, place, where
 from parity.verdict import Verdict
 
 BUDGET = 3_500_000
@@ -45,7 +43,7 @@ def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
     for verdict, found in _audio(record, evidence):
         if isinstance(found, str):
             remarks.append(f"{where(verdict.check)}: {found}")
-        elif _same(found):
+        elif np.array_equal(found.reference, found.candidate):
             remarks.append(f"{where(verdict.check)}: {found.output} is the reference, sample by sample")
         elif clips.budget <= 0:
             remarks.append(f"{where(verdict.check)}: {found.output} is left out, for the page would grow too large")
@@ -70,10 +68,6 @@ def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pai
                 yield verdict, pair
         except MediaError as error:
             yield verdict, str(error)
-
-
-def _same(pair: Pair) -> bool:
-    return np.array_equal(pair.reference, pair.candidate)
 
 
 def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
@@ -149,10 +143,9 @@ def _gradient(anchors: tuple[str, ...]) -> Markup:
 
 def _numbers(pair: Pair) -> Markup:
     """Return the numbers that a picture cannot show exactly."""
-    columns = [("Reference", pair.reference), ("Candidate", pair.candidate)]
     head = tag("tr", *(tag("th", name) for name in ("", "Length", "Level (rms)", "Peak", "Clipped", "Not finite")))
     rows = []
-    for name, signal in columns:
+    for name, signal in (("Reference", pair.reference), ("Candidate", pair.candidate)):
         found = audio.levels(signal)
         values = [
             f"{len(signal) / pair.rate:.3f} s ({len(signal)})",

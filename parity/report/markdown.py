@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report.bench import as_lines
-from parity.report.pieces import percent
+from parity.report.markup import percent
 from parity.report.summary import (
     Group,
     exercised,
@@ -40,11 +40,13 @@ def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
     lines += [*_stages(record), ""]
     ends = [
         *as_lines(bench, record.id, escape),
-        *_without(record),
+        *_list("No verdict", [f"{id}: {why}" for id, why in without_verdict(record).items()]),
         *_list("Notes", record.notes),
         *_list("Not run here", record.not_run_here),
+        *_list("Skipped", [f"{skip.id}: {skip.reason}" for skip in record.skipped]),
+        _footer(record),
+        "",
     ]
-    ends += [*_list("Skipped", [f"{skip.id}: {skip.reason}" for skip in record.skipped]), _footer(record), ""]
     room = LONGEST - sum(len(line) + 1 for line in lines + ends)
     return "\n".join([*lines, *_failures(record, room), *ends])
 
@@ -91,7 +93,7 @@ def _failures(record: RunRecord, room: int) -> Iterator[str]:
     failed = worst_first(record.failed)
     for index, verdict in enumerate(failed):
         block = [
-            f"<details><summary>✗ {_inline(where(verdict.check))}</summary>",
+            f"<details><summary>✗ {escape(where(verdict.check))}</summary>",
             "",
             *_fenced(explain(verdict)),
             "",
@@ -112,15 +114,7 @@ def _fenced(words: str) -> list[str]:
     return [f"{fence}text", *words.split("\n"), fence]
 
 
-def _inline(words: str) -> str:
-    return escape(words).replace("\n", " ")
-
-
-def _without(record: RunRecord) -> list[str]:
-    return _list("No verdict", [f"{id}: {why}" for id, why in without_verdict(record).items()])
-
-
-def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:
+def _list(title: str, items: Sequence[str]) -> list[str]:
     return [f"**{title}**", "", *(f"- {escape(item)}" for item in items), ""] if items else []
 
 
@@ -130,6 +124,8 @@ def _footer(record: RunRecord) -> str:
         f"run {record.id}",
         f"commit {record.commit[:12]}{changed}",
         f"{record.runtime} {'+'.join(record.numerics)}",
+        f"weights {record.weights}",
+        f"cases {', '.join(record.cases)}",
+        duration(record.seconds),
     ]
-    facts += [f"weights {record.weights}", f"cases {', '.join(record.cases)}", duration(record.seconds)]
     return f"<sub>{escape(' · '.join(facts))}</sub>"

@@ -9,13 +9,9 @@ from parity.compare.media import MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
-from parity.report import bands
-from parity.report.bands import Band
-from parity.report.evidence import Evidence, in_order
-from parity.report.markup import Markup, join, tag
-from parity.report.pieces import listing, mark, section
-from parity.report.summary import place, where
-from parity.report.timeline import NAMES, timeline
+from parity.report.markup import Markup, join, listing, mark, section, tag
+from parity.report.summary import Evidence, in_order, place, where
+from parity.report.timeline import NAMES, Band, bands, lasts, timeline
 from parity.verdict import Finding, Verdict
 
 BUDGET = 1_500_000
@@ -85,7 +81,7 @@ def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, 
 def _card(verdict: Verdict, outputs: Sequence[str], found: Meeting, opened: bool) -> Markup:
     check = verdict.check
     head = tag("h3", mark(verdict.passed), f"{check.system} · {check.stage} · {', '.join(outputs)}")
-    shown = bands.bands(found)
+    shown = bands(found)
     return tag(
         "details",
         tag("summary", head, tag("span", place(check), class_="soft"), tag("span", _words(shown), class_="push soft")),
@@ -102,7 +98,7 @@ def _words(shown: Sequence[Band]) -> str:
 
 
 def _figures(shown: Sequence[Band]) -> Iterator[Markup]:
-    whole = bands.lasts(shown)
+    whole = lasts(shown)
     yield tag("figure", tag("figcaption", _legend(shown), class_="legend"), timeline(shown, 0.0, whole))
     if whole > 1.5 * EXCERPT:
         differing = [part for one in shown for part in (one.missed, one.invented)]

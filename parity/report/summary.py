@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
 
+from parity.base.text import many
 from parity.judge.headroom import comparison, share
-from parity.record.run import Errored, RunRecord
+from parity.record.run import Errored, Excerpt, RunRecord, excerpt
 from parity.verdict import UNBLAMED, Check, Finding, Verdict
 
 UPSTREAM = ("module", "exercised")
 """Modes that run no artifact."""
+Evidence = Callable[[str], Path | None]
+"""Gives the folder of an evidence key, or None where it is gone."""
+Trends = dict[str, list[float | None]]
+"""By `SYSTEM STAGE GATE`: the largest share of the bound in each run, oldest first; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,16 @@ class Group:
         """The number of built files; a chain has none of its own."""
         checks = (verdict.check for verdict in self.verdicts if verdict.check.mode not in (*UPSTREAM, "chained"))
         return len({(check.stage, check.variant) for check in checks})
+
+    @property
+    def counts(self) -> list[tuple[str, int, str]]:
+        """Symbol, number and word for the checks that passed, and for those that did not, as far as there are any."""
+        others = (
+            ("✗", len(self.failed), "failed"),
+            ("!", len(self.errors), "raised"),
+            ("?", len(self.missing), "gave no verdict"),
+        )
+        return [("✓", len(self.verdicts) - len(self.failed), "passed"), *(one for one in others if one[1])]
 
     @property
     def lost(self) -> int:
@@ -129,8 +146,7 @@ def headline(record: RunRecord) -> str:
     part = " of a part: PARTIAL run, not the full verdict" if record.partial else ""
     if record.passed:
         return f"PASSED: {proven(record)}{part}"
-    count = len(record.problems())
-    return f"FAILED: {count} problem{'s' if count != 1 else ''}{part}"
+    return f"FAILED: {many(len(record.problems()), 'problem')}{part}"
 
 
 def where(check: Check) -> str:
@@ -178,6 +194,24 @@ def properties(verdict: Verdict) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = list(asdict(verdict.check).items())
     worst = nearest(Group(verdict.check.system, verdict.check.stage, (verdict,)))
     return [*facts, ("worst_gate", worst)] if worst else facts
+
+
+def in_order(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Path | None]]:
+    """Yield each check and the folder of its evidence, failed checks first; shared evidence comes once."""
+    seen: set[str] = set()
+    for verdict in worst_first(record.verdicts):
+        if verdict.evidence and verdict.evidence not in seen:
+            seen.add(verdict.evidence)
+            yield verdict, evidence(verdict.evidence)
+
+
+def trends(record: RunRecord, history: Iterable[Excerpt]) -> Trends:
+    """Return the earlier runs of the same runtime and weights, for others have other errors; this one comes last."""
+    this, conditions = excerpt(record), attrgetter("runtime", "numerics", "weights")
+    earlier = (run for run in history if run.id != this.id and run.started <= this.started)
+    runs = [*(run for run in earlier if conditions(run) == conditions(this)), this]
+    gates = dict.fromkeys(gate for run in runs for gate in run.worst)
+    return {gate: [run.worst.get(gate) for run in runs] for gate in gates}
 
 
 def gate_name(gate: str) -> str:

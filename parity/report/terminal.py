@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -66,29 +67,21 @@ def explain(verdict: Verdict) -> str:
 
 
 def _systems(record: RunRecord) -> Iterator[str]:
-    by_system: dict[str, int] = {}
-    for stage in stages(record):
-        by_system[stage.system] = by_system.get(stage.system, 0) + (stage.stage != "chain")
+    by_system = Counter(stage.system for stage in stages(record) if stage.stage != "chain")
     groups = systems(record)
     width = max((len(plain(group.system)) for group in groups), default=0)
     wide = max((len(exercised(group)) for group in groups), default=0)
     for group in groups:
+        marks = "  ".join(f"{symbol} {count}" for symbol, count, _ in group.counts)
         yield (
             f"{plain(group.system):<{width}}  {many(by_system[group.system], 'stage'):>10}"
             f"  {many(group.artifacts, 'artifact'):>13}  {many(len(group.verdicts), 'check'):>11}"
-            f"   {_marks(group):<13}  {exercised(group):<{wide}}{'  ' if wide else ''}{_remark(record, group)}"
+            f"   {marks:<13}  {exercised(group):<{wide}}{'  ' if wide else ''}{_remark(record, group)}"
         ).rstrip()
     if lost := strays(record):
         yield f"{many(len(lost), 'error')} outside the checks"
     if not record.verdicts:
         yield "no verdict at all: nothing was judged"
-
-
-def _marks(group: Group) -> str:
-    marks = [f"✓ {len(group.verdicts) - len(group.failed)}"]
-    for mark, count in (("✗", len(group.failed)), ("!", len(group.errors)), ("?", len(group.missing))):
-        marks += [f"{mark} {count}"] if count else []
-    return "  ".join(marks)
 
 
 def _remark(record: RunRecord, group: Group) -> str:

@@ -10,16 +10,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from parity.speech import dnsmos, ge2e, whisper
-from parity.speech.dnsmos import Dnsmos
-from parity.speech.ecapa import Ecapa
-from parity.speech.ge2e import Ge2e
+from parity.speech import wheels
+from parity.speech.basics import Ecapa, Sphinx
 from parity.speech.margins import Named
-from parity.speech.recognizer import Recognizer
+from parity.speech.metrics import Recognizer, SpeakerEncoder
 from parity.speech.sound import SpeechError
-from parity.speech.speaker import SpeakerEncoder
-from parity.speech.sphinx import Sphinx
-from parity.speech.whisper import Whisper
+from parity.speech.wheels import Dnsmos, Ge2e, Whisper
 
 AUTO = "auto"
 RECOGNIZERS: Mapping[str, Callable[[], Recognizer]] = {"pocketsphinx": Sphinx, "whisper": Whisper}
@@ -28,9 +24,8 @@ ENCODERS: Mapping[str, Callable[[], SpeakerEncoder]] = {"seeded": Ecapa, "ge2e":
 
 def recognizer(option: str) -> Recognizer:
     """Return the recognizer of an option."""
-    chosen = ("whisper" if whisper.WHEEL.installed else "pocketsphinx") if option == AUTO else option
-    found: Recognizer = _made("--recognizer", chosen, RECOGNIZERS, "transcribe")
-    return found
+    chosen = ("whisper" if wheels.WHISPER.installed else "pocketsphinx") if option == AUTO else option
+    return _made("--recognizer", chosen, RECOGNIZERS, "transcribe")
 
 
 def encoders(option: str, speaking: bool) -> dict[Named, SpeakerEncoder]:
@@ -40,13 +35,13 @@ def encoders(option: str, speaking: bool) -> dict[Named, SpeakerEncoder]:
     """
     if option != AUTO:
         return {"voice": _made("--speaker", option, ENCODERS, "embed")}
-    trained: dict[Named, SpeakerEncoder] = {"voice": Ge2e()} if speaking and ge2e.WHEEL.installed else {}
+    trained: dict[Named, SpeakerEncoder] = {"voice": Ge2e()} if speaking and wheels.GE2E.installed else {}
     return {**trained, "recording": Ecapa()}
 
 
 def listener() -> Dnsmos | None:
     """Return what marks the naturalness, None where its package is not installed."""
-    return Dnsmos() if dnsmos.WHEEL.installed else None
+    return Dnsmos() if wheels.DNSMOS.installed else None
 
 
 def _made(option: str, chosen: str, known: Mapping[str, Callable[[], Any]], method: str) -> Any:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from parity.base.cache import Cache
+from parity.base.fingerprint import code, digest
+from parity.base.text import aligned, plain
 from parity.compare.evidence import folder_of
 from parity.compare.media import read_audio
 from parity.declarations import AUDIBLE, Case, System
+from parity.golden.rounding import rerecorded
 from parity.golden.store import GoldenStore
 from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
 from parity.speech import choose, margins
-from parity.speech.dnsmos import Dnsmos
-from parity.speech.floor import Ruling
-from parity.speech.margins import DEFAULTS
-from parity.speech.passages import Passage, likeness, naturalness, words
-from parity.speech.recognizer import Recognizer
-from parity.speech.renderings import render
+from parity.speech.metrics import Ear, Passage, Recognizer, Ruling, likeness, naturalness, words
 from parity.speech.sound import SpeechError, sound
-from parity.speech.speaker import SpeakerEncoder
+from parity.speech.wheels import Dnsmos
 from parity.verdict import Check
 
 Render = Callable[[GoldenStore, Cache, Case, str], Sequence[np.ndarray]]
+KIND, FILE = "rendering", "renderings.safetensors"
+HEAD = ("passage", "metric", "reference", "candidate", "worse by", "floor", "+ margin", "")
 NO_LANGUAGE = "seeded weights speak no language: words, voice and naturalness are not judged, recordings are compared"
 NO_EARS = "no trained encoder judges the voice and nothing the naturalness; make extra-ears installs both"
 
@@ -60,6 +62,22 @@ class Heard:
     def explain(self) -> str:
         failed = [ruling.line() for ruling in self.rulings if not ruling.passed]
         return "\n".join([*failed, *self.remarks]) if self.rulings else f"{self.speaker.name}: nothing was measured"
+
+
+def render(goldens: GoldenStore, cache: Cache, case: Case, output: str) -> list[np.ndarray]:
+    """Return one audio output, such as `tail.audio`, of each other rendering of a passage, made once for a golden.
+
+    Upstream's own model renders it again, with other rounding. That gives the metrics their floor.
+    """
+    parts = {"golden": goldens.identity(case), "scope": goldens.scope, "output": output}
+    parts["by"] = digest(code(rerecorded))
+    stage, _, name = output.rpartition(".")
+
+    def make(folder: Path) -> None:
+        seam = goldens.rerecorded(case)[stage]
+        save_file({"000": np.ascontiguousarray(seam.outputs[name], np.float32).reshape(-1)}, folder / FILE)
+
+    return list(load_file(cache.get(KIND, digest(parts), make, parts) / FILE).values())
 
 
 class Speech:
@@ -95,19 +113,19 @@ class Speech:
         source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
         path = self.suite.project.golden_folder / speaker.system / margins.NAME
         own = margins.load(path, list(chain_sets(bench.system)))
-        kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in DEFAULTS.items()}
+        kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in margins.DEFAULTS.items()}
         speaking = source != "seeded"
         encoders, listener = self._encoders(speaking), self.listener if speaking else None
-        ears: list[SpeakerEncoder | Dnsmos | Recognizer] = [*encoders.values(), *filter(None, [listener])]
+        ears: list[Ear] = [*encoders.values(), *filter(None, [listener])]
         rulings: list[Ruling] = []
         for one in passages:
             where = f"{who}, {one.name}"
-            rulings += [likeness(where, one, encoder, of, kept[of].value) for of, encoder in encoders.items()]
+            rulings += [likeness(where, one, encoder, of, kept) for of, encoder in encoders.items()]
             if listener:
-                rulings.append(naturalness(where, one, listener, kept["naturalness"].value))
+                rulings.append(naturalness(where, one, listener, kept))
         if speaking:
             text = f"{who}, {len(passages)} passages"
-            rulings.append(words(text, passages, self.recognizer, kept["words"].value))
+            rulings.append(words(text, passages, self.recognizer, kept))
             ears.append(self.recognizer)
         remarks = [f"{ear.name}: {ear.about}" for ear in ears]
         if not speaking:
@@ -142,3 +160,34 @@ class Speech:
 
 def speaks(system: System) -> bool:
     return any(tensor.kind in AUDIBLE for stage in system.stages for tensor in stage.outputs.values())
+
+
+def table(heard: Sequence[Heard], silent: Sequence[str] = (), errors: Mapping[str, str] | None = None) -> str:
+    """Return a row for each ruling, then remarks, what was not judged, and the verdict.
+
+    `errors` says, by the name of its test, why something could not be judged at all.
+    """
+    rulings = [ruling for one in heard for ruling in one.rulings]
+    lines = aligned([HEAD, *map(_row, rulings)]) if rulings else []
+    lines += ["", *(plain(ruling.line()) for ruling in rulings if not ruling.passed)]
+    lines += [f"! {plain(name)}: {plain(why)}" for name, why in (errors or {}).items()]
+    lines += [plain(remark) for remark in dict.fromkeys(remark for one in heard for remark in one.remarks)]
+    lines += [f"no audio output, so nothing to listen to: {', '.join(map(plain, silent))}"] if silent else []
+    passed = sum(ruling.passed for ruling in rulings)
+    failed = len(rulings) - passed
+    verdict = "passed" if rulings and not failed and not errors else "FAILED"
+    counts = f"✓ {passed}{f'  ✗ {failed}' if failed else ''}{f'  ! {len(errors)}' if errors else ''}"
+    return "\n".join([*lines, f"speech {verdict}  {counts}"])
+
+
+def _row(ruling: Ruling) -> tuple[str, ...]:
+    return (
+        ruling.subject,
+        ruling.metric,
+        f"{ruling.reference:.4f}",
+        f"{ruling.candidate:.4f}",
+        f"{ruling.worse:.2e}",
+        f"{ruling.floor:.2e}",
+        f"{ruling.margin:g}",
+        "✓" if ruling.passed else "✗",
+    )

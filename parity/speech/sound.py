@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
+RATE = 16_000
+"""Samples a second that every ear of ours takes."""
 SHORTEST = 0.2
 """Seconds. Less holds no word, and no frames enough for an embedding."""
 SILENT = 1e-4

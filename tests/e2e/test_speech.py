@@ -18,9 +18,8 @@ from parity.declarations import Case, Hub, Reference, Stage, System, Variant, f3
 from parity.plan.checks import SHIPS
 from parity.speech import choose, session
 from parity.speech.margins import load
-from parity.speech.session import Heard, Speech
+from parity.speech.session import Heard, Speech, table
 from parity.speech.sound import Samples, SpeechError
-from parity.speech.table import table
 from parity.verdict import Check, Finding
 from tests.support.project import Project
 

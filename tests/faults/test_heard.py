@@ -11,14 +11,13 @@ from parity.judge.workbench import Workbench
 from parity.plan.weights import lacking
 from parity.plugin.suite import suite_of
 from parity.record.suite import Suite
-from parity.speech import dnsmos, ge2e, whisper
 from parity.speech.session import Speech
+from parity.speech.wheels import WHEELS
 from parity.verdict import Check
 from references.kokoro import REFERENCE
 from tests.faults.form import Heard
 from tests.faults.tables import FAULTS
 
-WHEELS = (whisper.WHEEL, ge2e.WHEEL, dnsmos.WHEEL)
 HEARD = [fault for fault in FAULTS if isinstance(fault, Heard)]
 pytestmark = [
     pytest.mark.skipif(

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from parity.speech.floor import Ruling
-from parity.speech.passages import Passage, words
-from parity.speech.recognizer import Recognizer
+from parity.speech.metrics import Passage, Recognizer, Ruling, words
 from parity.speech.sound import Samples, Sound, sound
 
 ESPEAK = shutil.which("espeak-ng")

@@ -125,8 +125,8 @@ def test_a_system_that_was_timed_with_another_refers_to_it() -> None:
 def test_a_report_shows_the_bench_of_its_run(tmp_path: Path) -> None:
     run = samples.clean()
     records.save(sample(run.id), tmp_path / "runs" / run.id)
-    written = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
-    for text in (written.page.read_text(), written.markdown.read_text()):
+    page = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
+    for text in (page.read_text(), page.with_name("report.md").read_text()):
         assert "This run" in text
         assert "1390.4" in text
         assert "slower: hello" in text
@@ -135,18 +135,19 @@ def test_a_report_shows_the_bench_of_its_run(tmp_path: Path) -> None:
 def test_a_bench_of_another_run_is_said_to_be_one(tmp_path: Path) -> None:
     records.save(sample("20261119T000000-ffffff"), tmp_path / "runs/20261119T000000-ffffff")
     run = samples.clean()
-    written = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
-    assert "Another run, 20261119T000000-ffffff" in written.page.read_text()
+    page = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
+    assert "Another run, 20261119T000000-ffffff" in page.read_text()
 
 
 def test_without_any_bench_a_report_says_nothing_of_speed(tmp_path: Path) -> None:
     run = samples.clean()
-    assert "Speed" not in report.write(run, tmp_path / "runs" / run.id, lambda key: None).page.read_text()
+    assert "Speed" not in report.write(run, tmp_path / "runs" / run.id, lambda key: None).read_text()
 
 
 def test_no_text_of_others_breaks_out_of_the_bench(tmp_path: Path) -> None:
     run = samples.clean()
     records.save(sample(run.id, HOSTILE), tmp_path / "runs" / run.id)
-    written = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
-    assert "<script>alert" not in written.page.read_text() + written.markdown.read_text()
-    assert "\x1b" not in written.page.read_text() + written.markdown.read_text() + table(sample(text=HOSTILE))
+    page = report.write(run, tmp_path / "runs" / run.id, lambda key: None)
+    said = page.read_text() + page.with_name("report.md").read_text()
+    assert "<script>alert" not in said
+    assert "\x1b" not in said + table(sample(text=HOSTILE))

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.gate import report
+from parity.gate.bounds import Loosening
+from parity.gate.coverage import Problem
 from parity.gate.gate import Outcome, Row
 from parity.gate.git import Revision
-from parity.gate.loosening import Loosening
-from parity.gate.problem import Problem
 from parity.record.run import RunRecord
 from parity.report.markdown import LONGEST
 from tests.support import report_samples

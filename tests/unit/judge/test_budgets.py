@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from parity.declarations import Stage, Variant
-from parity.gate.loosening import loosened_budgets
+from parity.gate.bounds import loosened_budgets
 from parity.judge import budgets as judged
 from parity.judge.budgets import KINDS, Budget, BudgetError, Budgets, Profile, suggest
 from parity.judge.budgets_toml import load, parse

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.compare import metrics
-from parity.gate.loosening import loosened
+from parity.gate.bounds import loosened
 from parity.judge.calibrate import CalibrationError, Measured, calibrate, counted, propose, slack, write
 from parity.judge.derivation import Origin, bound_from, derives
 from parity.judge.gates import GateError, Gates, gate, load, parse

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parity.base.toml import comments
 from parity.compare import metrics
-from parity.gate.loosening import loosened
+from parity.gate.bounds import loosened
 from parity.judge.gates import Gate, GateError, Gates, complete, judge, load, parse, render
 from parity.judge.gates import gate as make
 

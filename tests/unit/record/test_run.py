@@ -13,7 +13,7 @@ import pytest
 
 from parity.record import run as session
 from parity.record.run import Errored, RunRecord, SessionError
-from parity.report.trends import trends
+from parity.report.summary import trends
 from tests.support import report_samples as samples
 
 

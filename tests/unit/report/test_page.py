@@ -13,8 +13,7 @@ from parity.record.run import RunRecord, excerpt, load
 from parity.report import write
 from parity.report.html import render
 from parity.report.markup import tag
-from parity.report.summary import headline, proven
-from parity.report.trends import trends
+from parity.report.summary import headline, proven, trends
 from tests.support import report_samples as samples
 
 
@@ -130,14 +129,14 @@ def test_an_element_takes_text_as_text() -> None:
 
 
 def test_all_reports_of_a_run_are_written_and_the_record_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = write(samples.record(), tmp_path / "run", none)
+    page = write(samples.record(), tmp_path / "run", none)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "excerpt.json",
         "report.html",
         "report.md",
         "run.json",
     ]
-    assert load(written.record).problems() == samples.record().problems()
+    assert load(page.with_name("run.json")).problems() == samples.record().problems()
     monkeypatch.setattr("parity.report.markdown.render", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(samples.record(), tmp_path / "broken", none)

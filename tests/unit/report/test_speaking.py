@@ -13,10 +13,9 @@ import pytest
 from parity.compare.media import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.diarization.turns import Turns, mask, merged, turns
-from parity.report import bands
 from parity.report.html import render
 from parity.report.speaking import BUDGET, EXCERPT, speaking
-from parity.report.timeline import COLUMNS, NARROWEST, TICKS, ticks, timeline
+from parity.report.timeline import COLUMNS, NARROWEST, TICKS, bands, lasts, ticks, timeline
 from tests.support import report_samples as samples
 
 RATE = 12.5
@@ -27,8 +26,8 @@ def of(candidate: Turns, reference: Turns | None = None, truth: Turns | None = N
 
 
 def drawn(found: Meeting) -> ElementTree.Element:
-    shown = bands.bands(found)
-    return ElementTree.fromstring(timeline(shown, 0.0, bands.lasts(shown)))
+    shown = bands(found)
+    return ElementTree.fromstring(timeline(shown, 0.0, lasts(shown)))
 
 
 def share(element: ElementTree.Element, name: str) -> float:
@@ -78,7 +77,7 @@ def test_who_says_nothing_at_all_is_silent_and_not_damaged(tmp_path: Path) -> No
     samples.meeting(tmp_path, reference=samples.talk(), candidate=np.zeros((0, 3)))
     found = read_meeting(tmp_path, "speaking")
     assert not len(found.candidate)
-    assert sum(stretches.seconds(one.missed) for one in bands.bands(found)) == pytest.approx(9 * 4.4)
+    assert sum(stretches.seconds(one.missed) for one in bands(found)) == pytest.approx(9 * 4.4)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +113,14 @@ def test_a_file_that_is_missing_or_a_folder_is_refused_by_name(tmp_path: Path) -
 def test_the_truth_is_put_to_whom_of_upstream_it_fits_and_a_stranger_gets_a_band() -> None:
     said = samples.talk()
     real = np.concatenate([np.column_stack([said[:, :2], (said[:, 2] + 1) % 3]), [[38.0, 39.0, 3]]])
-    shown = bands.bands(of(said, truth=real))
+    shown = bands(of(said, truth=real))
     assert [(one.name, one.real) for one in shown] == [("s0", "s1"), ("s1", "s2"), ("s2", "s0"), ("–", "s3")]
     assert all(np.array_equal(one.truth, one.reference) for one in shown[:3])
-    assert bands.lasts(shown) == 39.0
+    assert lasts(shown) == 39.0
 
 
 def test_a_column_in_which_only_the_artifact_speaks_has_a_band() -> None:
-    shown = bands.bands(of(np.concatenate([samples.talk(), [[1.0, 2.0, 5]]])))
+    shown = bands(of(np.concatenate([samples.talk(), [[1.0, 2.0, 5]]])))
     assert [one.name for one in shown] == ["s0", "s1", "s2", "s5"]
     assert np.array_equal(shown[3].invented, [[1.0, 2.0]])
     assert not len(shown[3].missed)
@@ -140,7 +139,7 @@ def test_what_is_missed_is_a_striped_line_below_what_is_invented() -> None:
 
 
 def test_turns_that_agree_have_no_lane_of_differences() -> None:
-    assert "differs" not in timeline(bands.bands(of(samples.talk())), 0, 40)
+    assert "differs" not in timeline(bands(of(samples.talk())), 0, 40)
 
 
 def test_the_shortest_difference_in_an_hour_is_wide_enough_to_be_found() -> None:
@@ -162,7 +161,7 @@ def test_every_difference_of_an_hour_is_told_once_though_neighbours_are_drawn_as
     found = of(other, said)
     told = [mark.findtext("title") or "" for mark in drawn(found).findall(".//line[@class='missed']")]
     seconds = sum(float(re.findall(r"missed: ([\d.]+) s", words)[0]) for words in told)
-    shown = bands.bands(found)
+    shown = bands(found)
     assert seconds == pytest.approx(sum(stretches.seconds(one.missed) for one in shown), abs=0.005 * len(told))
     assert len(told) < sum(len(one.missed) for one in shown)
 
@@ -170,8 +169,8 @@ def test_every_difference_of_an_hour_is_told_once_though_neighbours_are_drawn_as
 def test_a_meeting_of_any_length_and_flicker_takes_bounded_room() -> None:
     flicker = np.array([[at * 0.16, at * 0.16 + 0.08, speaker] for at in range(20_000) for speaker in range(4)])
     for found in (of(flicker, a_long_meeting()), of(a_long_meeting(), flicker), of(a_long_meeting(600), flicker)):
-        shown = bands.bands(found)
-        assert len(timeline(shown, 0, bands.lasts(shown))) < 700_000
+        shown = bands(found)
+        assert len(timeline(shown, 0, lasts(shown))) < 700_000
 
 
 def test_the_axis_has_few_round_times() -> None:

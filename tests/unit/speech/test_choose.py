@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.speech import choose, dnsmos, ge2e, numbers, whisper
-from parity.speech.ecapa import Ecapa
-from parity.speech.recognizer import hear
+from parity.base import lockfile
+from parity.speech import basics, choose, wheels
+from parity.speech.basics import Ecapa
+from parity.speech.metrics import hear
 from parity.speech.sound import Samples, SpeechError, sound
-from parity.speech.wheels import Wheel
+from parity.speech.wheels import WHEELS, Wheel
 
 TONE = np.sin(np.arange(24_000, dtype=np.float32) / 10)
 DRAWN = [2633650, -5630258, 2885383]
@@ -32,19 +32,14 @@ def nameless() -> object:
     return object()
 
 
-WHEELS = (whisper.WHEEL, ge2e.WHEEL, dnsmos.WHEEL)
-
-
 @pytest.fixture(params=[True, False], ids=["with the extra", "without"])
 def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     names = {wheel.package for wheel in WHEELS}
 
-    def version(name: str) -> str:
-        if name in names and not request.param:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return "1"
+    def version(name: str) -> str | None:
+        return None if name in names and not request.param else "1"
 
-    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(lockfile, "version", version)
     return request.param
 
 
@@ -58,7 +53,7 @@ def test_the_default_is_trained_where_that_is_installed(extra: bool) -> None:
 
 def test_without_the_extra_a_name_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Wheel("no-such-package-of-ears", "1", {"no/such.bin": "0" * 64})
-    monkeypatch.setattr(whisper, "WHEEL", lacking)
+    monkeypatch.setattr(wheels, "WHISPER", lacking)
     with pytest.raises(SpeechError, match=r"no-such-package-of-ears 1 is not installed\. Run make extra-ears"):
         hear(choose.recognizer("whisper"), sound(TONE, 24_000))
 
@@ -111,11 +106,11 @@ def test_speechbrain_leaves_no_traps_for_what_walks_the_modules() -> None:
 
 
 def test_seeded_weights_are_the_same_everywhere_and_balanced() -> None:
-    values = numbers.balanced("a", 4, 3, 5)
-    assert values.tolist() == numbers.balanced("a", 4, 3, 5).tolist()
-    assert np.abs(values.astype(np.float64).reshape(4, -1).sum(axis=1)).max() < 15 * numbers.UNIT
-    assert numbers.integers("a", 3).tolist() == DRAWN
-    assert not np.array_equal(numbers.uniform("a", 8), numbers.uniform("b", 8))
+    values = basics.balanced("a", 4, 3, 5)
+    assert values.tolist() == basics.balanced("a", 4, 3, 5).tolist()
+    assert np.abs(values.astype(np.float64).reshape(4, -1).sum(axis=1)).max() < 15 * basics.UNIT
+    assert basics.integers("a", 3).tolist() == DRAWN
+    assert not np.array_equal(basics.uniform("a", 8), basics.uniform("b", 8))
 
 
 def test_an_embedding_does_not_depend_on_the_rate() -> None:

@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.speech import dnsmos, ge2e, whisper
-from parity.speech.dnsmos import Dnsmos
-from parity.speech.ge2e import Ge2e
-from parity.speech.passages import likeness, naturalness
-from parity.speech.recognizer import hear
-from parity.speech.sound import Sound, resampled
-from parity.speech.whisper import Whisper
+from parity.speech.metrics import hear, likeness, naturalness
+from parity.speech.sound import RATE, Sound, resampled
+from parity.speech.wheels import LOUDNESS, WHEELS, Dnsmos, Ge2e, Whisper
 from parity.speech.words import word_errors
 from tests.support.espeak import (
     TEXTS,
@@ -34,7 +30,6 @@ from tests.support.espeak import (
     words_of,
 )
 
-WHEELS = (whisper.WHEEL, ge2e.WHEEL, dnsmos.WHEEL)
 pytestmark = [
     needs_espeak,
     pytest.mark.skipif(not all(wheel.installed for wheel in WHEELS), reason="no trained ears: run make extra-ears"),
@@ -126,9 +121,9 @@ def test_unnatural_speech_gets_a_worse_mark(change: Change, listener: Dnsmos) ->
 def test_the_mark_is_the_packages(listener: Dnsmos) -> None:
     theirs = pytest.importorskip("speechmos.dnsmos")
     for text in (TEXTS[0], " ".join(TEXTS)):
-        heard = resampled(spoken(text).samples, spoken(text).rate, dnsmos.RATE)
+        heard = resampled(spoken(text).samples, spoken(text).rate, RATE)
         # The package leaves out windows whose ends it rounds down by a sample.
-        assert listener.rate(heard, dnsmos.RATE) == pytest.approx(theirs.run(heard, dnsmos.RATE)["p808_mos"], abs=5e-3)
+        assert listener.rate(heard, RATE) == pytest.approx(theirs.run(heard, RATE)["p808_mos"], abs=5e-3)
 
 
 def test_the_encoder_is_its_authors(encoder: Ge2e, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +132,7 @@ def test_the_encoder_is_its_authors(encoder: Ge2e, monkeypatch: pytest.MonkeyPat
     theirs = pytest.importorskip("resemblyzer.voice_encoder").VoiceEncoder("cpu", verbose=False)
     for text in TEXTS:
         clean = spoken(text)
-        heard = resampled(clean.samples, clean.rate, ge2e.RATE)
-        levelled = heard * np.float32(ge2e.LOUDNESS / np.sqrt(np.mean(np.square(heard))))
+        heard = resampled(clean.samples, clean.rate, RATE)
+        levelled = heard * np.float32(LOUDNESS / np.sqrt(np.mean(np.square(heard))))
         found = encoder.embed(clean.samples, clean.rate)
         np.testing.assert_allclose(found / np.linalg.norm(found), theirs.embed_utterance(levelled), atol=1e-5)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.speech.ecapa import Ecapa
-from parity.speech.floor import Ruling
-from parity.speech.passages import Passage, likeness, words
-from parity.speech.recognizer import hear
+from parity.speech.basics import Ecapa, Sphinx
+from parity.speech.metrics import Passage, Ruling, hear, likeness, words
 from parity.speech.sound import Sound
-from parity.speech.sphinx import Sphinx
 from parity.speech.words import word_errors
 from tests.support.espeak import (
     TEXTS,
@@ -102,8 +99,3 @@ def test_noise_in_the_metric_widens_the_floor_and_is_no_regression(recognizer: S
     ruling = words("espeak", shaky, recognizer)
     assert ruling.floor > ruling.margin
     assert ruling.worse <= ruling.floor + ruling.margin
-
-
-def test_seeded_embeddings_say_what_they_are_worth(encoder: Ecapa) -> None:
-    ruling = recording_of(quieter, encoder)
-    assert ruling.worth == "embeddings of a seeded network: says whether two recordings are alike, not who speaks"

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from parity.speech.floor import Better, Metric, Ruling, judge
-from parity.speech.passages import Passage, likeness, words
+from parity.speech.metrics import Better, Metric, Passage, Ruling, judge, likeness, words
 from parity.speech.sound import Samples, SpeechError, sound
 
 TONE = np.sin(np.arange(8_000, dtype=np.float32) / 10)
@@ -18,7 +17,7 @@ TONE = np.sin(np.arange(8_000, dtype=np.float32) / 10)
 def ruled(reference: float, others: Sequence[float], candidate: float, better: Better = "lower") -> Ruling:
     """With a metric that reads its score off the take."""
     nothing = 1.0 if better == "lower" else 0.0
-    metric: Metric[float] = Metric("score", float, better, nothing, 0.05, "worth a test")
+    metric: Metric[float] = Metric("score", float, better, nothing, 0.05)
     return judge("it", metric, reference, others, candidate)
 
 
@@ -87,7 +86,6 @@ def test_words_are_counted_over_all_passages_rendering_by_rendering() -> None:
     assert (ruling.reference, ruling.candidate) == (0.0, pytest.approx(0.2))
     assert ruling.floor == pytest.approx(0.4)
     assert ruling.passed
-    assert ruling.worth == "hears nothing"
 
 
 def test_every_passage_is_rendered_as_often_as_the_others() -> None:

@@ -1,0 +1,193 @@
+"""The speech metrics of spoken passages, and when one has moved by more than it moves on its own.
+
+A recognizer may trip over a word for a difference that nobody hears, and an embedding is never the same twice. How far
+a metric moves without cause is its floor: the most that any rendering by the same upstream model, with other rounding,
+is worse than the reference. A candidate fails only where it is worse by more than the floor and a stated margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.speech.margins import DEFAULTS, Margin, Named
+from parity.speech.sound import Samples, Sound, SpeechError
+from parity.speech.wheels import WORST, Dnsmos
+from parity.speech.words import word_errors
+
+T = TypeVar("T")
+Better = Literal["higher", "lower"]
+Embedding = NDArray[np.float64]
+SIMILARITIES: Mapping[Named, str] = {"voice": "speaker similarity", "recording": "recording similarity"}
+
+
+class Ear(Protocol):
+    """Any object with these. `about` says honestly what its answers are worth; reports repeat it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def about(self) -> str: ...
+
+
+class Recognizer(Ear, Protocol):
+    def transcribe(self, audio: Samples, rate: int) -> str:
+        """Return the words of one recording, "" for none. Equal samples give equal words, whatever was heard before."""
+        ...
+
+
+class SpeakerEncoder(Ear, Protocol):
+    def embed(self, audio: Samples, rate: int) -> Any:
+        """Return one vector for one recording, as an array of any float type."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric(Generic[T]):
+    """`score` measures one take of what was said; `nothing` is what it gives a take that has nothing to do with it."""
+
+    name: str
+    score: Callable[[T], float]
+    better: Better
+    nothing: float
+    margin: float
+
+    def worse(self, reference: float, other: float) -> float:
+        return other - reference if self.better == "lower" else reference - other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """Judgement of a candidate by a metric. `worse` is its distance below the reference, in the metric's unit."""
+
+    subject: str
+    metric: str
+    reference: float
+    candidate: float
+    worse: float
+    floor: float
+    renderings: int
+    margin: float
+    blind: bool
+
+    @property
+    def passed(self) -> bool:
+        return not self.blind and self.worse <= self.floor + self.margin
+
+    def line(self) -> str:
+        room = f"floor {self.floor:.3g} of {self.renderings} PyTorch renderings + margin {self.margin:g}"
+        measured = f"{self.subject}: {self.metric} {self.candidate:.4g} where the reference has {self.reference:.4g}"
+        if self.blind:
+            return (
+                f"{measured}: blind, for a candidate that says nothing of it would pass as well ({room}). "
+                "Take a better plug-in, or more and longer passages"
+            )
+        return f"{measured}: worse by {self.worse:.3g}, {'within' if self.passed else 'beyond'} {room}"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One text as upstream spoke it, as upstream spoke it again with other rounding, and as the port speaks it."""
+
+    name: str
+    text: str
+    reference: Sound
+    renderings: tuple[Sound, ...]
+    candidate: Sound
+
+
+def judge(subject: str, metric: Metric[T], reference: T, renderings: Sequence[T], candidate: T) -> Ruling:
+    """Judge a candidate. The renderings are the reference's passage by the same model, and differ by rounding."""
+    if not renderings:
+        raise SpeechError(
+            f"{subject}: {metric.name} has no floor, for there is no second rendering: render the passage again in "
+            "PyTorch, or noise would be read as a regression"
+        )
+    truth = metric.score(reference)
+    floor = max(0.0, *(metric.worse(truth, metric.score(other)) for other in renderings))
+    found = metric.score(candidate)
+    return Ruling(
+        subject=subject,
+        metric=metric.name,
+        reference=truth,
+        candidate=found,
+        worse=metric.worse(truth, found),
+        floor=floor,
+        renderings=len(renderings),
+        margin=metric.margin,
+        blind=metric.worse(truth, metric.nothing) <= floor + metric.margin,
+    )
+
+
+def words(
+    subject: str, passages: Sequence[Passage], recognizer: Recognizer, margins: Mapping[Named, Margin] = DEFAULTS
+) -> Ruling:
+    """Return the word error rate over all passages; each rendering counts as one take of all of them."""
+    if not passages:
+        raise SpeechError(f"{subject}: no passage was spoken, and nothing may pass so")
+    texts = [passage.text for passage in passages]
+
+    def score(take: Sequence[Sound]) -> float:
+        return word_errors(texts, [hear(recognizer, spoken) for spoken in take]).rate
+
+    counts = {len(passage.renderings) for passage in passages}
+    if len(counts) > 1:
+        raise SpeechError(f"{subject}: passages have {sorted(counts)} renderings: render each as often as the others")
+    metric = Metric("word error rate", score, "lower", 1.0, margins["words"].value)
+    takes = list(zip(*(passage.renderings for passage in passages), strict=True))
+    reference = [passage.reference for passage in passages]
+    return judge(subject, metric, reference, takes, [passage.candidate for passage in passages])
+
+
+def likeness(
+    subject: str,
+    passage: Passage,
+    encoder: SpeakerEncoder,
+    of: Named = "voice",
+    margins: Mapping[Named, Margin] = DEFAULTS,
+) -> Ruling:
+    """Return the likeness of the embeddings of candidate and reference; 1 for the reference itself."""
+    truth = embedding(encoder, passage.reference)
+
+    def score(spoken: Sound) -> float:
+        return similarity(truth, embedding(encoder, spoken))
+
+    metric = Metric(SIMILARITIES[of], score, "higher", 0.0, margins[of].value)
+    return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
+
+
+def naturalness(subject: str, passage: Passage, listener: Dnsmos, margins: Mapping[Named, Margin] = DEFAULTS) -> Ruling:
+    """Return the mark that listeners would give the candidate, beside that of the reference."""
+
+    def score(spoken: Sound) -> float:
+        return listener.rate(spoken.samples, spoken.rate)
+
+    metric = Metric("naturalness", score, "higher", WORST, margins["naturalness"].value)
+    return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
+
+
+def hear(recognizer: Recognizer, spoken: Sound) -> str:
+    text = recognizer.transcribe(spoken.samples, spoken.rate)
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise SpeechError(f"recognizer {recognizer.name} gave {kind} for {spoken.name}: transcribe has to give a str")
+    return text
+
+
+def embedding(encoder: SpeakerEncoder, spoken: Sound) -> Embedding:
+    found = np.asarray(encoder.embed(spoken.samples, spoken.rate), np.float64).reshape(-1)
+    if not found.size or not np.isfinite(found).all() or not found.any():
+        raise SpeechError(f"encoder {encoder.name} gave no usable embedding for {spoken.name}: empty, NaN or all zeros")
+    return found
+
+
+def similarity(one: Embedding, other: Embedding) -> float:
+    """Return the cosine: 1 for the same direction, 0 for nothing in common."""
+    if one.shape != other.shape:
+        raise SpeechError(f"embeddings of {one.size} and {other.size} numbers: they come from different encoders")
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
