@@ -20,10 +20,11 @@ def ways(group: int | None = None, tables: Literal[4, 8] | None = None) -> tuple
 
     In half precision the same uniforms choose other codes; see docs/systems/qwen3_tts.md.
     """
-    few = Variant("pte-8da4w", "float32", format="pte", group=group, tables=tables, unchained=OTHER_CODES)
+    few = Variant(FEW_BITS, "float32", format="pte", group=group, tables=tables, unchained=OTHER_CODES)
     return Variant("fp32", "float32", ships=True), Variant("pte-fp32", "float32", format="pte"), few
 
 
+FEW_BITS = "pte-8da4w"
 OTHER_CODES = "with int4 weights the same uniforms choose other codes, and one in three is upstream's in the worst case"
 HALF_CODES = "in half precision the same uniforms choose other codes"
 SPEAKING, PLAIN = ways(group=32), ways()

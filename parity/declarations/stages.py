@@ -225,8 +225,6 @@ class Variant:
             )
         if self.tables not in (None, 4, 8):
             raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
-        if self.ships and self.unchained:
-            raise ValueError(f"variant {self.name}: unchained, and what ships has a chain")
 
     @property
     def compressed(self) -> bool:

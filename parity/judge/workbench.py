@@ -75,7 +75,7 @@ class Workbench:
         if found is None:
             raise ValueError(
                 f"{self.system.name} has nothing for {self.runtime.name}: declare in each stage a variant of the "
-                f"format {self.runtime.format}, all of one name"
+                f"format {self.runtime.format}, all of one name and none of them unchained"
             )
         return found
 

@@ -91,9 +91,10 @@ def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
     """Return the chained sets of variants: those that ship, and each name that all stages with a choice share.
 
     A chain has one format. A stage has a choice if several of its variants have that format and a chain. A variant
-    that a stage declares `unchained` has none.
+    that a stage declares `unchained` has none, even if it ships.
     """
-    sets = {SHIPS: {stage.name: stage.shipping for stage in system.stages}}
+    ships = {stage.name: stage.shipping for stage in system.stages}
+    sets = {} if any(own.unchained for own in ships.values()) else {SHIPS: ships}
     for name, found in _named(system):
         whole = len(found) == len(system.stages) and not any(own.unchained for own in found.values())
         if whole and found not in sets.values():

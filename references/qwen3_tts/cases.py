@@ -47,10 +47,18 @@ PASSAGES = {
     "again": Passage("one word, of which a token comes twice and nearly a third time", 1, 10, draw=5, given=AGAIN),
     "sentence": Passage("a sentence, sampled, decoded in two chunks", 9, 7),
 }
+LARGE = {
+    "sentence": PASSAGES["sentence"],
+    "word": Passage("one word, sampled, up to its end", 1, 4),
+    "english": Passage("two words in English", 2, 3, language="english"),
+    "likely": Passage("two words in English, the likeliest codes, up to the end", 2, 4, language="english", greedy=True),
+    "chinese": Passage("three words in Chinese", 3, 3, language="chinese"),
+}
+"""For the published size, where a frame takes seconds: one sentence, and as much else as bounds need."""
 
 
-def case(name: str) -> Case:
-    passage = PASSAGES[name]
+def case(name: str, short: bool) -> Case:
+    passage = {**PASSAGES, **LARGE}[name]
     return Case(
         name,
         {
@@ -60,7 +68,7 @@ def case(name: str) -> Case:
             "limit": np.array([passage.limit], np.int32),
             "uniforms": uniforms(name, passage),
         },
-        short=True,
+        short=short,
         about=passage.about,
     )
 

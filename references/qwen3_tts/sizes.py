@@ -95,3 +95,16 @@ SMALL = Size(
     context=2,
     readout=30,
 )
+
+PUBLISHED = Size(
+    "qwen3_tts",
+    text=2048,
+    talker=Transformer(1024, 3072, 28, 16, 8, 128, 1e6, (24, 20, 20)),
+    predictor=Transformer(1024, 3072, 5, 16, 8, 128, 1e6),
+    decoder=Decoder(512, 1024, 1536, width=512, hidden=1024, layers=8, heads=16, head=64, window=72),
+    capacity=256,
+    chunk=300,
+    context=25,
+    readout=268,
+)
+"""Qwen3-TTS-12Hz-0.6B."""

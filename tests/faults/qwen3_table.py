@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from converters.qwen3_tts import SYSTEM
+from converters.qwen3_tts import SYSTEMS
 from parity.plan.checks import SHIPS
 from parity.verdict import Mode
 from references.qwen3_tts.sizes import SMALL
@@ -17,25 +17,25 @@ from tests.faults.qwen3_mutants import prefilling, talking
 
 CASE = "greeting"
 PORT = "the ExecuTorch port"
-INT4 = SYSTEM.stage("talker").variant("fp16-int4")
-FEW = SYSTEM.stage("encode_text").variant("pte-8da4w")
+INT4 = SYSTEMS[0].stage("talker").variant("fp16-int4")
+FEW = SYSTEMS[0].stage("encode_text").variant("pte-8da4w")
 
 
 def graph(name: str, stage: str, mutant: Any, *caught_by: str, **more: Any) -> Fault:
     """Return a bug in the traceable module, which every artifact of the stage shares."""
     known = {"mode": "module", "source": PORT, "case": CASE, **more}
-    return Fault(name, stage, module(mutant), caught_by, system=SYSTEM.name, variant="fp32", **known)
+    return Fault(name, stage, module(mutant), caught_by, system=SYSTEMS[0].name, variant="fp32", **known)
 
 
 def host(name: str, stage: str, glue: Any, at: str, **more: Any) -> Fault:
     """Return a bug of the host; `at` is the first value that it makes wrong."""
     known = {"caught_by": ("glue",), "mode": "chained", "source": PORT, "case": CASE, **more}
-    return Fault(name, stage, Host(glue), system=SYSTEM.name, variant=SHIPS, at=at, **known)
+    return Fault(name, stage, Host(glue), system=SYSTEMS[0].name, variant=SHIPS, at=at, **known)
 
 
 def lowered(name: str, stage: str, *caught_by: str, mode: Mode = "forced", source: str = PORT, **planted: Any) -> Fault:
     """Return a bug in a method of the program with weights of few bits."""
-    plant, known = Lowered(**planted), {"system": SYSTEM.name, "variant": "pte-8da4w", "case": CASE}
+    plant, known = Lowered(**planted), {"system": SYSTEMS[0].name, "variant": "pte-8da4w", "case": CASE}
     return Fault(name, stage, plant, caught_by, needs="executorch", source=source, mode=mode, **known)
 
 
@@ -69,7 +69,7 @@ FAULTS = (
         "code_predictor",
         variant(replace(INT4, group=64)),
         ("compression",),
-        system=SYSTEM.name,
+        system=SYSTEMS[0].name,
         variant=INT4.name,
         case=CASE,
         source=MADE_UP,
@@ -109,5 +109,5 @@ FAULTS = (
     host("other ids of the codec", "codec_embed", mutants.OtherIds(SMALL), "token"),
 )
 SOUND = tuple(
-    partial(host, "the glue as it is", "chain", SYSTEM.chain, "")(case=case) for case in (CASE, "edge", "sentence")
+    partial(host, "the glue as it is", "chain", SYSTEMS[0].chain, "")(case=case) for case in (CASE, "edge", "sentence")
 )

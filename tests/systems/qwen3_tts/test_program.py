@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from converters.qwen3_tts import SYSTEM
+from converters.qwen3_tts import SYSTEMS
 from converters.qwen3_tts.stages import CONTRACT
 from parity.base.lockfile import installed
 from parity.build import program as building
@@ -25,8 +25,8 @@ from references.qwen3_tts.upstream import blank
 pytestmark = pytest.mark.skipif(
     not installed("executorch"), reason="executorch is not installed: make extra-executorch"
 )
-LOOKED_UP = SYSTEM.stage("codec_embed")
-SCORED = SYSTEM.stage("cp_head")
+LOOKED_UP = SYSTEMS[0].stage("codec_embed")
+SCORED = SYSTEMS[0].stage("cp_head")
 VARIANT = LOOKED_UP.variant("pte-fp32")
 
 
@@ -40,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return ExecuTorch().describe(path)
 
 
-def faults(program: Program, stage: Stage = LOOKED_UP, system: System = SYSTEM) -> list[str]:
+def faults(program: Program, stage: Stage = LOOKED_UP, system: System = SYSTEMS[0]) -> list[str]:
     found = gates.findings(program, stage, VARIANT, system.contract, {}, nn.Identity)
     return [f"{finding.gate}: {finding.message}" for finding in found if not finding.passed]
 
@@ -52,7 +52,7 @@ def test_a_program_of_this_host_passes(built: Program) -> None:
 
 
 def test_a_method_that_the_host_calls_and_the_program_lacks_is_named(built: Program) -> None:
-    (told,) = faults(built, SYSTEM.stage("cp_generate"))
+    (told,) = faults(built, SYSTEMS[0].stage("cp_generate"))
     assert told.startswith("manifest: method `cp_generate` is missing, there is codec_embed, cp_head")
 
 

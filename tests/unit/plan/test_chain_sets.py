@@ -58,8 +58,8 @@ def test_a_variant_that_a_stage_declares_unchained_has_no_chain_and_a_reason() -
     declared = system((FP32, PROGRAM, few), (FP32, PROGRAM, variant("pte-few", "pte")))
     assert names(declared) == {SHIPS: ["fp32", "fp32"], "pte": ["pte", "pte"]}
     assert unchained(declared) == {"pte-few": "no bound judges its codes"}
-    with pytest.raises(ValueError, match="what ships has a chain"):
-        Variant("fp32", "float32", ships=True, unchained="no bound judges its codes")
+    shipped = Variant("pte", "float32", format="pte", ships=True, unchained="no bound judges its codes")
+    assert names(system((shipped,), (shipped,))) == {}
 
 
 def test_a_stage_of_which_nothing_ships_is_named() -> None:
