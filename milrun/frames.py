@@ -18,7 +18,7 @@ from torch import Tensor
 
 from milrun import dtypes
 from milrun.blob import forget
-from milrun.fusion import constant, known_shape
+from milrun.fusion import constant, known_shape, one
 from milrun.program import Argument, Function, Operation, TensorType, Value, names_read
 
 
@@ -49,7 +49,7 @@ def join_frames(function: Function) -> Function:
         if (framing := _framing(operation, constants)) is not None:
             groups.setdefault(framing.shared, []).append(framing)
     uses = Counter(names_read(function.body))
-    squares = {str(op.inputs["x"][0]): op for op in function.body.operations if op.type == "square"}
+    squares = {of: op for op in function.body.operations if op.type == "square" and isinstance(of := one(op, "x"), str)}
     replaced: dict[int, list[Operation]] = {}
     for group in (group for group in groups.values() if len(group) > 1):
         parts = [framing.operation for framing in group]

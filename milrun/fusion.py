@@ -196,6 +196,12 @@ def _other_side(operation: Operation, types: tuple[str, ...], makers: dict[str, 
     return None
 
 
+def one(operation: Operation, parameter: str) -> Argument | None:
+    """Return an argument that is a single value."""
+    group = operation.inputs.get(parameter, [])
+    return group[0] if len(group) == 1 else None
+
+
 def constant(arguments: list[Argument], constants: dict[str, Operation]) -> Value | None:
     """Return the constant that an argument of one value is or names."""
     argument = arguments[0] if len(arguments) == 1 else None

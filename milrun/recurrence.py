@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from milrun import dtypes
-from milrun.fusion import known_shape
+from milrun.fusion import known_shape, one
 from milrun.program import Argument, Block, Function, Operation, TensorType, Value
 from milrun.registry import op
 
@@ -90,7 +90,7 @@ class _Kept:
 
     def parted(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two gates, and the candidate, of a row for each."""
-        opened, hidden = torch.split(gates, [2 * self.size, self.size], gates.dim() - 1)
+        opened, hidden = torch.split(gates, [2 * self.size, self.size], -1)
         return opened, hidden
 
 
@@ -146,12 +146,6 @@ class _Names:
         constant = self.constant(argument)
         datum = constant.load() if constant is not None and _count(constant) == 1 else None
         return float(datum.item()) if isinstance(datum, Tensor) else None
-
-
-def one(operation: Operation, parameter: str) -> Argument | None:
-    """Return an argument that is a single value."""
-    group = operation.inputs.get(parameter, [])
-    return group[0] if len(group) == 1 else None
 
 
 def _count(constant: Value) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from parity.base.cache import Cache
 from parity.base.libraries import quiet
 from parity.base.paths import GATES, project
-from parity.base.text import Progress
+from parity.base.progress import Progress
 from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError

@@ -10,7 +10,7 @@ from references.qwen3_tts import QWEN3_TTS, QWEN3_TTS_SMALL
 from references.qwen3_tts.sizes import PUBLISHED, SMALL
 
 
-def program(system: System) -> System:
+def program(whole: System) -> System:
     """Return a system as the program of few bits, and nothing else.
 
     Lowered for XNNPACK, `cp_generate` has its weights once for each of 16 rows: more than 24 GB in the published size.
@@ -21,9 +21,9 @@ def program(system: System) -> System:
             variants=(replace(stage.variant(FEW_BITS), ships=True),),
             portable=stage.portable or stage.name == "cp_generate",
         )
-        for stage in system.stages
+        for stage in whole.stages
     )
-    return replace(system, stages=tuple(kept))
+    return replace(whole, stages=tuple(kept))
 
 
 SYSTEMS = (system(QWEN3_TTS_SMALL, SMALL), program(system(QWEN3_TTS, PUBLISHED)))

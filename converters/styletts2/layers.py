@@ -63,23 +63,23 @@ class Frames:
     """The valid part of frames, (1, length), and of finer steps of time.
 
     Attributes:
-        mask: 1 where a step is valid, (1, 1, steps).
+        mask: 1 where a step is valid, (1, 1, all steps).
     """
 
     def __init__(self, valid: Tensor, steps: int = 1) -> None:
-        """Take which frames are valid, and the steps of each."""
+        """Take which frames are valid, (1, frames), and the steps of each."""
         self._valid, self._steps = valid, steps
-        self.mask = (valid[:, :, None] * torch.ones(steps)).reshape(1, 1, -1)
-        self._share = (valid / (valid.sum(1, keepdim=True) * steps))[:, :, None]
+        self.mask = (valid[:, :, None] * torch.ones(steps)).reshape(1, 1, -1) if steps > 1 else valid[:, None]
+        self._share = (valid / valid.sum(1, keepdim=True))[:, :, None]
 
     def finer(self, times: int) -> Frames:
         """Return the valid part where each step is cut into so many."""
         return Frames(self._valid, self._steps * times)
 
     def mean(self, x: Tensor) -> Tensor:
-        """Return the mean over the valid steps: each frame's sum first, for one sum over 200,000 steps loses digits."""
-        sums = x if self._steps == 1 else x.reshape(1, x.shape[1], -1, self._steps).sum(3)
-        return sums @ self._share
+        """Return the mean over the valid steps: each frame's first, for one sum over 200,000 steps loses digits."""
+        of_frames = x if self._steps == 1 else x.reshape(1, x.shape[1], -1, self._steps).mean(3)
+        return of_frames @ self._share
 
 
 def normalized(norm: Any, x: Tensor, style: Tensor, frames: Frames) -> Tensor:

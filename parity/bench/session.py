@@ -150,7 +150,19 @@ class Bench:
         return found
 
     def notes(self) -> list[str]:
-        """Say what is true of the whole run: that it was quick, or that this machine has no baseline."""
+        """Say what is true of the whole run: what it leaves out, that it was quick, that there is no baseline."""
+        return [*self._untimed(), *self._conditions()]
+
+    def _untimed(self) -> list[str]:
+        format = self.suite.runtimes[0].format
+        left = [name for name, system in self.suite.systems().items() if name not in self.ships]
+        return [
+            f"{name} is not timed: what ships of it is unchained"
+            for name in left
+            if any(stage.shipping.format == format for stage in self.suite.systems()[name].stages)
+        ]
+
+    def _conditions(self) -> list[str]:
         if self.mode == "quick":
             return ["quick: a few rounds, judged by ratios to eager PyTorch; no loads, no baseline"]
         timed = dict.fromkeys(one.system for one in self.results if one.kind == "speed")

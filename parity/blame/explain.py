@@ -56,7 +56,7 @@ def explained(bench: Workbench, check: Check) -> Verdict:
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     bounds = {one.output: one.bound.limit for one in verdict.findings if one.bound and one.gate == RELATIVE_L2}
     try:
-        with bench.threads():
+        with bench.threads(check.mode):
             blame = Search(bench, check, stage, ran, bounds).blame(failures, outputs)
     except Exception as error:
         blame = unable(stage, outputs[0], error)

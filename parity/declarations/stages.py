@@ -182,7 +182,8 @@ class Variant:
         tables: Of a `pte`: bits of embeddings. With 4, 32 values share a scale; with 8, those of a row.
         target: Minimum deployment target, if the variant needs a newer one than its stage.
         unchained: Reason for which no chain of this variant is run, such as decisions that no bound can judge. The
-            report shows it.
+            report shows it. A variant may ship unchained: its stages are judged one by one, and the host code on
+            upstream's values; there is no chain to time or to listen to.
 
     Example:
         `Variant("fp16-pal8", "float16", palettize=8, ships=True)`

@@ -33,7 +33,7 @@ from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.executorch import ExecuTorch
 from parity.run.runtime import Bucketed, Crosser, closing, fitting
-from parity.verdict import Check, Finding, Verdict
+from parity.verdict import Check, Finding, Mode, Verdict
 
 
 class Goldens(Protocol):
@@ -86,18 +86,19 @@ class Workbench:
             check: The check.
             ran: Gets what was compared, unless the evidence of an earlier run was used.
         """
-        with self.threads():
+        with self.threads(check.mode):
             try:
                 return self._judged(check, [] if ran is None else ran)
             except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
                 return check.verdict([Finding(check.stage, "runs", False, message=str(error))])
 
-    def threads(self) -> AbstractContextManager[None]:
-        """Limit torch to one thread where a stage runs step by step.
+    def threads(self, mode: Mode) -> AbstractContextManager[None]:
+        """Limit torch to one thread where a stage runs step by step, except at its largest sizes.
 
         Threads that wait for each other at every op of every step cost more than they give, most on a busy machine.
         """
-        return threads(1) if any(stage.stepped for stage in self.system.stages) else nullcontext()
+        stepped = any(stage.stepped for stage in self.system.stages)
+        return threads(1) if stepped and mode != "stretched" else nullcontext()
 
     def _judged(self, check: Check, ran: list[Comparison]) -> Verdict:
         found = evidence.gathered(self.cache, self._rests_on(check), lambda folder: self.made(check, folder, ran))

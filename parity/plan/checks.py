@@ -93,13 +93,19 @@ def chain_sets(system: System) -> dict[str, dict[str, Variant]]:
     A chain has one format. A stage has a choice if several of its variants have that format and a chain. A variant
     that a stage declares `unchained` has none, even if it ships.
     """
-    ships = {stage.name: stage.shipping for stage in system.stages}
+    ships = _ships(system)
     sets = {} if any(own.unchained for own in ships.values()) else {SHIPS: ships}
     for name, found in _named(system):
         whole = len(found) == len(system.stages) and not any(own.unchained for own in found.values())
         if whole and found not in sets.values():
             sets[name] = found
     return sets
+
+
+def _ships(system: System) -> dict[str, Variant]:
+    chosen = {stage.name: stage.shipping for stage in system.stages}
+    format_of(chosen)
+    return chosen
 
 
 def unchained(system: System) -> dict[str, str]:
@@ -141,9 +147,14 @@ class Deployed:
 
 
 def deployed(system: System, format: Format) -> Deployed | None:
-    """Return what an app ships in a format: the variants that ship, or else the first chained set of that format."""
-    found = chain_sets(system).items()
-    return next((Deployed(name, chosen) for name, chosen in found if format_of(chosen) == format), None)
+    """Return what an app ships in a format: the variants that ship, or the first chained set of another format.
+
+    None if there is no such set, or if what ships is unchained.
+    """
+    sets = chain_sets(system)
+    if SHIPS not in sets and format_of(_ships(system)) == format:
+        return None
+    return next((Deployed(name, chosen) for name, chosen in sets.items() if format_of(chosen) == format), None)
 
 
 def format_of(chosen: Mapping[str, Variant]) -> Format:

@@ -16,6 +16,7 @@ from parity.base import lockfile
 from parity.base.cache import Cache
 from parity.base.files import writing
 from parity.base.fingerprint import digest
+from parity.base.libraries import large_pages
 from parity.base.paths import GATES, Project, project
 from parity.build.artifacts import Built, Given, composed, given
 from parity.compare.evidence import folder_of
@@ -52,6 +53,7 @@ class Suite:
     """Everything that the tests of one process share."""
 
     def __init__(self, options: Options, run_id: str, at: Project | None = None) -> None:
+        large_pages()
         self.options = options
         self.project = at or project()
         self.root = self.project.root

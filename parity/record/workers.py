@@ -13,14 +13,13 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context
 from typing import Any
-from unittest.mock import patch
 
 from parity.base import paths
 from parity.base.paths import Project
-from parity.base.text import Progress
+from parity.base.progress import Progress
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
@@ -29,6 +28,7 @@ _Jobs = dict[tuple[Callable[[Any], bool], Any], str]
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
+THREADS = "OMP_NUM_THREADS"
 COPIES = 4
 """Models that a process may hold: to record with, to cut modules from, as it is converted, as an artifact."""
 _FIRST = ("module", "exercised", "chained", "stretched", "carried", "probed", "forced")
@@ -72,8 +72,7 @@ def _done(suite: Suite, jobs: _Jobs, count: int, progress: Progress) -> Iterator
     if not jobs:
         return
     with (
-        # Memory allowing, there is a process for each core.
-        patch.dict(os.environ, OMP_NUM_THREADS="1") if count > 1 else nullcontext(),
+        _one_thread_each() if count > 1 else nullcontext(),
         ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options, count)) as pool,
     ):
         names = {pool.submit(do, what): name for (do, what), name in jobs.items()}
@@ -86,6 +85,20 @@ def _done(suite: Suite, jobs: _Jobs, count: int, progress: Progress) -> Iterator
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that begin meanwhile compute in one thread: memory allowing, there is one of them for each core."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
 
 
 def _room(suite: Suite, names: Collection[str]) -> int:
@@ -109,8 +122,7 @@ def _begin(project: Project, options: Options, count: int) -> None:
     import torch
 
     _end_with_the_parent()
-    if count > 1:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1 if count > 1 else os.cpu_count() or 1)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # of upstream packages; the check itself runs in the main process
     paths.use(project)

@@ -27,9 +27,9 @@ def write(record: RunRecord, folder: Path, evidence: Evidence, history: Iterable
 
 
 def add_to_junit(path: Path, name: str, problems: Sequence[str]) -> None:
-    """Add a suite of this name, with a failed test for each problem, to a file of JUnit XML, made where it lacks.
+    """Add a suite of this name, with a failed test for each problem, to a file of JUnit XML.
 
-    The tests that pytest wrote there do not tell what was skipped or removed.
+    The file is made if it is not there. The tests that pytest wrote there do not tell what was skipped or removed.
     """
     if not problems:
         return

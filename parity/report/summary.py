@@ -206,7 +206,7 @@ def in_order(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, P
 
 
 def trends(record: RunRecord, history: Iterable[Excerpt]) -> Trends:
-    """Return the earlier runs of the same runtime and weights, for others have other errors; this one comes last."""
+    """Return the worst share of each gate in each run of the same runtime and weights, this run last."""
     this, conditions = excerpt(record), attrgetter("runtime", "numerics", "weights")
     earlier = (run for run in history if run.id != this.id and run.started <= this.started)
     runs = [*(run for run in earlier if conditions(run) == conditions(this)), this]

@@ -10,12 +10,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from parity.speech import wheels
-from parity.speech.basics import Ecapa, Sphinx
+from parity.speech import ears
+from parity.speech.basic_ears import Ecapa, Sphinx
+from parity.speech.ears import Dnsmos, Ge2e, Whisper
 from parity.speech.margins import Named
 from parity.speech.metrics import Recognizer, SpeakerEncoder
 from parity.speech.sound import SpeechError
-from parity.speech.wheels import Dnsmos, Ge2e, Whisper
 
 AUTO = "auto"
 RECOGNIZERS: Mapping[str, Callable[[], Recognizer]] = {"pocketsphinx": Sphinx, "whisper": Whisper}
@@ -24,7 +24,7 @@ ENCODERS: Mapping[str, Callable[[], SpeakerEncoder]] = {"seeded": Ecapa, "ge2e":
 
 def recognizer(option: str) -> Recognizer:
     """Return the recognizer of an option."""
-    chosen = ("whisper" if wheels.WHISPER.installed else "pocketsphinx") if option == AUTO else option
+    chosen = ("whisper" if ears.WHISPER.installed else "pocketsphinx") if option == AUTO else option
     return _made("--recognizer", chosen, RECOGNIZERS, "transcribe")
 
 
@@ -35,13 +35,13 @@ def encoders(option: str, speaking: bool) -> dict[Named, SpeakerEncoder]:
     """
     if option != AUTO:
         return {"voice": _made("--speaker", option, ENCODERS, "embed")}
-    trained: dict[Named, SpeakerEncoder] = {"voice": Ge2e()} if speaking and wheels.GE2E.installed else {}
+    trained: dict[Named, SpeakerEncoder] = {"voice": Ge2e()} if speaking and ears.GE2E.installed else {}
     return {**trained, "recording": Ecapa()}
 
 
 def listener() -> Dnsmos | None:
     """Return what marks the naturalness, None where its package is not installed."""
-    return Dnsmos() if wheels.DNSMOS.installed else None
+    return Dnsmos() if ears.DNSMOS.installed else None
 
 
 def _made(option: str, chosen: str, known: Mapping[str, Callable[[], Any]], method: str) -> Any:

@@ -14,9 +14,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.speech.ears import WORST, Dnsmos
 from parity.speech.margins import DEFAULTS, Margin, Named
 from parity.speech.sound import Samples, Sound, SpeechError
-from parity.speech.wheels import WORST, Dnsmos
 from parity.speech.words import word_errors
 
 T = TypeVar("T")

@@ -22,9 +22,9 @@ from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
 from parity.speech import choose, margins
+from parity.speech.ears import Dnsmos
 from parity.speech.metrics import Ear, Passage, Recognizer, Ruling, likeness, naturalness, words
 from parity.speech.sound import SpeechError, sound
-from parity.speech.wheels import Dnsmos
 from parity.verdict import Check
 
 Render = Callable[[GoldenStore, Cache, Case, str], Sequence[np.ndarray]]
@@ -75,9 +75,9 @@ def render(goldens: GoldenStore, cache: Cache, case: Case, output: str) -> list[
 
     def make(folder: Path) -> None:
         seam = goldens.rerecorded(case)[stage]
-        save_file({"000": np.ascontiguousarray(seam.outputs[name], np.float32).reshape(-1)}, folder / FILE)
+        save_file({"audio": np.ascontiguousarray(seam.outputs[name], np.float32).reshape(-1)}, folder / FILE)
 
-    return list(load_file(cache.get(KIND, digest(parts), make, parts) / FILE).values())
+    return [load_file(cache.get(KIND, digest(parts), make, parts) / FILE)["audio"]]
 
 
 class Speech:

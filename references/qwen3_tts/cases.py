@@ -51,7 +51,9 @@ LARGE = {
     "sentence": PASSAGES["sentence"],
     "word": Passage("one word, sampled, up to its end", 1, 4),
     "english": Passage("two words in English", 2, 3, language="english"),
-    "likely": Passage("two words in English, the likeliest codes, up to the end", 2, 4, language="english", greedy=True),
+    "likely": Passage(
+        "two words in English, the likeliest codes, up to the end", 2, 4, language="english", greedy=True
+    ),
     "chinese": Passage("three words in Chinese", 3, 3, language="chinese"),
 }
 """For the published size, where a frame takes seconds: one sentence, and as much else as bounds need."""

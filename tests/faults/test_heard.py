@@ -11,8 +11,8 @@ from parity.judge.workbench import Workbench
 from parity.plan.weights import lacking
 from parity.plugin.suite import suite_of
 from parity.record.suite import Suite
+from parity.speech.ears import WHEELS
 from parity.speech.session import Speech
-from parity.speech.wheels import WHEELS
 from parity.verdict import Check
 from references.kokoro import REFERENCE
 from tests.faults.form import Heard

@@ -69,6 +69,11 @@ def excused_for_nothing(run: Run, case: Case) -> None:
     run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": speed})
 
 
+def hurried(run: Run, case: Case) -> None:
+    ids = case.inputs["ids"]
+    run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": case.inputs["speed"] * 2})
+
+
 ONE_SPEED = tuple(case(name, tokens, 1.0) for name, tokens in (("slow", 5), ("fast", 7)))
 
 
@@ -134,6 +139,12 @@ def test_a_branch_of_the_glue_that_no_case_takes_fails(tmp_path: Path) -> None:
     assert said(verdict).keys() == {"host branches"}
     assert f"test_unexercised.py:{line} `speed > 2` is never true; " in message
     assert f"test_unexercised.py:{line + 1} never runs. Add a case that takes it" in message
+
+
+def test_glue_that_makes_another_value_fails_without_a_chain(tmp_path: Path) -> None:
+    found = said(bench(tmp_path, system(glue=hurried)).run(check("exercised", "glue")))
+    assert found.keys() == {"speech.speed glue"}
+    assert "case fast: the host made" in found["speech.speed glue"]
 
 
 def test_a_branch_with_a_reason_is_excused_and_the_reason_shown(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ LAZY = {
 """Imports of our own inside a function, and why."""
 
 NOUNS = set(
-    "embedding feed findings learning listening loading loosening meeting meetings recording renderings rounding "
+    "embedding feed findings learning listening loading meeting meetings recording rounding "
     "rulings sampling seed seeding settings slicing sorting speaking stepping timing tracing used voicing widening "
     "wording importing".split()
 )
@@ -68,7 +68,8 @@ def test_packages_import_only_what_they_may(package: str) -> None:
         if source == package and target != package:
             assert target in ALLOWED[package], f"{arrow.source} imports {arrow.target}"
             if target == "parity":
-                assert arrow.target.startswith(PUBLIC), f"{arrow.source} imports {arrow.target}, which is not public"
+                known = arrow.target in PUBLIC or arrow.target.startswith("parity.diarization.")
+                assert known, f"{arrow.source} imports {arrow.target}, which is not public"
 
 
 def test_our_own_modules_are_imported_at_the_top_of_a_file() -> None:

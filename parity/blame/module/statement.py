@@ -101,7 +101,7 @@ class Path:
         order = {name: index for index, node in enumerate(self.graph.nodes) for name in node.results}
         latest = {name: max(map(self._depths.__getitem__, found), default=0) for name, found in left.items()}
         name = max(left, key=lambda name: (latest[name], -order[name]))
-        last = max(left[name] & agreed, key=self._depths.__getitem__, default="")
+        last = max(left[name] & agreed, key=lambda name: (self._depths[name], order.get(name, -1)), default="")
         place = self._place(name)
         if not last:
             return place, "upstream computes no such value of the inputs"

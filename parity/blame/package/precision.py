@@ -44,7 +44,7 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
     errors, broken = _errors(program, walk)
     # What is not finite comes first, if it stays so to the end: the arc tangent of an infinity is no harm.
     way = _way(program, output, broken)
-    name = min(way, key=program.position) if way else _origin(program, errors, output)
+    name = way[0] if way else _origin(program, errors, output)
     if name is None:
         return None
     operation, operands = program.makes(name), program.before(name)
@@ -93,15 +93,16 @@ def _origin(program: Program, errors: Mapping[str, float], output: str) -> str |
     way = _way(program, output, {name for name, error in errors.items() if error >= bar})
     if not way:
         return None
-    growths = {name: _growth(errors, name, program.before(name)) for name in sorted(way, key=program.position)}
+    growths = {name: _growth(errors, name, program.before(name)) for name in way}
     grown = [name for name, growth in growths.items() if growth >= GROWTH]
     return grown[0] if grown else max(growths, key=lambda name: growths[name])
 
 
-def _way(program: Program, output: str, marked: set[str]) -> set[str]:
-    """Return the marked values that lead to an output through nothing but marked values."""
+def _way(program: Program, output: str, marked: set[str]) -> list[str]:
+    """Return the marked values that lead to an output through nothing but marked values, in their order."""
     ends = [output] if output in marked and program.makes(output) else []
-    return closure(ends, lambda name: marked.intersection(program.before(name)))
+    found = closure(ends, lambda name: marked.intersection(program.before(name)))
+    return [name for name in program.names if name in found]
 
 
 def _growth(errors: Mapping[str, float], name: str, operands: Sequence[str]) -> float:

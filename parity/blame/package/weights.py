@@ -28,10 +28,10 @@ ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal", "constan
 ROUNDED = 1e-3
 """A relative error far above that of rounding to half precision."""
 ENOUGH = 0.5
-"""The share of the error that may be left where other weights are said to explain it."""
+"""The share of a failure that may be left where other weights explain the output."""
 NAMED = 3
 SAME = 0.1
-"""The share of the error that may be left where weights are explained by others."""
+"""The share of a weight's error that may be left where other weights explain it."""
 GATES = {"lstm": 4, "gru": 3}
 _SUFFIX = re.compile("_(quantized|palettized|sparsified)$")
 

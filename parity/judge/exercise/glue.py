@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from parity.base.branches import EXCUSE, Trace
@@ -23,7 +24,9 @@ def excuses(system: System) -> list[str]:
 
 
 def findings(system: System, runs: Iterable[tuple[Case, Golden, Arrays]], root: Path) -> Iterator[Finding]:
-    """Yield one finding: the share of lines and outcomes of conditions that the host code takes.
+    """Yield the share of lines and outcomes of conditions that the host code takes, and what it makes otherwise.
+
+    A chain tells the latter too. Of what ships unchained, nothing else runs the host code.
 
     The host code is everything of the project that `system.chain` reaches by functions and classes, and of what it
     reaches by variables, such as a list of stages, whatever runs.
@@ -35,8 +38,12 @@ def findings(system: System, runs: Iterable[tuple[Case, Golden, Arrays]], root: 
     """
     trace = Trace(spans(system.chain, root=root), spans(system.chain, root=root, by_data=False))
     for case, golden, tables in runs:
+        rehearsal = Rehearsal(system, golden, tables)
         with trace.running():
-            system.chain(Rehearsal(system, golden, tables), case)
+            system.chain(rehearsal, case)
+        for found in rehearsal.findings():
+            if not found.passed:
+                yield replace(found, message=f"case {case.name}: {found.message}")
     total, missed = trace.counted()
     told = [f"{one.path.relative_to(root)}:{one.line} {one.what}" for one in missed[:MOST]]
     more = [f"and {len(missed) - MOST} more"] if len(missed) > MOST else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from parity.base.text import Progress
+from parity.base.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -60,6 +60,9 @@ def test_a_variant_that_a_stage_declares_unchained_has_no_chain_and_a_reason() -
     assert unchained(declared) == {"pte-few": "no bound judges its codes"}
     shipped = Variant("pte", "float32", format="pte", ships=True, unchained="no bound judges its codes")
     assert names(system((shipped,), (shipped,))) == {}
+    other = system((shipped, variant("other", "pte")), (shipped, variant("other", "pte")))
+    assert names(other) == {"other": ["other", "other"]}
+    assert deployed(other, "pte") is None
 
 
 def test_a_stage_of_which_nothing_ships_is_named() -> None:

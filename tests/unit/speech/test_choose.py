@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from parity.base import lockfile
-from parity.speech import basics, choose, wheels
-from parity.speech.basics import Ecapa
+from parity.speech import basic_ears, choose, ears
+from parity.speech.basic_ears import Ecapa
+from parity.speech.ears import WHEELS, Wheel
 from parity.speech.metrics import hear
 from parity.speech.sound import Samples, SpeechError, sound
-from parity.speech.wheels import WHEELS, Wheel
 
 TONE = np.sin(np.arange(24_000, dtype=np.float32) / 10)
 DRAWN = [2633650, -5630258, 2885383]
@@ -53,7 +53,7 @@ def test_the_default_is_trained_where_that_is_installed(extra: bool) -> None:
 
 def test_without_the_extra_a_name_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Wheel("no-such-package-of-ears", "1", {"no/such.bin": "0" * 64})
-    monkeypatch.setattr(wheels, "WHISPER", lacking)
+    monkeypatch.setattr(ears, "WHISPER", lacking)
     with pytest.raises(SpeechError, match=r"no-such-package-of-ears 1 is not installed\. Run make extra-ears"):
         hear(choose.recognizer("whisper"), sound(TONE, 24_000))
 
@@ -106,11 +106,11 @@ def test_speechbrain_leaves_no_traps_for_what_walks_the_modules() -> None:
 
 
 def test_seeded_weights_are_the_same_everywhere_and_balanced() -> None:
-    values = basics.balanced("a", 4, 3, 5)
-    assert values.tolist() == basics.balanced("a", 4, 3, 5).tolist()
-    assert np.abs(values.astype(np.float64).reshape(4, -1).sum(axis=1)).max() < 15 * basics.UNIT
-    assert basics.integers("a", 3).tolist() == DRAWN
-    assert not np.array_equal(basics.uniform("a", 8), basics.uniform("b", 8))
+    values = basic_ears.balanced("a", 4, 3, 5)
+    assert values.tolist() == basic_ears.balanced("a", 4, 3, 5).tolist()
+    assert np.abs(values.astype(np.float64).reshape(4, -1).sum(axis=1)).max() < 15 * basic_ears.UNIT
+    assert basic_ears.integers("a", 3).tolist() == DRAWN
+    assert not np.array_equal(basic_ears.uniform("a", 8), basic_ears.uniform("b", 8))
 
 
 def test_an_embedding_does_not_depend_on_the_rate() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parity.speech.ears import LOUDNESS, WHEELS, Dnsmos, Ge2e, Whisper
 from parity.speech.metrics import hear, likeness, naturalness
 from parity.speech.sound import RATE, Sound, resampled
-from parity.speech.wheels import LOUDNESS, WHEELS, Dnsmos, Ge2e, Whisper
 from parity.speech.words import word_errors
 from tests.support.espeak import (
     TEXTS,

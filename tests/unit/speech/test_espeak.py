@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.speech.basics import Ecapa, Sphinx
+from parity.speech.basic_ears import Ecapa, Sphinx
 from parity.speech.metrics import Passage, Ruling, hear, likeness, words
 from parity.speech.sound import Sound
 from parity.speech.words import word_errors
