@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Built:
         self.weights = weights
         self.cache = cache
         self._keys: dict[tuple[str, str, int | None], str] = {}
+        self._code = lru_cache(None)(code)
 
     @cached_property
     def _common(self) -> dict[str, Any]:
@@ -78,7 +79,8 @@ class Built:
         declared = _declared(stage, variant)
         if variant.format == "pte":
             methods = {
-                one.name: {**_declared(one, own), "module": code(one.module)} for one, own in self._methods(variant)
+                one.name: {**_declared(one, own), "module": self._code(one.module)}
+                for one, own in self._methods(variant)
             }
             libs = libraries("executorch", "torch", "torchao", *self.system.reference.packages)
             harness, contract = code(write, traceable, quantized), dict(self.system.contract)
@@ -88,7 +90,7 @@ class Built:
             keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
             made = {"order": list(keys), "harness": code(join), "libraries": libraries("coremltools")}
             return {**declared, **made, "parts": keys}
-        return {**self._common, **declared, "module": code(stage.module)}
+        return {**self._common, **declared, "module": self._code(stage.module)}
 
     def key(self, stage: Stage, variant: Variant) -> str:
         name = stage.name, variant.name, stage.bucket
