@@ -22,6 +22,7 @@ from milrun.program import Block, Function, Operation, StateType, Type, Value
 from milrun.recurrence import GRU, fuse_recurrence
 from milrun.registry import find
 from milrun.values import BlockValues, Compilation, Ref, Scope
+from milrun.views import join_views
 from milrun.work import WORK
 
 BUILT_IN = frozenset({"const", "cond", "while_loop", "read_state", "write_state"})
@@ -67,7 +68,7 @@ def unsupported(function: Function) -> list[Operation]:
 def compile_function(function: Function, numerics: Numerics, *, fold: bool = True, guard: Guard | None = None) -> Plan:
     """Compile a function. With ``fold`` off every op stays a step of its own, as tracing wants it."""
     if fold:
-        function = join_frames(name_squares(broadcast_selects(function)))
+        function = join_views(join_frames(name_squares(broadcast_selects(function))))
         function = fuse_attention(function) if numerics.name == "fp32" else function
         function = function if numerics.rules else fuse_recurrence(function, fused=numerics.name == "fp32")
     shared = Compilation(function, numerics, fold, guard or Guard(budget(0)))

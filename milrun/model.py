@@ -219,7 +219,8 @@ class Model:
     def _finish(self, plan: Plan, env: Env) -> dict[str, Any]:
         exact_type = self.numerics.name != "fp32"
         kept, taken = plan.constant_memory, env[0].input_memory
-        taken.update(tensor.untyped_storage().data_ptr() for tensor in env[0].state.values())
+        if env[0].state:
+            taken.update(tensor.untyped_storage().data_ptr() for tensor in env[0].state.values())
         results = {}
         for name, feature in self.outputs.items():
             try:

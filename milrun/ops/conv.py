@@ -80,9 +80,12 @@ def _frames(
     forget(weight)
 
     def run(x: Tensor) -> Tensor:
-        if x.dim() != 3 or x.shape[1] != 1 or x.shape[2] < size:
+        count = (x.shape[-1] - size) // stride + 1
+        if x.dim() != 3 or x.shape[1] != 1 or count < 1:
             raise ValueError(f"conv: x of shape {tuple(x.shape)} does not fit one channel of at least {size} elements")
-        out: Tensor = multiply(x[:, 0].unfold(1, size, stride), packed, bias, "none", [], "")
+        outer, _, step = x.stride()
+        frames = x.as_strided((x.shape[0], count, size), (outer, stride * step, step), x.storage_offset())
+        out: Tensor = multiply(frames, packed, bias, "none", [], "")
         return out.mT
 
     return run

@@ -83,6 +83,10 @@ def pad(pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Ca
     amounts = [pair for pair in pairs if pair[1:] != (0, 0)]
     inner = len(pairs)
 
+    def check(x: Tensor) -> None:
+        if mode == "reflect" and any(max(before, after) >= x.shape[axis] for axis, before, after in amounts):
+            raise ValueError(f"pad: pad is {pad}, too much to reflect an input of shape {tuple(x.shape)}")
+
     def run(x: Tensor) -> Tensor:
         rank = x.dim()
         if len(pad) > 2 * rank:
@@ -91,13 +95,14 @@ def pad(pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Ca
             return x
         if mode == "constant":
             return F.pad(x, tail, value=constant_val)
-        if mode == "reflect" and any(
-            before >= x.shape[axis] or after >= x.shape[axis] for axis, before, after in amounts
-        ):
-            raise ValueError(f"pad: pad is {pad}, too much to reflect an input of shape {tuple(x.shape)}")
-        if inner <= 3 and x.is_floating_point() and x.numel():
-            if rank in (inner + 1, inner + 2):
+        if inner <= 3 and x.is_floating_point() and x.numel() and rank in (inner + 1, inner + 2):
+            try:
                 return F.pad(x, tail, mode=mode)
+            except RuntimeError:
+                check(x)
+                raise
+        check(x)
+        if inner <= 3 and x.is_floating_point() and x.numel():
             padded = F.pad(x.reshape(-1, *x.shape[rank - inner :]), tail, mode=mode)
             return padded.reshape(*x.shape[: rank - inner], *padded.shape[1:])
         for axis, before, after in amounts:

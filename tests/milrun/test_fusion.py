@@ -11,6 +11,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813
 
 import milrun
 from milrun.protobuf import model_class
+from tests.milrun.editing import block_of, edit
 from tests.milrun.packages import program, save
 
 _SHAPES = [(1, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 8), (1, 1, 5, 7)]
@@ -169,6 +170,41 @@ def test_a_power_of_two_is_a_square_and_no_other_is(tmp_path: Path) -> None:
     made, half = model.predict({"x": x}), x.astype(np.float16).astype(np.float32)
     for name, power in (("two", half**2), ("three", half**3)):
         np.testing.assert_array_equal(np.float16(made[name]), power.astype(np.float16))
+
+
+def _views(folder: Path) -> Path:
+    def body(x):  # type: ignore[no-untyped-def]
+        wide = mb.exp(x=mb.expand_dims(x=mb.reshape(x=x, shape=[4, 3]), axes=[0], name="wide"), name="e")
+        there_and_back = mb.squeeze(x=mb.expand_dims(x=wide, axes=[1], name="there"), axes=[1], name="back")
+        shown = mb.reshape(x=there_and_back, shape=[12], name="shown")
+        return mb.add(x=there_and_back, y=np.float32(1), name="y"), shown, mb.reshape(x=x, shape=[3, 4], name="z")
+
+    return save(folder / "m.mlpackage", program(body, [(3, 4)]), passes=False)
+
+
+def test_a_chain_of_views_is_one_step_and_none_where_it_leads_back(tmp_path: Path) -> None:
+    model = milrun.load(_views(tmp_path))
+    assert isinstance(model, milrun.Model)
+    made = [operation.outputs[0][0] for operation in model.step_operations()]
+    assert sorted(made) == ["e", "shown", "wide", "y", "z"]
+    x = _RNG.standard_normal((3, 4)).astype(np.float32)
+    found, tapped = model.predict({"x": x}), {tap.name: tap.tensor.numpy() for tap in model.trace({"x": x})}
+    assert {"there", "back"} <= tapped.keys()
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, tapped[name])
+    assert found["y"].shape == (1, 4, 3)
+
+
+def test_a_view_that_declares_a_wrong_shape_is_run_and_refused(tmp_path: Path) -> None:
+    def change(spec: Any) -> None:
+        for operation in block_of(spec).operations:
+            if operation.outputs and operation.outputs[0].name == "there":
+                operation.outputs[0].type.tensorType.dimensions[1].constant.size = 2
+
+    path = _views(tmp_path)
+    edit(path, change)
+    with pytest.raises(milrun.ModelError, match="'there' is declared .*1, 2, 4, 3"):
+        milrun.load(path).predict({"x": np.ones((3, 4), np.float32)})
 
 
 def test_no_package_can_name_an_op_of_our_own(tmp_path: Path) -> None:
