@@ -85,13 +85,19 @@ class CodeGenerator(nn.Module):
         self.turns = nn.ModuleList(Turn(model, group, heads[group - 1]) for group in range(1, GROUPS))
 
     def forward(self, hidden: Tensor, embed: Tensor, temperature: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        return self.frame(hidden, embed, temperature, uniforms)
+
+    def frame(
+        self, hidden: Tensor, embed: Tensor, temperature: Tensor, uniforms: Tensor, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the codes of a frame, each after those before it or after `given`, and the sum of its embeddings."""
         caches = tuple(self.empty for _ in self.predictor.model.layers)
         _, caches = self.predicted(self.first, hidden, caches)
         row, total, codes = embed, embed, []
-        for turn, uniform in zip(self.turns, torch.split(uniforms, 1), strict=True):
+        for number, (turn, uniform) in enumerate(zip(self.turns, torch.split(uniforms, 1), strict=True)):
             found, caches = self.predicted(turn, row, caches)
             codes.append(self.sampled(F.linear(found[:, 0], turn.head), temperature, uniform))
-            row = self.embed(codes[-1], turn.group)
+            row = self.embed(codes[-1] if given is None else given[number : number + 1], turn.group)
             total = total + row
         return torch.cat(codes).to(torch.int32), total
 
@@ -109,3 +115,11 @@ class CodeGenerator(nn.Module):
     def place(self, summed: Tensor, uniform: Tensor) -> Tensor:
         """Return how many sums do not exceed the uniform. The last sum never counts: it may fall short of one."""
         return (summed[:, : TOP_K - 1] <= uniform).to(torch.int32).sum(-1)
+
+
+class CodeReplay(CodeGenerator):
+    """A whole frame after the codes that another graph chose: the code that comes next, and the sum of embeddings."""
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, embed, temperature, uniforms, codes, _ = given
+        return self.frame(hidden, embed, temperature, uniforms, codes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from converters.qwen3_tts.decoder import Decoder
 from converters.qwen3_tts.glue import Glue, margin
-from converters.qwen3_tts.predictor import GREEDY, CodeGenerator, CodeHead, CodePredictor
+from converters.qwen3_tts.predictor import GREEDY, CodeGenerator, CodeHead, CodePredictor, CodeReplay
 from converters.qwen3_tts.talker import CodecEmbed, EncodeText, Talker, TalkerPrefill
 from parity.declarations import Dim, Reference, Stage, System, Tensor, Variant, f32, i32, real
 from references.qwen3_tts import sizes
@@ -26,10 +27,11 @@ def ways(group: int | None = None, tables: Literal[4, 8] | None = None) -> tuple
 
 FEW_BITS = "pte-8da4w"
 OTHER_CODES = "with int4 weights the same uniforms choose other codes, and one in three is upstream's in the worst case"
+FOLLOWED = "with int4 weights one code in two is another than upstream's, and all codes after it follow from that one"
 HALF_CODES = "in half precision the same uniforms choose other codes"
 SPEAKING, PLAIN = ways(group=32), ways()
-"""Not quantized: the heads of `cp_head`, which are one tensor; `cp_generate`, in which one other code makes all that
-follow others; and the decoder, most of which are convolutions."""
+"""Not quantized: the heads of `cp_head`, which are one tensor, and the decoder, most of which are convolutions."""
+GENERATING = tuple(replace(one, replayed=FOLLOWED if one.name == FEW_BITS else "") for one in ways(group=32, tables=4))
 HELD = Variant("fp16-state", "float16", holds=True, unchained=HALF_CODES)
 INT8 = Variant("fp16-int8", "float16", quantize=True, compute_units="CPU_AND_NE", unchained=HALF_CODES)
 INT4 = Variant(
@@ -139,8 +141,9 @@ def stages(size: Size) -> tuple[Stage, ...]:
             CodeGenerator,
             {"hidden": row, "embed": row, "temperature": f32(1), "uniforms": f32(GROUPS - 1)},
             {"codes": i32(GROUPS - 1, kind="counter"), "embed_sum": row},
-            variants=PLAIN,
+            variants=GENERATING,
             aside=True,
+            replay=CodeReplay,
         ),
         Stage(
             "decode_audio",

@@ -194,15 +194,18 @@ class Search:
         if not (found := self._just_ran(outputs)):
             with closing(bench.session(stage, variant)) as session:
                 cross = Crosser(stage, variant, session)
-                take = partial(cast, stage, variant)
-                found = first_step.find(stage, self.golden, cross, take, outputs, self.bounds)
+                take, truth = partial(cast, stage, variant), self.golden
+                if variant.replayed:
+                    truth = stepping.replayed(stage, truth, cross, take, bench.answer(stage, variant))
+                found = first_step.find(stage, truth, cross, take, outputs, self.bounds)
         if not found.wrong and self.check.mode == CARRIED:
             detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
             return Blame(stage.name, outputs[0], "drift", detail=detail)
         module = bench.module(stage)
         if variant.format == "pte":
             given = cast(stage, variant, found.inputs)
-            return found.placed(blame_method(stage, convert.call(module, stage, given), found))
+            by_module = found.reference if variant.replayed else convert.call(module, stage, given)
+            return found.placed(blame_method(stage, by_module, found))
         own = Built(bench.system, bench.weights, bench.cache)
         if stage.buckets:
             if leaking := leak.blamed(stage, module, found):

@@ -273,7 +273,7 @@ def uncompressed(stage: Stage, variant: Variant) -> Variant:
     """Return the variant from which a compressed one is made: a declared one if there is, else an intermediate one."""
     plain = Variant(variant.precision, variant.precision, holds=variant.holds, target=variant.target)
     for known in stage.variants:
-        if replace(known, name=plain.name, ships=False, published="", unchained="") == plain:
+        if replace(known, name=plain.name, ships=False, published="", unchained="", replayed="") == plain:
             return known
     return plain
 

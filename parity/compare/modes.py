@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -38,16 +39,22 @@ class Means(Protocol):
 
     def tables(self, case: Case) -> Arrays: ...
 
+    def answer(self, stage: Stage, variant: Variant) -> stepping.Answer: ...
+
 
 def forced(means: Means, stage: Stage, variant: Variant, seam: Seam, interface_kept: bool) -> Compared:
-    """Run an artifact on upstream's inputs, at every step.
+    """Run an artifact on upstream's inputs, at every step, beside upstream or what the variant is replayed with.
 
     An artifact that takes or gives other things than declared (`interface_kept` is false) may not run at all. Then that
     is a finding, beside those about its interface.
     """
     try:
         with closing(means.session(stage, variant)) as session:
-            yield from list(_artifact(means, stage, variant, seam, Crosser(stage, variant, session)))
+            cross = Crosser(stage, variant, session)
+            if variant.replayed:
+                take = partial(cast, stage, variant)
+                seam = stepping.replayed(stage, seam, cross, take, means.answer(stage, variant))
+            yield from list(_artifact(means, stage, variant, seam, cross))
             yield from _buckets(stage, session)
     except (RuntimeFailure, ModelError, ValueError) as error:
         if interface_kept:

@@ -184,6 +184,9 @@ class Variant:
         unchained: Reason for which no chain of this variant is run, such as decisions that no bound can judge. The
             report shows it. A variant may ship unchained: its stages are judged one by one, and the host code on
             upstream's values; there is no chain to time or to listen to.
+        replayed: Reason for which outputs are compared with those of `Stage.replay`, in place of upstream's, such as a
+            graph that makes decisions one after the other: one other decision changes all that follow. The report shows
+            it. Only for uncompressed packages and for programs.
 
     Example:
         `Variant("fp16-pal8", "float16", palettize=8, ships=True)`
@@ -206,6 +209,7 @@ class Variant:
     tables: Literal[4, 8] | None = None
     target: str = ""
     unchained: str = ""
+    replayed: str = ""
 
     def __post_init__(self) -> None:
         """Refuse ways of compression that the format does not have."""
@@ -224,6 +228,8 @@ class Variant:
                 f"variant {self.name}: group={self.group} makes weights int4; it does not go with quantize, palettize, "
                 "spared or zero_points"
             )
+        if self.replayed and self.compressed:
+            raise ValueError(f"variant {self.name}: replayed, and a package's compressed weights have no module")
         if self.tables not in (None, 4, 8):
             raise ValueError(f"variant {self.name}: tables={self.tables}; ExecuTorch has kernels for 4 and 8 bits")
 
@@ -265,6 +271,9 @@ class Stage:
         resize: Corrects inputs that were repeated or cut to other sizes, where sizes and values belong together, such
             as durations that add up to the frames. Returns the corrected ones.
         within: Stage of which this one is a part, for a stage in `System.inner`.
+        replay: Makes the module that answers after the decisions of an artifact, for a variant that is `replayed`. Its
+            forward takes the inputs and then the outputs of the stage, and returns each output as the traceable module
+            gives it after the artifact's earlier ones. Weights are in the form of the variant.
         portable: True for a stage that a `.pte` runs in portable kernels alone. A lookup gains nothing from a backend,
             and is lowered sooner without one.
 
@@ -293,11 +302,15 @@ class Stage:
     fixed: Mapping[str, str] = field(default_factory=dict)
     resize: Callable[[Arrays, Mapping[str, int]], Arrays] = lambda inputs, sizes: {}
     within: str = ""
+    replay: Callable[[Any], torch.nn.Module] | None = None
     portable: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse int4 weights in groups for a package that older systems run."""
+        """Refuse variants that the stage cannot have."""
         for variant in self.variants:
+            if variant.replayed and (self.replay is None or self.carries):
+                why = "it carries values from step to step" if self.carries else "it declares no `replay`"
+                raise ValueError(f"stage {self.name}: {variant.name} is replayed, and {why}")
             target = variant.target or self.target
             if variant.group and variant.format == "mlpackage" and target in ("iOS15", "iOS16", "iOS17"):
                 raise ValueError(

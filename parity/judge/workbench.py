@@ -19,7 +19,7 @@ from parity import run
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.libraries import threads
-from parity.build import convert
+from parity.build import convert, program
 from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
 from parity.build.convert import ConversionError
 from parity.compare import evidence, metrics, modes
@@ -177,6 +177,9 @@ class Workbench:
             if self.runtime.format == "pte" or stage.variant(check.variant).group:
                 parts["module"] = self.code_of(stage)
                 parts["contract"] = dict(self.system.contract)
+            if stage.variant(check.variant).replayed:
+                quantized_by = libraries("torchao") if self.runtime.format == "pte" else {}
+                parts["replay"] = {**code(stage.replay), "quantized by": quantized_by}
             variants = {stage.name: stage.variant(check.variant)}
         keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in variants.items()}
         return {**parts, "artifacts": keys, "runtime": self.engine}
@@ -227,6 +230,22 @@ class Workbench:
     def module(self, stage: Stage) -> Any:
         """Return the traceable module of a stage."""
         return convert.traceable(stage, self.cut_from)
+
+    def answer(self, stage: Stage, variant: Variant) -> stepping.Answer:
+        """Return what runs `Stage.replay`, its weights in the form of the variant."""
+        assert stage.replay is not None
+        whole = replace(stage, module=stage.replay, inputs={**stage.inputs, **stage.outputs})
+        module = convert.traceable(whole, self.cut_from)
+        module = program.quantized(module, whole, variant) if variant.format == "pte" else module
+
+        def answered(inputs: Arrays, outputs: Arrays) -> Arrays:
+            try:
+                return convert.call(module, whole, {**inputs, **outputs})
+            except (IndexError, RuntimeError) as error:
+                said = f"{error}".splitlines()[0]
+                raise ValueError(f"the module cannot go on from what the artifact gave: {said}") from error
+
+        return answered
 
     @cached_property
     def cut_from(self) -> Any:

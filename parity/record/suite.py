@@ -359,6 +359,13 @@ class Suite:
             for name, system in mine.items()
             for variant, why in unchained(system).items()
         ]
+        left += [
+            f"{name}, {stage.name} {variant.name} beside upstream: {variant.replayed}"
+            for name, system in mine.items()
+            for stage in system.stages
+            for variant in stage.variants
+            if variant.replayed
+        ]
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)

@@ -14,6 +14,9 @@ from parity.declarations import Arrays, Seam, Stage, Tensor
 from parity.steps import SLOTS, Crossing
 from parity.verdict import Finding
 
+Answer = Callable[[Arrays, Arrays], Arrays]
+"""Returns what `Stage.replay` answers to the inputs and the outputs of an artifact."""
+
 
 def slots_of(stage: Stage) -> dict[str, int]:
     """Return the caches of which a step writes a few slots, and the axis of these slots."""
@@ -119,6 +122,28 @@ def walk(
         if own:
             carried = {source: outputs[name] for name, source in stage.carries.items() if name in outputs}
     return track
+
+
+def replayed(
+    stage: Stage,
+    golden: Seam,
+    cross: Callable[[Arrays], Arrays],
+    given: Callable[[Arrays], Arrays],
+    answer: Answer,
+) -> Seam:
+    """Return recorded crossings with the module's answers to an artifact in place of upstream's outputs.
+
+    Args:
+        stage: The stage, of which a variant is `replayed`.
+        golden: The recorded crossings.
+        cross: Runs the artifact on inputs.
+        given: Casts the inputs for the artifact.
+        answer: Runs `Stage.replay`.
+    """
+    if not stage.stepped:
+        return replace(golden, outputs=answer(golden.inputs, cross(given(golden.inputs))))
+    made = [answer(step.inputs, cross(given(step.inputs))) for step in crossings(stage, golden)]
+    return replace(golden, outputs={name: np.stack([step[name] for step in made]) for name in stage.outputs})
 
 
 class Track:

@@ -87,6 +87,7 @@ FAULTS = (
         source=MADE_UP,
         change=mutants.fixed_activations,
     ),
+    lowered("nothing but the likeliest", "cp_generate", "codes equal", change=mutants.likeliest),
     # How this processor rounds decides whether the chances of a token fall short as well, which would come first.
     host(
         "a sum that falls short in the host",

@@ -203,7 +203,7 @@ def test_a_view_that_declares_a_wrong_shape_is_run_and_refused(tmp_path: Path) -
 
     path = _views(tmp_path)
     edit(path, change)
-    with pytest.raises(milrun.ModelError, match="'there' is declared .*1, 2, 4, 3"):
+    with pytest.raises(milrun.ModelError, match=r"'there' is declared .*1, 2, 4, 3"):
         milrun.load(path).predict({"x": np.ones((3, 4), np.float32)})
 
 

@@ -110,6 +110,43 @@ def quantized(
         yield Finding(name, QUANTIZED, held, left, UNEXPLAINED, "" if held else said)
 
 
+def decided(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, answer: stepping.Answer) -> Iterator[Finding]:
+    """Yield a finding for each input of a stage whose variant is `replayed`: its decisions have to follow the input.
+
+    Args:
+        stage: The stage.
+        variant: The variant of the artifact.
+        seam: The golden from which inputs are drawn.
+        artifact: Runs the artifact on inputs.
+        answer: Runs `Stage.replay`.
+    """
+    given = _found(stage, seam)
+    before = artifact(cast(stage, variant, given))
+    usual = answer(given, before)
+    for name in stage.inputs:
+        for amount in AMOUNTS:
+            inputs = {**given, name: perturbed(name, given[name], amount)}
+            asked = answer(inputs, before)  # after the same decisions, so that only the input counts
+            moved = {output: _unequal(asked[output], usual[output]) for output in stage.outputs}
+            worst = max(moved, key=lambda output: moved[output])
+            if moved[worst] >= APART.limit:
+                break
+        if moved[worst] < APART.limit:
+            said = f"moves {moved[worst]:.0%} of the decisions after the same ones before: too little to judge"
+            yield Finding(name, MOVES, bool(moved[worst]), message=said if moved[worst] else "has no effect")
+            continue
+        made = artifact(cast(stage, variant, inputs))
+        apart = _unequal(made[worst], answer(inputs, made)[worst]) / moved[worst]
+        held = APART.holds(apart)
+        said = f"{worst} moves with it otherwise than in the module"
+        yield Finding(name, MOVES, held, apart, APART, "" if held else said)
+
+
+def _unequal(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the share of unequal whole numbers; 0 for other values, which follow from decisions."""
+    return float(np.mean(one != other)) if one.dtype.kind in "iu" else 0.0
+
+
 def _usual(stage: Stage) -> dict[str, int]:
     """Return the sizes at which a stage is traced; a stage that is traced at each bucket is probed at the smallest."""
     return {name: min(dim.buckets) for name, dim in dims(stage).items() if dim.buckets} | dict(stage.trace_at)
