@@ -11,18 +11,8 @@ from references.qwen3_tts.sizes import PUBLISHED, SMALL
 
 
 def program(whole: System) -> System:
-    """Return a system as the program of few bits, and nothing else.
-
-    Lowered for XNNPACK, `cp_generate` has its weights once for each of 16 rows: more than 24 GB in the published size.
-    """
-    kept = (
-        replace(
-            stage,
-            variants=(replace(stage.variant(FEW_BITS), ships=True),),
-            portable=stage.portable or stage.name == "cp_generate",
-        )
-        for stage in whole.stages
-    )
+    """Return a system as the program of few bits, and nothing else."""
+    kept = (replace(stage, variants=(replace(stage.variant(FEW_BITS), ships=True),)) for stage in whole.stages)
     return replace(whole, stages=tuple(kept))
 
 
