@@ -15,7 +15,7 @@ from milrun.errors import ModelError
 from milrun.kernels import Operand
 from milrun.plan import Env
 from milrun.program import ListType, Operation
-from milrun.registry import OpDef, Parameter, find_preparer, parameters_of
+from milrun.registry import OpDef, Parameter, parameters_of, preparers
 from milrun.values import BlockValues, Ref
 
 
@@ -114,28 +114,32 @@ class Call:
 
     def kernel(self) -> tuple[Any, tuple[Parameter, ...], dict[str, Any]]:
         """Return the function to call, its parameters, and the arguments that it has swallowed already."""
-        whole: tuple[Any, tuple[Parameter, ...], dict[str, Any]] = self.definition.run, self.definition.parameters, {}
-        preparer = find_preparer(self.operation.type)
-        if preparer is None or self.numerics.rules:
-            return whole
-        settled: dict[str, Any] = {}
+        for preparer in () if self.numerics.rules else preparers(self.operation.type):
+            if (settled := self.settled(preparer)) is None:
+                continue
+            try:
+                prepared = preparer(**settled)
+            except Exception as error:
+                raise ModelError(f"{self.operation.where}: {error}") from error
+            if prepared is None:
+                continue
+            left = {p.name: p for p in self.definition.parameters}
+            order = [left[name] for name in inspect.signature(prepared).parameters]
+            if not self.refs.keys() - settled.keys() - {p.name for p in order}:
+                return prepared, tuple(order), settled
+        return self.definition.run, self.definition.parameters, {}
+
+    def settled(self, preparer: Any) -> dict[str, Any] | None:
+        """Return the arguments that a preparer takes, or None if one of them is not a constant."""
+        found: dict[str, Any] = {}
         for parameter in parameters_of(preparer):
             refs = self.refs.get(parameter.name)
-            if refs is None:
+            if refs is None and parameter.optional:
                 continue
-            if not all(ref.is_constant for ref in refs):
-                return whole
+            if refs is None or not all(ref.is_constant for ref in refs):
+                return None
             if is_tensor_form(parameter.form):
-                settled[parameter.name] = self.values.constant(refs[0], self.widen)
+                found[parameter.name] = self.values.constant(refs[0], self.widen)
             else:
-                settled[parameter.name] = self.python_constant(parameter, refs)
-        try:
-            prepared = preparer(**settled)
-        except Exception as error:
-            raise ModelError(f"{self.operation.where}: {error}") from error
-        if prepared is None:
-            return whole
-        left = {p.name: p for p in self.definition.parameters}
-        order = [left[name] for name in inspect.signature(prepared).parameters]
-        missing = self.refs.keys() - settled.keys() - {p.name for p in order}
-        return (prepared, tuple(order), settled) if not missing else whole
+                found[parameter.name] = self.python_constant(parameter, refs)
+        return found

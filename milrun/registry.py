@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -51,7 +51,8 @@ class OpDef:
 
 
 _ops: dict[str, dict[str, OpDef]] = {}
-_preparers: dict[str, Callable[..., Callable[..., Any] | None]] = {}
+_Preparer = Callable[..., Callable[..., Any] | None]
+_preparers: dict[str, list[_Preparer]] = {}
 
 
 def op(type: str, *, since: str = "iOS15") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -77,13 +78,12 @@ def prepare(type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a shortcut for an op whose arguments named by the function are all constants.
 
     The function takes those constants, by the names and in the forms its annotations say, and returns the kernel:
-    a function of the op's remaining arguments, by name. It may return None to leave the op as it is.
+    a function of the op's remaining arguments, by name. It may return None to leave the op as it is. Of several
+    shortcuts for an op, the first that has its constants is taken.
     """
 
     def register(prepare: Callable[..., Any]) -> Callable[..., Any]:
-        if type in _preparers:
-            raise ValueError(f"op {type!r} has two preparers")
-        _preparers[type] = prepare
+        _preparers.setdefault(type, []).append(prepare)
         return prepare
 
     return register
@@ -123,8 +123,8 @@ def find(type: str, opset: str) -> OpDef | None:
     return None
 
 
-def find_preparer(type: str) -> Callable[..., Callable[..., Any] | None] | None:
-    return _preparers.get(type)
+def preparers(type: str) -> Sequence[_Preparer]:
+    return _preparers.get(type, ())
 
 
 def op_types() -> frozenset[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from milrun.registry import op
+from milrun.registry import op, prepared_op
 
 
 @op("identity")
@@ -89,20 +89,21 @@ def inverse(x: Tensor, epsilon: float = 1e-4) -> Tensor:
     return torch.add(x.float(), epsilon).reciprocal_()
 
 
-@op("log")
-def log(x: Tensor, epsilon: float = 1e-45) -> Tensor:
-    if x.dtype == torch.float16 and 0 < epsilon < _UNFELT:
-        return torch.log(x).clamp_(min=_log(epsilon))
-    return torch.add(x.float(), epsilon).log_()
+@prepared_op("log", "x")
+def log(epsilon: float = 1e-45) -> Callable[[Tensor], Tensor]:
+    felt = not 0 < epsilon < _UNFELT
+    least = None if felt else torch.tensor(epsilon).log().half()
+
+    def run(x: Tensor) -> Tensor:
+        if least is not None and x.dtype is torch.float16:
+            return torch.maximum(torch.log(x), least)
+        return torch.add(x.float(), epsilon).log_()
+
+    return run
 
 
 _UNFELT = 1e-15
 """An epsilon below it changes no half-precision number but zero, by whose logarithm it bounds all others."""
-
-
-@lru_cache
-def _log(epsilon: float) -> float:
-    return float(torch.tensor(epsilon, dtype=torch.float32).log())
 
 
 @op("logical_not")

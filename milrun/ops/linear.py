@@ -95,6 +95,24 @@ def prepare_matmul(y: Tensor, transpose_x: bool = False, transpose_y: bool = Fal
     return kernel
 
 
+@prepare("matmul")
+def prepare_matmul_in_front(
+    x: Tensor, transpose_x: bool = False, transpose_y: bool = False
+) -> Callable[..., Tensor] | None:
+    """Lay out a constant matrix that comes first, as of mel filters, in the order in which the product reads it."""
+    if x.dim() != 2 or x.dtype != torch.float32:
+        return None
+    matrix = (x if transpose_x else x.mT).contiguous()
+    forget(x)
+
+    def kernel(y: Tensor) -> Tensor:
+        if y.dim() < 2 or y.dtype is not matrix.dtype:
+            return matmul(matrix, y, True, transpose_y)
+        return torch.matmul(y if transpose_y else y.mT, matrix).mT
+
+    return kernel
+
+
 @op("einsum")
 def einsum(values: list[Tensor], equation: str) -> Tensor:
     return torch.einsum(equation, values)

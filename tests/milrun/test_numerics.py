@@ -24,6 +24,7 @@ _ATTRIBUTES = {
     "clip": {"alpha": -1.5, "beta": 2.25},
     "elu": {"alpha": 0.7},
     "threshold": {"alpha": 0.5},
+    "reduce_mean": {"axes": [-1]},
 }
 
 
@@ -47,6 +48,17 @@ def test_fp16_arithmetic_rounds_once(op_type: str) -> None:
         y = _EVERY_HALF[torch.randperm(65536, generator=generator)]
         assert _same(run(_EVERY_HALF, y), run(_EVERY_HALF.float(), y.float()).half())
         assert _same(run(_EVERY_HALF, y[0]), run(_EVERY_HALF.float(), y[0].float()).half())
+
+
+@pytest.mark.parametrize("axes", [[2], [1], [0, 2], None])
+def test_fp16_means_round_once(axes: list[int] | None) -> None:
+    run = find("reduce_mean", "iOS17").run  # type: ignore[union-attr]
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-4, 1.0, 1e3, 3e4):
+        values = (torch.rand(3, 80, 27, generator=generator) * size).half()
+        for layout, x in {"contiguous": values, "transposed": values.mT, "strided": values[..., ::2]}.items():
+            for keep in (False, True):
+                assert _same(run(x, axes, keep), run(x.float(), axes, keep).half()), layout
 
 
 def _chain(folder: Path, half: bool) -> Path:

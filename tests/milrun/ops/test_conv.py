@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
-from milrun.registry import find, find_preparer
+from milrun.registry import find, preparers
 from tests.support.covering import each, pairs
 
 RNG = np.random.default_rng(11)
@@ -25,7 +25,7 @@ def run(op: str, opset: str = "iOS17", **arguments: Any) -> np.ndarray:
 
 
 def prepared(op: str, *arguments: Any, **attributes: Any) -> Callable[..., Any]:
-    preparer = find_preparer(op)
+    preparer = preparers(op)[0]
     assert preparer is not None
     kernel = preparer(*arguments, **attributes)
     assert kernel is not None

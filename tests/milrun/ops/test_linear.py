@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import milrun.ops  # noqa: F401 (registers the ops)
-from milrun.registry import find, find_preparer
+from milrun.registry import find, preparers
 from tests.support.covering import each, pairs
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -72,7 +72,7 @@ def test_linear_takes_a_weight_of_another_type(x_type: Any, weight_type: Any) ->
     }
 )
 def test_a_large_constant_weight_is_packed_at_load(lead: tuple[int, ...], with_bias: bool) -> None:
-    prepare = find_preparer("linear")
+    prepare = preparers("linear")[0]
     assert prepare is not None
     x, weight, bias = normal(10, (*lead, 513)), normal(11, (520, 513)), normal(12, (520,))
     kernel = prepare(torch.from_numpy(weight), torch.from_numpy(bias) if with_bias else None)
@@ -85,13 +85,13 @@ def test_a_large_constant_weight_is_packed_at_load(lead: tuple[int, ...], with_b
 
 def test_integer_weights_are_left_as_they_are() -> None:
     for type in ("linear", "matmul"):
-        prepare = find_preparer(type)
+        prepare = preparers(type)[0]
         assert prepare is not None
         assert prepare(torch.zeros(600, 600, dtype=torch.int32)) is None
 
 
 def test_a_bias_of_zeros_is_not_added() -> None:
-    prepare = find_preparer("linear")
+    prepare = preparers("linear")[0]
     assert prepare is not None
     weight, x = torch.arange(6.0).reshape(2, 3), torch.tensor([[1.0, -2.0, 0.5]])
     kernel = prepare(weight, torch.zeros(2))
@@ -109,7 +109,7 @@ def test_a_bias_of_zeros_is_not_added() -> None:
 def test_a_large_constant_matrix_is_packed_at_load(
     shape: tuple[int, ...], transpose_x: bool, transpose_y: bool
 ) -> None:
-    prepare = find_preparer("matmul")
+    prepare = preparers("matmul")[0]
     assert prepare is not None
     x, y = normal(13, shape), normal(14, (513, 520))
     constant = np.ascontiguousarray(y.T) if transpose_y else y
@@ -122,7 +122,7 @@ def test_a_large_constant_matrix_is_packed_at_load(
 
 
 def test_a_constant_of_more_axes_is_not_packed() -> None:
-    prepare = find_preparer("matmul")
+    prepare = preparers("matmul")[0]
     assert prepare is not None
     assert prepare(torch.zeros(2, 600, 600)) is None
 

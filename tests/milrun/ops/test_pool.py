@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import milrun.ops  # noqa: F401 (registers the ops)
-from milrun.registry import find, find_preparer
+from milrun.registry import find, preparers
 from tests.support.covering import pairs
 
 RNG = np.random.default_rng(12)
@@ -23,7 +23,7 @@ def run(op: str, x: np.ndarray, **attributes: Any) -> np.ndarray:
 
 
 def prepared(op: str, *arguments: Any, **attributes: Any) -> Callable[..., Any]:
-    preparer = find_preparer(op)
+    preparer = preparers(op)[0]
     assert preparer is not None
     kernel = preparer(*arguments, **attributes)
     assert kernel is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from milrun.registry import find, find_preparer
+from milrun.registry import find, preparers
 
 import milrun.ops  # noqa: F401 isort: skip (registers the ops)
 from tests.support.covering import each, pairs
@@ -67,7 +67,7 @@ def test_gather_pairs_batches_of_the_input_with_batches_of_indices(
 @pytest.mark.parametrize("indices", [np.array(1), np.array(-1), np.array([2, 0]), np.array([[0], [2]]), np.array([-1])])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_constant_indices_prepare_a_kernel_that_gathers_the_same(indices: np.ndarray, axis: int) -> None:
-    preparer = find_preparer("gather")
+    preparer = preparers("gather")[0]
     assert preparer is not None
     kernel = preparer(indices=torch.from_numpy(indices), axis=axis)
     x = counting((3, 4, 3))
@@ -77,7 +77,7 @@ def test_constant_indices_prepare_a_kernel_that_gathers_the_same(indices: np.nda
 
 
 def test_constant_indices_that_need_checking_prepare_nothing() -> None:
-    preparer = find_preparer("gather")
+    preparer = preparers("gather")[0]
     assert preparer is not None
     assert preparer(indices=torch.tensor(-1), validate_indices=True) is None
     assert preparer(indices=torch.tensor([0]), batch_dims=1) is None
