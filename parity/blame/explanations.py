@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from parity.base.arithmetic import norm, rms
+from parity.compare.metrics.audio import best_lag, loudest_rows, stft
 from parity.compare.metrics.registry import Array
-from parity.compare.metrics.spectra import stft
-from parity.compare.metrics.waveform import best_lag, loudest_rows
 
 Found = tuple[str, str]
 
