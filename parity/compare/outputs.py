@@ -64,7 +64,7 @@ def chain_outputs(
                 joined, known = stepping.joined(stage, golden), stepping.truth(stage, golden)
                 declared = {name: joined[name] for name in declared}
             yield _exact(declared, run.decisions(stage), known, prefix)
-        yield _comparison(stage, golden, run.outputs(stage), _dtypes(stage, variant, numerics), prefix)
+        yield _comparison(stage, golden, run.outputs(stage), runtime_dtypes(stage, variant, numerics), prefix)
     if system.decisions and not missed:
         yield decisions(run.own, run.golden, system.decisions, f"{HOST}.")
 
@@ -107,10 +107,10 @@ def stage_outputs(
         outputs = track.outputs
     else:
         outputs = cross(golden.inputs)
-    yield _comparison(stage, golden, outputs, _dtypes(stage, variant, numerics))
+    yield _comparison(stage, golden, outputs, runtime_dtypes(stage, variant, numerics))
 
 
-def _dtypes(stage: Stage, variant: Variant, numerics: str) -> dict[str, str]:
+def runtime_dtypes(stage: Stage, variant: Variant, numerics: str) -> dict[str, str]:
     """Return the dtypes of the outputs that a runtime gives: milrun's fp32 numerics have no half precision."""
     dtypes = {name: tensor.dtype_in(variant) for name, tensor in stage.outputs.items()}
     wide = numerics == "fp32"

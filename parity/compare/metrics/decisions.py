@@ -20,11 +20,8 @@ def frames_equal(reference: Array, candidate: Array) -> float:
     Durations, predicted or already whole, are rounded half to even, as torch.round does upstream, and are at least 1; a
     port that rounds half up differs on ties only. Blind to whatever the rounding takes away.
     """
-    return float(np.mean(_frames(reference) == _frames(candidate)))
-
-
-def _frames(durations: Array) -> Array:
-    return np.asarray(np.maximum(np.rint(durations), 1.0))
+    expected, actual = (np.maximum(np.rint(durations), 1.0) for durations in (reference, candidate))
+    return float(np.mean(expected == actual))
 
 
 @metric(kinds=("margin",), better="higher", floor=0.0, blind_to=("gain", "spike"))
