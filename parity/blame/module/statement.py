@@ -9,7 +9,6 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -93,11 +92,11 @@ class Path:
             bar: The relative L2 up to which values count as the same, if it is less than rounding makes.
             run: Runs upstream.
         """
-        ours: dict[str, Sketch] = {}
+        ours: dict[str, tuple[Sizes, Tensor]] = {}
 
         def keep(name: str, value: Tensor) -> Tensor:
             if name in self._depths and (found := sketch(value)):
-                ours[name] = found
+                ours[name] = found[0], next(found[1])
             return value
 
         try:
@@ -139,23 +138,11 @@ class Path:
         return node.place if node else ""
 
 
-@dataclass(frozen=True)
-class Sketch:
-    """The values of a tensor at a few places, without its axes of size 1."""
+def sketch(value: Tensor) -> tuple[Sizes, Iterator[Tensor]] | None:
+    """Return the sorted sizes of a tensor of real numbers without axes of size 1, and its values at a few places.
 
-    sizes: Sizes
-    values: Tensor
-
-    @property
-    def layouts(self) -> Iterator[Tensor]:
-        """All orders of its axes that sort their sizes."""
-        for order in itertools.permutations(range(len(self.sizes))):
-            if [self.sizes[axis] for axis in order] == sorted(self.sizes):
-                yield self.values.permute(order).reshape(-1)
-
-
-def sketch(value: Tensor) -> Sketch | None:
-    """Return the sketch of a tensor of real numbers; None where it is too small, or the same everywhere."""
+    The values come in all orders of the axes that sort the sizes. None where they are too few, or all the same.
+    """
     small = value.detach().squeeze()
     if not small.is_floating_point() or small.numel() < FEWEST or small.dim() > MOST_AXES:
         return None
@@ -167,20 +154,22 @@ def sketch(value: Tensor) -> Sketch | None:
     values = small.double()
     if not bool(values.isfinite().all()) or bool((values == values.reshape(-1)[0]).all()):
         return None
-    return Sketch(sizes, values)
+    orders = itertools.permutations(range(len(sizes)))
+    sorting = (order for order in orders if [sizes[axis] for axis in order] == sorted(sizes))
+    return tuple(sorted(sizes)), (values.permute(order).reshape(-1) for order in sorting)
 
 
-def distances(ours: Mapping[str, Sketch], run: Callable[[], object]) -> dict[str, float]:
+def distances(ours: Mapping[str, tuple[Sizes, Tensor]], run: Callable[[], object]) -> dict[str, float]:
     """Return the relative L2 of each of our values from the nearest value that upstream computes.
 
     Args:
-        ours: Values of the rewrite, by name.
+        ours: Sizes and values of the rewrite's tensors, by name.
         run: Runs upstream.
     """
     groups: dict[Sizes, list[str]] = {}
-    for name, found in ours.items():
-        groups.setdefault(tuple(sorted(found.sizes)), []).append(name)
-    known = {sizes: torch.stack([next(ours[name].layouts) for name in names]) for sizes, names in groups.items()}
+    for name, (sizes, _) in ours.items():
+        groups.setdefault(sizes, []).append(name)
+    known = {sizes: torch.stack([ours[name][1] for name in names]) for sizes, names in groups.items()}
     least = {sizes: torch.full((len(rows),), math.inf, dtype=torch.float64) for sizes, rows in known.items()}
 
     def heard(value: Tensor) -> None:
@@ -188,7 +177,7 @@ def distances(ours: Mapping[str, Sketch], run: Callable[[], object]) -> dict[str
         if sizes not in known or not (found := sketch(value)):
             return
         rows = known[sizes]
-        for layout in found.layouts:
+        for layout in found[1]:
             apart = (rows - layout).norm(dim=1) / rows.norm(dim=1)
             least[sizes] = torch.minimum(least[sizes], apart)
 
