@@ -60,7 +60,7 @@ class Likeness:
 
     @property
     def tells(self) -> bool:
-        """Whether the kind says something about the cause."""
+        """Return whether the kind says something about the cause."""
         return self.kind not in ("equal", "other", "noise")
 
     def __str__(self) -> str:
