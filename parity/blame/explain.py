@@ -9,18 +9,15 @@ from functools import cached_property, partial
 import numpy as np
 
 from parity.base import lockfile
-from parity.blame import first_step, leak
-from parity.blame.first_step import Failing
-from parity.blame.module.runs import Runs
-from parity.blame.module.search import blame_module, blame_unheard
+from parity.blame import crossing
+from parity.blame.crossing import Failing
+from parity.blame.module.search import Runs, blame_module, blame_unheard
 from parity.blame.package.failure import Failure
-from parity.blame.package.search import blame_artifact
-from parity.blame.program import blame_method
-from parity.blame.wording import unable
+from parity.blame.package.search import blame_artifact, blame_method
 from parity.build import convert
 from parity.build.artifacts import Built, composed, uncompressed
 from parity.compare.outputs import Comparison
-from parity.declarations import HOST, Case, Seam, Stage, Variant
+from parity.declarations import HOST, Seam, Stage, Variant
 from parity.judge import package
 from parity.judge.workbench import Workbench
 from parity.plan.checks import MODULE, chain_sets
@@ -29,8 +26,6 @@ from parity.run.difference import difference
 from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import UNBLAMED, Blame, Check, Finding, Verdict
 
-CARRIED, CHAINED = "carried", "chained"
-RELATIVE_L2 = "relative_l2"
 CONTRACT = ("runs", "shape", "dtype", "present", "declared")
 """Gates that break where a module gives something else than its stage declares."""
 
@@ -50,23 +45,21 @@ def explained(bench: Workbench, check: Check) -> Verdict:
     wrong = [finding for finding in verdict.failures if finding.gate != "gated"]
     if check.mode in UNBLAMED or not wrong:
         return verdict
-    stage = _first_failing(bench, check, wrong)
-    own = [finding for finding in wrong if finding.output.split(".")[0] == stage or check.mode != CHAINED]
-    failures = own or wrong
+    stage = _first_failing(bench, check, wrong) if check.mode == "chained" else check.stage
+    own = [finding for finding in wrong if finding.output.split(".")[0] == stage]
+    failures = own if own and check.mode == "chained" else wrong
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
-    bounds = {one.output: one.bound.limit for one in verdict.findings if one.bound and one.gate == RELATIVE_L2}
+    bounds = {one.output: one.bound.limit for one in verdict.findings if one.bound and one.gate == "relative_l2"}
     try:
         with bench.threads(check.mode):
             blame = Search(bench, check, stage, ran, bounds).blame(failures, outputs)
     except Exception as error:
-        blame = unable(stage, outputs[0], error)
+        blame = crossing.unable(stage, outputs[0], error)
     return replace(verdict, blame=blame)
 
 
 def _first_failing(bench: Workbench, check: Check, wrong: Sequence[Finding]) -> str:
-    """Return the stage to blame: the check's own, or in a chain the first, in the order of the data, that failed."""
-    if check.mode != CHAINED:
-        return check.stage
+    """Return the stage of a chain to blame: the first, in the order of the data, that failed."""
     glue = next((finding.output for finding in wrong if finding.gate == "glue"), "")
     if glue:  # the glue's faults come in the order in which the host made them
         return glue.split(".", 1)[0]
@@ -97,27 +90,23 @@ class Search:
         made = next((finding for finding in failures if finding.gate in package.GATES), None)
         if made:  # what it computes follows from what it is made of
             blame = self._made_otherwise(made)
-            broken = [finding.output for finding in failures if finding.gate == RELATIVE_L2]
+            broken = [finding.output for finding in failures if finding.gate == "relative_l2"]
             return self._compressed(made, broken) or blame if broken else blame
-        if any(finding.gate == "runs" for finding in failures):
-            said = failures[0].message.splitlines()[0]
+        if stopped := next((finding for finding in failures if finding.gate == "runs"), None):
+            said = stopped.message.partition("\n")[0]
             misshapen = self._misshapen(said) if self.check.mode == "module" else None
             return misshapen or Blame(self.name, "", "a failure to run", detail=said)
-        if self.check.mode == CHAINED:
+        if self.check.mode == "chained":
             return self._chained(outputs, [finding for finding in failures if finding.gate == "glue"])
-        return (self._module if self.check.mode == "module" else self._artifact)(outputs)
+        return self._module(outputs) if self.check.mode == "module" else self._artifact(outputs)
 
     @cached_property
     def stage(self) -> Stage:
         return self.bench.system.stage(self.check.stage)
 
     @cached_property
-    def case(self) -> Case:
-        return self.bench.system.reference.case(self.check.case)
-
-    @cached_property
     def golden(self) -> Seam:
-        return self.bench.goldens.load(self.case)[self.stage.name]
+        return self.bench.goldens.load(self.bench.system.reference.case(self.check.case))[self.stage.name]
 
     @property
     def of_module(self) -> Check:
@@ -137,7 +126,7 @@ class Search:
 
     def _compressed(self, made: Finding, outputs: Sequence[str]) -> Blame | None:
         """Blame the line of the weight that costs most, where a package is compressed otherwise than declared."""
-        if made.gate != package.COMPRESSION or self.check.mode not in ("forced", CARRIED):
+        if made.gate != package.COMPRESSION or self.check.mode not in ("forced", "carried"):
             return None
         if self.stage.parts or self.stage.variant(self.check.variant).format == "pte":
             return None
@@ -162,9 +151,8 @@ class Search:
     def _module(self, outputs: Sequence[str]) -> Blame:
         bench, stage, reference = self.bench, self.stage, self.bench.system.reference
         module = bench.module(stage)
-        found = self._just_ran(outputs) or first_step.find(
-            stage, self.golden, lambda inputs: convert.call(module, stage, inputs), dict, outputs, self.bounds
-        )
+        cross = partial(convert.call, module, stage)
+        found = self._just_ran(outputs) or crossing.find(stage, self.golden, cross, dict, outputs, self.bounds)
         if absent := lockfile.absent(reference.extra, reference.packages):
             where = f"{', '.join(absent)} is installed: make extra-{reference.extra}"
             why = f"which layer it begins in can be told where {where}"
@@ -172,7 +160,7 @@ class Search:
         upstream = reference.build(bench.weights.checkpoint())
 
         def record() -> None:  # up to the wanted seam: what comes behind it makes no call that counts
-            for seam in reference.record(upstream, self.case):
+            for seam in reference.record(upstream, reference.case(self.check.case)):
                 if seam.stage in (stage.name, f"{bench.system.scope}.{stage.name}"):
                     return
 
@@ -191,26 +179,26 @@ class Search:
         variant = stage.variant(self.check.variant)
         if stage.parts:
             return self._parts(stage, variant)
+        take = partial(cast, stage, variant)
         if not (found := self._just_ran(outputs)):
             with closing(bench.session(stage, variant)) as session:
                 cross = Crosser(stage, variant, session)
-                take, truth = partial(cast, stage, variant), self.golden
+                truth = self.golden
                 if variant.replayed:
                     truth = stepping.replayed(stage, truth, cross, take, bench.answer(stage, variant))
-                found = first_step.find(stage, truth, cross, take, outputs, self.bounds)
-        if not found.wrong and self.check.mode == CARRIED:
+                found = crossing.find(stage, truth, cross, take, outputs, self.bounds)
+        if not found.wrong and self.check.mode == "carried":
             detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
             return Blame(stage.name, outputs[0], "drift", detail=detail)
         module = bench.module(stage)
         if variant.format == "pte":
-            given = cast(stage, variant, found.inputs)
-            by_module = found.reference if variant.replayed else convert.call(module, stage, given)
+            by_module = found.reference if variant.replayed else convert.call(module, stage, take(found.inputs))
             return found.placed(blame_method(stage, by_module, found))
         own = Built(bench.system, bench.weights, bench.cache)
         if stage.buckets:
-            if leaking := leak.blamed(stage, module, found):
+            if leaking := crossing.leaking(stage, module, found):
                 return found.placed(leaking)
-            stage, found = leak.within(
+            stage, found = crossing.within(
                 stage, module, found, lambda one, inputs: bench.execute(one, variant, cast(one, variant, inputs))
             )
         failure = Failure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import linecache
 import re
 from collections.abc import Sequence
@@ -18,25 +19,16 @@ Frame = tuple[str, int, str]
 
 def frames(source_range: str) -> list[Frame]:
     """Return file, line and function of all that ran within the trace, the innermost first."""
-    found: list[Frame] = []
-    for line in source_range.splitlines():
-        match = _FRAME.match(line.strip())
-        if match is None:
-            continue
-        if match["file"].endswith("torch/jit/_trace.py"):
-            break
-        found.append((match["file"], int(match["line"]), match["function"]))
-    return found
+    found = filter(None, (_FRAME.match(line.strip()) for line in source_range.splitlines()))
+    within = itertools.takewhile(lambda frame: not frame["file"].endswith("torch/jit/_trace.py"), found)
+    return [(frame["file"], int(frame["line"]), frame["function"]) for frame in within]
 
 
 def told(stack: Sequence[Frame]) -> str:
     """Return the innermost line of the project in a stack, and the line of another package behind it."""
     own = next((frame for frame in stack if _is_own(frame[0])), None)
-    inner = next((frame for frame in stack if not _of_torch(frame[0])), None)
-    parts = [own] if own else []
-    if inner and inner is not own:
-        parts.append(inner)
-    return " → ".join(map(_line, parts))
+    inner = next((frame for frame in stack if _package(frame[0]) != "torch"), None)
+    return " → ".join(_line(frame) for frame in dict.fromkeys((own, inner)) if frame)
 
 
 def of_class(kind: type) -> str:
@@ -67,9 +59,10 @@ def _relative(file: str) -> str:
 
 def _is_own(file: str) -> bool:
     of_python = file.startswith("<") or Path(file).is_relative_to(Path(inspect.__file__).parent)
-    return "site-packages" not in Path(file).parts and not of_python
+    return not of_python and not _package(file)
 
 
-def _of_torch(file: str) -> bool:
-    parts = Path(file).parts
-    return "site-packages" in parts and parts[parts.index("site-packages") + 1] == "torch"
+def _package(file: str) -> str:
+    """Return the installed package that a file is of, or an empty text."""
+    _, found, inside = Path(file).as_posix().partition("/site-packages/")
+    return inside.split("/")[0] if found else ""

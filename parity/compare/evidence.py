@@ -61,7 +61,7 @@ def measure(
         if isinstance(group, Finding):
             findings.append(group)
             continue
-        checked = contract.check(group.declared, group.variant, group.actual, group.reference, group.dtypes)
+        checked = contract.check(group.declared, group.actual, group.reference, group.dtypes)
         broken = {finding.output for finding in checked if not finding.passed}
         findings += [replace(finding, output=group.prefix + finding.output) for finding in checked]
         for name, tensor in group.declared.items():
@@ -107,12 +107,7 @@ def write(
         asked: Names the costly metrics to measure for an output.
     """
     findings, values = measure(compared, sample_rate, asked)
-    measured = {
-        "contract": [asdict(finding) for finding in findings],
-        # JSON has no NaN; as text a number is read back to the last digit.
-        "values": {name: {metric: repr(value) for metric, value in of.items()} for name, of in values.items()},
-        "seconds": seconds,
-    }
+    measured = {"contract": [asdict(finding) for finding in findings], "values": values, "seconds": seconds}
     (folder / _MEASURED).write_text(json.dumps(measured, indent=1))
     media.write(folder, (group for group in compared if isinstance(group, Comparison)), sample_rate)
     return Evidence("", tuple(findings), values, seconds)
@@ -126,5 +121,4 @@ def folder_of(cache: Cache, key: str) -> Path | None:
 def read(folder: Path, key: str) -> Evidence:
     """Return the evidence in a folder."""
     measured = json.loads((folder / _MEASURED).read_text())
-    values = {name: {metric: float(value) for metric, value in of.items()} for name, of in measured["values"].items()}
-    return Evidence(key, _FINDINGS.validate_python(measured["contract"]), values, measured["seconds"])
+    return Evidence(key, _FINDINGS.validate_python(measured["contract"]), measured["values"], measured["seconds"])

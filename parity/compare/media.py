@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,17 +98,25 @@ def read_audio(folder: Path) -> list[Pair]:
         raise MediaError(f"{path} has {path.stat().st_size} bytes; more than {LARGEST_AUDIO} is not audio of a check")
     try:
         with safe_open(path, framework="numpy") as file:
-            rate = _rate(file.metadata() or {}, path)
+            said = (file.metadata() or {}).get("sample_rate", "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise MediaError(f"{path} is damaged: {error}; delete it and run the check again") from error
+    if not re.fullmatch("[0-9]{1,6}", said) or int(said) not in RATES:
+        raise MediaError(f"{path}: sample_rate is {said!r} where {RATES[0]} to {RATES[-1]} is expected")
     outputs = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
     if not outputs:
         raise MediaError(f"{path} holds no tensor; delete it and run the check again")
-    return [
-        Pair(output, rate, *(_signal(tensors, f"{output}.{role}", path) for role in (REFERENCE, CANDIDATE)))
-        for output in outputs
-    ]
+
+    def signal(name: str) -> Samples:
+        if name not in tensors:
+            raise MediaError(f"{path} lacks the tensor {name!r}; it has {', '.join(tensors)}")
+        found: Samples = tensors[name]
+        if found.dtype != np.float32 or found.ndim != 1 or not found.size:
+            raise MediaError(f"{path}: {name!r} is {found.dtype} of shape {found.shape}, not a float32 signal")
+        return found
+
+    return [Pair(name, int(said), signal(f"{name}.{REFERENCE}"), signal(f"{name}.{CANDIDATE}")) for name in outputs]
 
 
 def with_turns(folder: Path) -> list[str]:
@@ -118,38 +127,23 @@ def with_turns(folder: Path) -> list[str]:
 
 def read_meeting(folder: Path, output: str) -> Meeting:
     """Return the turns of one output. A file without any line is a recording in which nobody speaks."""
-    paths = {role: folder / f"{output}.{role}.rttm" for role in (REFERENCE, CANDIDATE, TRUTH)}
-    reference, candidate = (_turns(paths[role], role) for role in (REFERENCE, CANDIDATE))
-    return Meeting(reference, candidate, _turns(paths[TRUTH], TRUTH) if paths[TRUTH].exists() else None)
 
-
-def _rate(metadata: dict[str, str], path: Path) -> int:
-    said = metadata.get("sample_rate", "")
-    if not said.isascii() or not said.isdigit() or len(said) > 6 or int(said) not in RATES:
-        raise MediaError(f"{path}: sample_rate is {said!r} where {RATES[0]} to {RATES[-1]} is expected")
-    return int(said)
-
-
-def _signal(tensors: dict[str, NDArray[np.generic]], name: str, path: Path) -> Samples:
-    if name not in tensors:
-        raise MediaError(f"{path} lacks the tensor {name!r}; it has {', '.join(tensors)}")
-    tensor = tensors[name]
-    if tensor.dtype != np.float32 or tensor.ndim != 1 or not tensor.size:
-        raise MediaError(f"{path}: {name!r} is {tensor.dtype} of shape {tensor.shape}, not a float32 signal")
-    return tensor.astype(np.float32)
-
-
-def _turns(path: Path, role: str) -> Turns:
-    if not path.is_file():
-        raise MediaError(f"{path} is missing or not a file; delete the evidence and run the check again")
-    try:
+    def turns_of(role: str) -> Turns:
+        path = folder / f"{output}.{role}.rttm"
+        if not path.is_file():
+            raise MediaError(f"{path} is missing or not a file; delete the evidence and run the check again")
         size = path.stat().st_size
         if size > LARGEST_TURNS:
             raise MediaError(f"{path} has {size} bytes; more than {LARGEST_TURNS} are not turns of a check")
-        found = rttm.read(path, role, SPEAKERS)[role] if size else np.zeros((0, 3))
-    except (RttmError, OSError) as error:
-        fault = str(error) if str(path) in str(error) else f"{path}: {error!r}"
-        raise MediaError(f"{fault}; delete it and run the check again") from error
-    if len(found) and not found[:, 1].max() <= LONGEST:
-        raise MediaError(f"{path}: a turn ends at {found[:, 1].max():g} s; what a check hears lasts less than a day")
-    return found
+        try:
+            found = rttm.read(path, role, SPEAKERS)[role] if size else np.zeros((0, 3))
+        except (RttmError, OSError) as error:
+            raise MediaError(f"{error}; delete it and run the check again") from error
+        if len(found) and found[:, 1].max() > LONGEST:
+            raise MediaError(
+                f"{path}: a turn ends at {found[:, 1].max():g} s; what a check hears lasts less than a day"
+            )
+        return found
+
+    known = (folder / f"{output}.{TRUTH}.rttm").exists()
+    return Meeting(turns_of(REFERENCE), turns_of(CANDIDATE), turns_of(TRUTH) if known else None)

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from milrun import ModelError
-from parity.compare.outputs import Comparison, chain_outputs, decisions, runtime_dtypes, stage_outputs
+from parity.compare.outputs import Comparison, chain_outputs, decisions, stage_outputs
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System, Variant
 from parity.plan.checks import users
 from parity.run import Runtime, RuntimeFailure, Session, stepping
@@ -50,11 +50,11 @@ def forced(means: Means, stage: Stage, variant: Variant, seam: Seam, interface_k
     """
     try:
         with closing(means.session(stage, variant)) as session:
-            cross = Crosser(stage, variant, session)
+            crosser = Crosser(stage, variant, session)
             if variant.replayed:
                 take = partial(cast, stage, variant)
-                seam = stepping.replayed(stage, seam, cross, take, means.answer(stage, variant))
-            yield from list(_artifact(means, stage, variant, seam, cross))
+                seam = stepping.replayed(stage, seam, crosser, take, means.answer(stage, variant))
+            yield from list(stage_outputs(stage, variant, seam, crosser, means.runtime.numerics))
             yield from _buckets(stage, session)
     except (RuntimeFailure, ModelError, ValueError) as error:
         if interface_kept:
@@ -66,7 +66,7 @@ def carried(means: Means, stage: Stage, variant: Variant, seam: Seam) -> Compare
     """Run an artifact on upstream's inputs and on what it carries itself, and check that a reset starts anew."""
     with closing(means.session(stage, variant)) as session:
         used = Crosser(stage, variant, session)
-        yield from _artifact(means, stage, variant, seam, used, own=True)
+        yield from stage_outputs(stage, variant, seam, used, means.runtime.numerics, own=True)
         with closing(means.session(stage, variant)) as fresh:
             yield from resets(stage, seam, used, Crosser(stage, variant, fresh))
 
@@ -82,7 +82,6 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
         yield Finding(HOST, "runs", False, message=f"the glue gives up on upstream's own values: {error}")
         return
     yield from rehearsal.findings()
-    given_out = users(system)
     with ExitStack() as stack:
         loaded: dict[str, Crosser] = {}
 
@@ -101,8 +100,8 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
         for name, crosser in loaded.items():
             for found in _buckets(system.stage(name), crosser.session):
                 yield replace(found, output=f"{name}.{found.output}")
+        given_out = {} if run.missed else users(system)  # of a loop that ends early, nothing that follows is compared
         free = Free(system, tables, execute, given)
-        given_out = {} if run.missed else given_out  # of a loop that ends early, nothing that follows is compared
         if given_out:
             system.chain(free, case)
     yield from chain_outputs(system, run, chosen, means.runtime.numerics)
@@ -113,15 +112,8 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
 def _buckets(stage: Stage, session: Session) -> Iterator[Finding]:
     """Say which buckets ran, and how much of each was valid."""
     for bucket, (times, longest) in getattr(session, "used", {}).items():
-        ran = f", {times} times" if times > 1 else ""
-        yield Finding(
-            stage.name, "bucket", True, value=float(bucket), message=f"{longest} in the bucket of {bucket}{ran}"
-        )
-
-
-def _artifact(means: Means, stage: Stage, variant: Variant, seam: Seam, cross: Crosser, own: bool = False) -> Compared:
-    expected = runtime_dtypes(stage, variant, means.runtime.numerics)
-    return stage_outputs(stage, variant, seam, cross, expected, own)
+        said = f"{longest} in the bucket of {bucket}" + (f", {times} times" if times > 1 else "")
+        yield Finding(stage.name, "bucket", True, value=float(bucket), message=said)
 
 
 def resets(stage: Stage, golden: Seam, used: Crosser, fresh: Crosser) -> Iterator[Finding]:

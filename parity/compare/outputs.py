@@ -23,7 +23,6 @@ class Comparison:
 
     Attributes:
         declared: The outputs that have to be there.
-        variant: The variant of the artifact, which decides the dtype of a "real" output.
         actual: The candidate's outputs.
         reference: Upstream's.
         dtypes: The dtypes to expect of the candidate.
@@ -32,7 +31,6 @@ class Comparison:
     """
 
     declared: Mapping[str, Tensor]
-    variant: Variant
     actual: Arrays
     reference: Arrays
     dtypes: Mapping[str, str]
@@ -61,11 +59,12 @@ def chain_outputs(
         if stage.name in missed:
             continue
         if declared := stage.decided:
-            joined = stepping.joined(stage, golden) if stage.stepped else declared
-            known = stepping.truth(stage, golden) if stage.stepped else golden.inputs
-            shapes = {name: joined[name] for name in declared}
-            yield _exact(shapes, run.decisions(stage), {name: known[name] for name in declared}, prefix)
-        yield _comparison(stage, variant, golden, run.outputs(stage), runtime_dtypes(stage, variant, numerics), prefix)
+            known = golden.inputs
+            if stage.stepped:
+                joined, known = stepping.joined(stage, golden), stepping.truth(stage, golden)
+                declared = {name: joined[name] for name in declared}
+            yield _exact(declared, run.decisions(stage), known, prefix)
+        yield _comparison(stage, golden, run.outputs(stage), runtime_dtypes(stage, variant, numerics), prefix)
     if system.decisions and not missed:
         yield decisions(run.own, run.golden, system.decisions, f"{HOST}.")
 
@@ -81,8 +80,7 @@ def decisions(made: Arrays, goldens: Golden, declared: Mapping[str, Tensor], pre
     """
     golden = goldens[HOST]
     own = {name: made[name] for name in declared if name in made}
-    truth = {name: golden.outputs[name] for name in declared}
-    return replace(_exact(declared, own, truth, prefix), turns=golden.inputs.get("turns"))
+    return _exact(declared, own, golden.outputs, prefix, golden.inputs.get("turns"))
 
 
 def stage_outputs(
@@ -90,7 +88,7 @@ def stage_outputs(
     variant: Variant,
     golden: Seam,
     cross: Callable[[Arrays], dict[str, np.ndarray]],
-    dtypes: Mapping[str, str] | None = None,
+    numerics: str = "declared",
     own: bool = False,
 ) -> Iterator[Comparison | Finding]:
     """Yield the outputs of every recorded crossing of a stage as one comparison.
@@ -100,38 +98,38 @@ def stage_outputs(
         variant: The variant of it that `cross` runs.
         golden: The recorded crossings.
         cross: Runs the stage on inputs.
-        dtypes: The dtypes to expect, if not the variant's own.
+        numerics: The numerics of the runtime.
         own: Hand on from step to step what `cross` carries itself, instead of what upstream carried.
     """
-    expected = dtypes or runtime_dtypes(stage, variant)
-    if not stage.stepped:
-        yield _comparison(stage, variant, golden, cross(golden.inputs), expected)
-        return
-    track = stepping.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
-    yield from track.findings()
-    yield _comparison(stage, variant, golden, track.outputs, expected)
+    if stage.stepped:
+        track = stepping.walk(stage, golden, cross, lambda inputs: cast(stage, variant, inputs), own)
+        yield from track.findings()
+        outputs = track.outputs
+    else:
+        outputs = cross(golden.inputs)
+    yield _comparison(stage, golden, outputs, runtime_dtypes(stage, variant, numerics))
 
 
-def runtime_dtypes(stage: Stage, variant: Variant, numerics: str = "declared") -> dict[str, str]:
+def runtime_dtypes(stage: Stage, variant: Variant, numerics: str) -> dict[str, str]:
     """Return the dtypes of the outputs that a runtime gives: milrun's fp32 numerics have no half precision."""
     dtypes = {name: tensor.dtype_in(variant) for name, tensor in stage.outputs.items()}
     wide = numerics == "fp32"
     return {name: "float32" if wide and dtype == "float16" else dtype for name, dtype in dtypes.items()}
 
 
-def _comparison(
-    stage: Stage, variant: Variant, golden: Seam, actual: Arrays, dtypes: Mapping[str, str], prefix: str = ""
-) -> Comparison:
+def _comparison(stage: Stage, golden: Seam, actual: Arrays, dtypes: Mapping[str, str], prefix: str = "") -> Comparison:
+    """Return the outputs of a stage, all steps together; in a chain, which has a prefix, without derived values."""
     if not stage.stepped:
-        return Comparison(stage.outputs, variant, actual, golden.outputs, dtypes, prefix)
-    chained = bool(prefix)
-    names = [*stage.outputs, *([] if chained else stage.derived)]
+        return Comparison(stage.outputs, actual, golden.outputs, dtypes, prefix)
     joined, truth = stepping.joined(stage, golden), stepping.truth(stage, golden)
-    wanted = {**{name: tensor.dtype for name, tensor in stage.derived.items()}, **dtypes}
-    declared = {name: joined[name] for name in names}
-    return Comparison(declared, variant, actual, {name: truth[name] for name in names}, wanted, prefix)
+    wanted = {**dtypes, **({} if prefix else {name: tensor.dtype for name, tensor in stage.derived.items()})}
+    declared = {name: joined[name] for name in wanted}
+    return Comparison(declared, actual, {name: truth[name] for name in wanted}, wanted, prefix)
 
 
-def _exact(declared: Mapping[str, Tensor], made: Arrays, truth: Arrays, prefix: str) -> Comparison:
+def _exact(
+    declared: Mapping[str, Tensor], made: Arrays, known: Arrays, prefix: str, turns: np.ndarray | None = None
+) -> Comparison:
     """Return values that the host makes, in the dtypes that upstream has them in."""
-    return Comparison(declared, PLAIN, made, truth, {name: str(value.dtype) for name, value in truth.items()}, prefix)
+    truth = {name: known[name] for name in declared}
+    return Comparison(declared, made, truth, {name: str(value.dtype) for name, value in truth.items()}, prefix, turns)

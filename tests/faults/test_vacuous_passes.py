@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parity.compare import contract, metrics
-from parity.declarations import Variant, f32
+from parity.declarations import f32
 from parity.judge import gates
 from tests.faults import plural
 from tests.faults.vacuous import HERE, VACUOUS
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif("sys.platform == 'darwin'", reason="asks for Cor
 CHECKS = 21
 BROKEN = ("torch.tanh(self.conv(x))", "1.05 * torch.tanh(self.conv(x))")
 SKIPPED = 'pytest.mark.skip(reason="later")'
-FP32 = Variant("fp32", "float32")
+FP32 = {"y": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -235,11 +235,11 @@ def test_12_without_gates_nothing_passes(project: Project) -> None:
 
 def test_13_not_a_number_equals_nothing_and_another_dtype_is_another_thing() -> None:
     declared, poisoned = {"y": f32(3)}, {"y": np.array([1, 2, np.nan], np.float32)}
-    found = contract.check(declared, FP32, poisoned, poisoned)
+    found = contract.check(declared, poisoned, poisoned, FP32)
     assert {finding.gate for finding in found if not finding.passed} == {"golden", "finite"}
     truth = {"y": np.arange(3, dtype=np.float32)}
     for dtype in (np.float64, np.float16, np.int32):
-        found = contract.check(declared, FP32, {"y": truth["y"].astype(dtype)}, truth)
+        found = contract.check(declared, {"y": truth["y"].astype(dtype)}, truth, FP32)
         assert [finding.gate for finding in found if not finding.passed] == ["dtype"]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from parity.compare.metrics import Fault
+from parity.compare.metrics import Fault, find
 
 Array = NDArray[np.float64]
 RATE = 24_000
@@ -63,6 +63,17 @@ def segments(count: int = 24) -> Array:
     """First and last sample of short stretches, one after another."""
     begins = 26.0 * np.arange(1, count + 1)
     return np.stack([begins, begins + 13], axis=-1)
+
+
+def measure(
+    name: str,
+    reference: ArrayLike,
+    candidate: ArrayLike,
+    sample_rate: float | None = None,
+    turns: np.ndarray | None = None,
+) -> float:
+    """The value of the metric of a name."""
+    return find(name).measure(reference, candidate, sample_rate, turns)
 
 
 def faulty(reference: Array, fault: Fault) -> Array:

@@ -32,7 +32,7 @@ LAZY = {
 """Imports of our own inside a function, and why."""
 
 NOUNS = set(
-    "embedding feed findings learning listening loading meeting meetings recording rounding "
+    "crossing embedding feed findings learning listening loading meeting meetings recording rounding "
     "rulings sampling seed seeding settings slicing sorting speaking stepping timing tracing used voicing widening "
     "wording importing".split()
 )

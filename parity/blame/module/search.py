@@ -1,60 +1,128 @@
-"""Hop 1: the traceable module against upstream, by the submodules that both run."""
+"""Hop 1: the traceable module against upstream, by the submodules that both run.
+
+Submodules that both have in common were taken over from upstream, or filled with the same weights.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from parity.blame import hazards, source
-from parity.blame.distance import relative_l2
-from parity.blame.first_step import Failing
-from parity.blame.module.calls import Call
-from parity.blame.module.pairs import Pair
-from parity.blame.module.runs import SHARE, Runs
+from parity.blame.crossing import Failing
+from parity.blame.likeness import likeness, relative_l2
+from parity.blame.module.calls import Call, Names, Pair, calls, leading, pairs, tensors, whole
 from parity.blame.module.statement import Path
-from parity.blame.wording import looks, searched
+from parity.build.convert import call
 from parity.declarations import Stage
 from parity.verdict import Blame
 
+LOG = logging.getLogger(__name__)
+SHARE = 0.1
+"""The share of the failure from which a submodule's error counts as part of it, and the share of a submodule's error
+from which what it was given explains it."""
 LOWEST_BAR, HIGHEST_BAR = 1e-5, 0.05
-LAST_SHARED = "the last submodule shared with upstream on the way to it"
 NOTHING_SHARED = "it shares no submodule with upstream whose values can be compared"
+
+Weights = tuple[tuple[str, tuple[int, ...], bytes], ...]
+Whole = tuple[list[Tensor], list[Tensor]]
+"""All that a call was given, and all that it gave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """A traceable module that fails, beside upstream.
+
+    Attributes:
+        stage: The stage.
+        module: The traceable module.
+        cut_from: The model that it was cut from, which names the submodules that were taken over.
+        upstream: Another instance of the upstream model, with the same weights.
+        record: Runs `upstream` on the case.
+        crossing: The golden inputs and outputs, and the outputs of the module.
+    """
+
+    stage: Stage
+    module: nn.Module
+    cut_from: Any
+    upstream: nn.Module
+    record: Callable[[], object]
+    crossing: Failing
+
+    @cached_property
+    def names(self) -> Names:
+        """The submodules of the rewrite with upstream's names; by their weights where none was taken over."""
+        parts = self.cut_from.named_modules() if isinstance(self.cut_from, nn.Module) else ()
+        own = set(self.module.modules())
+        taken_over = {part: name for name, part in parts if part in own and name}
+        return taken_over or _of_same_weights(self.module, self.upstream)
+
+    @cached_property
+    def upstream_names(self) -> Names:
+        known = set(self.names.values())
+        return {part: name for name, part in self.upstream.named_modules() if name in known}
+
+    def part(self, made: Call) -> nn.Module:
+        return next(part for part, known in self.names.items() if known == made.name)
+
+    def run(self) -> object:
+        return call(self.module, self.stage, self.crossing.inputs)
+
+    def compared(self, path: Path | None) -> list[Pair]:
+        """Return the calls that both made, of those that lead to the output if any is known to."""
+        if not self.names:
+            return []
+        found = pairs(calls(self.module, self.names, self.run), self.upstream, self.upstream_names, self.record)
+        return [pair for pair in found if path and path.inside(self.part(pair.made))] or found
+
+    def last(self, path: Path | None, made: Sequence[Call]) -> Call | None:
+        """Return the last of some calls on the way to the output."""
+        last = path.last([self.part(one) for one in made]) if path else None
+        return next((one for one in reversed(made) if last is None or self.part(one) is last), None)
+
+    def whole(self, pair: Pair) -> tuple[Whole, Whole]:
+        """Return a call of ours and the one of upstream."""
+        ours = whole(self.module, self.names, self.run, pair.made.name, pair.made.turn)
+        return ours, whole(self.upstream, self.upstream_names, self.record, pair.made.name, pair.turn)
 
 
 def blame_module(runs: Runs) -> Blame:
     """Return where a traceable module leaves upstream. An error of the search itself is logged, and never raised."""
-    return searched(runs.stage.name, runs.crossing, lambda: _blame(runs))
+    return runs.crossing.searched(runs.stage.name, lambda: _blame(runs))
 
 
 def blame_unheard(stage: Stage, module: nn.Module, crossing: Failing, why: str) -> Blame:
     """Return what can be told of a traceable module where upstream can't be run, and `why` it can't be more."""
     said = why if next(module.parameters(), None) is not None else NOTHING_SHARED
-    path = _path(stage, module, crossing)
-    return _as_a_whole(stage, module, path, crossing.output, looks(crossing) or "unknown", said)
+    return _as_a_whole(stage, module, _path(stage, module, crossing), crossing, said)
 
 
 def _blame(runs: Runs) -> Blame:
-    stage, module, output, of_output = runs.stage, runs.module, runs.crossing.output, looks(runs.crossing)
-    reference, candidate = runs.crossing.reference, runs.crossing.candidate
-    path = _path(stage, module, runs.crossing)
+    stage, module, crossing, output = runs.stage, runs.module, runs.crossing, runs.crossing.output
+    path, reference, candidate = _path(stage, module, crossing), crossing.reference, crossing.candidate
     if output not in candidate or candidate[output].shape != reference[output].shape:
-        return _as_a_whole(stage, module, path, output, of_output or "missing")
-    error = relative_l2(reference[output], candidate[output])
-    bar = min(max(SHARE * error, LOWEST_BAR), HIGHEST_BAR)
+        return replace(_as_a_whole(stage, module, path, crossing), looks_like=crossing.looks or "missing")
+    bar = min(max(SHARE * relative_l2(reference[output], candidate[output]), LOWEST_BAR), HIGHEST_BAR)
     compared = runs.compared(path)
     wrong = next((pair for pair in compared if pair.gave >= bar), None)
     first = next((index for index, pair in enumerate(compared) if wrong and max(pair.given, pair.gave) >= bar), None)
     agreed = runs.last(path, [pair.made for pair in compared[:first]])
     if wrong and first is not None:
-        found = _of_call(runs, compared[first], wrong, agreed, of_output)
+        found = _of_call(runs, compared[first], wrong, agreed)
         return replace(found, op_index=first + 1, op_count=len(compared))
-    said = f"after `{agreed.name}`, {LAST_SHARED}" if agreed else NOTHING_SHARED
+    shared = "the last submodule shared with upstream on the way to it"
+    said = f"after `{agreed.name}`, {shared}" if agreed else NOTHING_SHARED
     line, computed = (path and path.leaves(bar, runs.record)) or ("", "")
-    said = _with_hazards(f"{said}; {computed}" if computed else said, of_output)
-    found = _as_a_whole(stage, module, path, output, of_output or "unknown", said)
+    said = _with_hazards(f"{said}; {computed}" if computed else said, crossing.looks)
+    found = _as_a_whole(stage, module, path, crossing, said)
     return replace(found, source=line or found.source)
 
 
@@ -65,55 +133,60 @@ def _path(stage: Stage, module: nn.Module, crossing: Failing) -> Path | None:
     return Path(module, tensors, list(stage.outputs).index(crossing.output))
 
 
-def _as_a_whole(
-    stage: Stage, module: nn.Module, path: Path | None, output: str, looks_like: str, said: str = ""
-) -> Blame:
+def _as_a_whole(stage: Stage, module: nn.Module, path: Path | None, crossing: Failing, said: str = "") -> Blame:
     """Name the statement that makes the output, or else the class of the module."""
     kind = type(module)
     line = (path.end if path else "") or f"{source.of_class(kind)} in {kind.__name__}.forward"
-    return Blame(stage.name, output, looks_like, source=line, fault="module", detail=said)
+    return Blame(stage.name, crossing.output, crossing.looks or "unknown", source=line, fault="module", detail=said)
 
 
-def _of_call(runs: Runs, pair: Pair, wrong: Pair, agreed: Call | None, of_output: str) -> Blame:
-    """Return the blame of a call.
-
-    Args:
-        runs: The runs of both models.
-        pair: The first call that is given, or gives, something else.
-        wrong: The first call that gives something else.
-        agreed: The last call before it that agrees.
-        of_output: What the error of the output looks like.
-    """
+def _of_call(runs: Runs, pair: Pair, wrong: Pair, agreed: Call | None) -> Blame:
+    """Blame the first call that is given, or gives, something else; `wrong` is the first that gives something else."""
     made, given, gave = pair.made, pair.given, pair.gave
-    turn = f" (call {made.turn + 1})" if made.turn else ""
-    call_of = runs.whole(pair)
-    if given >= SHARE * gave:
+    call_of = f"`{made.name}`" + (f" (call {made.turn + 1})" if made.turn else "")
+    differs = f"what {call_of} gives differs by a relative L2 of {gave:.2g}"
+    ours, theirs = runs.whole(pair)
+    was_given = given >= SHARE * gave
+    if was_given:
         since = f", since {_last(agreed, made)}" if agreed else ""
-        said = f"what `{made.name}`{turn} is given differs already, by a relative L2 of {given:.2g}{since}"
+        said = f"what {call_of} is given differs already, by a relative L2 of {given:.2g}{since}"
         if pair is not wrong:
             said += f"; it gives the same still, and `{wrong.made.name}` is the first that does not"
     elif math.isnan(given):
-        said = (
-            f"what `{made.name}`{turn} gives differs by a relative L2 of {gave:.2g}; what it is given can't be compared"
-        )
-    elif call_of.leaks(gave):
-        said = (
-            f"what `{made.name}`{turn} gives differs by a relative L2 of {gave:.2g}; what it is given agrees as far as "
-            "upstream's goes, and what is behind that leaks in"
-        )
+        said = f"{differs}; what it is given can't be compared"
+    elif _leaks(runs.part(made), ours, theirs, gave):
+        said = f"{differs}; what it is given agrees as far as upstream's goes, and what is behind that leaks in"
     else:
-        said = f"`{made.name}`{turn} itself gives something else on what agrees, by a relative L2 of {gave:.2g}"
-    look = call_of.look(at_given=given >= SHARE * gave)
+        said = f"{call_of} itself gives something else on what agrees, by a relative L2 of {gave:.2g}"
+    side = 0 if was_given else 1
+    both = filter(None, map(leading, theirs[side], ours[side]))
+    likely = (likeness(*(value.numpy() for value in values)) for values in both)
+    look = next((str(found) for found in likely if found.tells), "")
     return Blame(
         runs.stage.name,
         runs.crossing.output,
-        look or of_output or "unknown",
+        look or runs.crossing.looks or "unknown",
         value=made.name,
         op_type=made.kind,
         source=source.told(made.stack),
         fault="module",
-        detail=_with_hazards(said, look, of_output),
+        detail=_with_hazards(said, look, runs.crossing.looks),
     )
+
+
+def _leaks(part: nn.Module, ours: Whole, theirs: Whole, error: float) -> bool:
+    """Return whether most of an error goes when the layer is given no more than upstream's was."""
+    both = leading(theirs[0][0], ours[0][0]) if len(ours[0]) == 1 and theirs[0] else None
+    if not both or both[1].shape == ours[0][0].shape:
+        return False
+    expected = theirs[1][0]
+    try:
+        with torch.no_grad():
+            gave = next(tensors(part(both[1])))
+    except (RuntimeError, ValueError, IndexError) as refused:
+        LOG.warning("%s can't run on the part that upstream has", type(part).__name__, exc_info=refused)
+        return False
+    return gave.shape == expected.shape and relative_l2(expected, gave) < SHARE * error
 
 
 def _last(agreed: Call, made: Call) -> str:
@@ -128,3 +201,29 @@ def _last(agreed: Call, made: Call) -> str:
 
 def _with_hazards(said: str, *seen: str) -> str:
     return "; ".join([said, *hazards.known("module", seen)])
+
+
+def _of_same_weights(module: nn.Module, upstream: nn.Module) -> Names:
+    """Return the layers whose weights no other layer has, on either side."""
+    ours, theirs = _layers(module), _layers(upstream)
+    shared = (weights for weights in ours.keys() & theirs.keys() if len(ours[weights]) == len(theirs[weights]) == 1)
+    return {module.get_submodule(ours[weights][0]): theirs[weights][0] for weights in shared}
+
+
+def _layers(model: nn.Module) -> dict[Weights, list[str]]:
+    """Return the names of the layers that hold weights and no other layers, by their weights.
+
+    Weights count exactly, without integers, which only count. Scripted layers are left out: nothing can be heard of
+    their calls.
+    """
+    found: dict[Weights, list[str]] = {}
+    for name, part in model.named_modules():
+        scripted = isinstance(part, torch.jit.ScriptModule)
+        if not scripted and next(part.children(), None) is None and next(part.parameters(), None) is not None:
+            weights = tuple(
+                (name, tuple(value.shape), hashlib.sha256(value.cpu().numpy().tobytes()).digest())
+                for name, value in sorted(part.state_dict().items())
+                if value.is_floating_point()
+            )
+            found.setdefault(weights, []).append(name)
+    return found

@@ -1,20 +1,33 @@
-"""The statement of a rewrite at which it leaves upstream, by the values that both compute on the way to an output."""
+"""The statement of a rewrite at which it leaves upstream, by the values that both compute on the way to an output.
+
+Upstream may compute a value anywhere, and in any layout.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from parity.blame.module.values import Sketch, distances, sketch
-from parity.blame.package.names import closure
-from parity.blame.package.tracing import PACKS, UNPACKS, NodeFailed, TracedGraph
+from parity.blame.module.calls import tensors
+from parity.blame.package.tracing import PACKS, UNPACKS, NodeFailed, TracedGraph, closure
 
 LOG = logging.getLogger(__name__)
 SAME = 1e-4
 """The largest relative L2 that rounding makes of a value, where a rewrite computes it in another way."""
+POINTS = 512
+"""The number of places at which values are compared, about."""
+FEWEST = 4
+"""Fewer values than these are alike by chance."""
+MOST_AXES = 5
+Sizes = tuple[int, ...]
 
 
 class Path:
@@ -40,10 +53,10 @@ class Path:
     def _before(self, name: str) -> Sequence[str]:
         """Return the values that one is made of; of one that is unpacked, the one that was packed."""
         node = self.graph.makes(name)
-        if node is None:
-            return ()
-        packed = self.graph.makes(node.reads[0]) if node.kind in UNPACKS else None
-        return [packed.reads[node.results.index(name)]] if packed and packed.kind in PACKS else node.reads
+        packed = self.graph.makes(node.reads[0]) if node and node.kind in UNPACKS else None
+        if node and packed and packed.kind in PACKS:
+            return [packed.reads[node.results.index(name)]]
+        return self.graph.before(name)
 
     def inside(self, part: nn.Module) -> set[str]:
         """Return the values that a submodule computes on the way to the output."""
@@ -79,11 +92,11 @@ class Path:
             bar: The relative L2 up to which values count as the same, if it is less than rounding makes.
             run: Runs upstream.
         """
-        ours: dict[str, Sketch] = {}
+        ours: dict[str, tuple[Sizes, Tensor]] = {}
 
         def keep(name: str, value: Tensor) -> Tensor:
             if name in self._depths and (found := sketch(value)):
-                ours[name] = found
+                ours[name] = found[0], next(found[1])
             return value
 
         try:
@@ -123,3 +136,60 @@ class Path:
             name = next((read for read in self._before(name) if read in self._depths), "")
             node = self.graph.makes(name)
         return node.place if node else ""
+
+
+def sketch(value: Tensor) -> tuple[Sizes, Iterator[Tensor]] | None:
+    """Return the sorted sizes of a tensor of real numbers without axes of size 1, and its values at a few places.
+
+    The values come in all orders of the axes that sort the sizes. None where they are too few, or all the same.
+    """
+    small = value.detach().squeeze()
+    if not small.is_floating_point() or small.numel() < FEWEST or small.dim() > MOST_AXES:
+        return None
+    sizes = tuple(small.shape)
+    most = round(POINTS ** (1 / len(sizes)))
+    for axis, size in enumerate(sizes):
+        places = torch.linspace(0, size - 1, min(size, most), dtype=torch.float64).round().long()
+        small = small.index_select(axis, places)
+    values = small.double()
+    if not bool(values.isfinite().all()) or bool((values == values.reshape(-1)[0]).all()):
+        return None
+    orders = itertools.permutations(range(len(sizes)))
+    sorting = (order for order in orders if [sizes[axis] for axis in order] == sorted(sizes))
+    return tuple(sorted(sizes)), (values.permute(order).reshape(-1) for order in sorting)
+
+
+def distances(ours: Mapping[str, tuple[Sizes, Tensor]], run: Callable[[], object]) -> dict[str, float]:
+    """Return the relative L2 of each of our values from the nearest value that upstream computes.
+
+    Args:
+        ours: Sizes and values of the rewrite's tensors, by name.
+        run: Runs upstream.
+    """
+    groups: dict[Sizes, list[str]] = {}
+    for name, (sizes, _) in ours.items():
+        groups.setdefault(sizes, []).append(name)
+    known = {sizes: torch.stack([ours[name][1] for name in names]) for sizes, names in groups.items()}
+    least = {sizes: torch.full((len(rows),), math.inf, dtype=torch.float64) for sizes, rows in known.items()}
+
+    def heard(value: Tensor) -> None:
+        sizes = tuple(sorted(size for size in value.shape if size != 1))
+        if sizes not in known or not (found := sketch(value)):
+            return
+        rows = known[sizes]
+        for layout in found[1]:
+            apart = (rows - layout).norm(dim=1) / rows.norm(dim=1)
+            least[sizes] = torch.minimum(least[sizes], apart)
+
+    class Heard(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        """Hears every tensor that torch computes, also within scripted models."""
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = function(*args, **(kwargs or {}))
+            for value in tensors(result):
+                heard(value)
+            return result
+
+    with Heard():  # type: ignore[no-untyped-call]
+        run()
+    return {name: float(least[sizes][place]) for sizes, names in groups.items() for place, name in enumerate(names)}

@@ -1,11 +1,12 @@
-"""A failed output of a package, and what can be measured about it: each run is made once, when it is first wanted.
+"""A failed output of a package, what can be measured about it, and the finding of a search for its cause.
 
-And the finding of a search for its cause.
+Each run is made once, when it is first wanted.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,11 +20,10 @@ import milrun
 from milrun import Model
 from milrun.dtypes import FP16
 from milrun.program import TensorType
-from parity.blame.distance import relative_l2
-from parity.blame.first_step import Failing
-from parity.blame.package.names import matching
+from parity.blame.crossing import Failing
+from parity.blame.likeness import relative_l2
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import Node, TracedGraph
+from parity.blame.package.tracing import Node, TracedGraph, matching
 from parity.build.convert import call, examples
 from parity.declarations import Arrays, Stage, Variant
 
@@ -86,31 +86,25 @@ class Failure:
     def module_gives_on_widened(self) -> Arrays:
         return call(self.module, self.stage, self.widened)
 
-    @cached_property
-    def module_gives_of_rounded_weights(self) -> Arrays:
-        """Return the module's outputs on widened inputs, with its own numbers rounded to half precision."""
-        own = (*self.module.named_parameters(), *self.module.named_buffers())
-        return self.module_gives_with({name: value.half() for name, value in own if value.is_floating_point()})
-
     def module_gives_with(self, weights: Mapping[str, Tensor]) -> Arrays:
         """Return the module's outputs on widened inputs, with other values for some of its weights."""
         changed = copy.deepcopy(self.module)
-        own = {**dict(changed.named_parameters()), **dict(changed.named_buffers())}
         with torch.no_grad():
-            for name in weights.keys() & own.keys():
-                if own[name].shape == weights[name].shape:
-                    own[name].copy_(weights[name])
+            for name, own in itertools.chain(changed.named_parameters(), changed.named_buffers()):
+                if name in weights and own.shape == weights[name].shape:
+                    own.copy_(weights[name])
         return call(changed, self.stage, self.widened)
+
+    @property
+    def module_gives_of_rounded_weights(self) -> Arrays:
+        """Return the module's outputs on widened inputs, with its own numbers rounded to half precision."""
+        own = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        return self.module_gives_with({name: value.half() for name, value in own if value.is_floating_point()})
 
     @cached_property
     def trace_gives(self) -> Arrays:
         found = self.graph.run(self.tensors, lambda _, value: value)
         return {name: found[ours].numpy() for name, ours in zip(self.stage.outputs, self.graph.outputs, strict=True)}
-
-    @cached_property
-    def repeats(self) -> bool:
-        """Return whether the module gives the same again on the same inputs."""
-        return self.distance(self.module_gives, call(self.module, self.stage, self.crossing.inputs)) == 0
 
     def package_gives(self, numerics: str) -> Arrays:
         """Return the package's outputs by milrun."""
@@ -118,27 +112,15 @@ class Failure:
             self._results[numerics] = self.model(numerics).predict(self.rounded)
         return self._results[numerics]
 
+    def model(self, numerics: str) -> Model:
+        if numerics not in self._models:
+            self._models[numerics] = load(self.package, numerics)
+        return self._models[numerics]
+
     @cached_property
     def in_fp32(self) -> float:
         """The distance of the package in fp32 from the module, on the same inputs."""
         return self.distance(self.module_gives_on_widened, self.package_gives("fp32"))
-
-    def model(self, numerics: str) -> Model:
-        if numerics not in self._models:
-            self._models[numerics] = _load(self.package, numerics)
-        return self._models[numerics]
-
-    @cached_property
-    def uncompressed_gives(self) -> Arrays:
-        return _load(self._uncompressed, self.numerics).predict(self.rounded)
-
-    @cached_property
-    def uncompressed_program(self) -> Program:
-        return Program(_load(self._uncompressed, "fp32"))
-
-    @cached_property
-    def _uncompressed(self) -> Path:
-        return self.uncompressed()
 
     @cached_property
     def program(self) -> Program:
@@ -204,7 +186,7 @@ class Divergence:
     traits: frozenset[str] = frozenset()
 
 
-def _load(package: Path, numerics: str) -> Model:
+def load(package: Path, numerics: str) -> Model:
     model = milrun.load(package, numerics=numerics, seed=0)
     if not isinstance(model, Model):
         raise TypeError("a pipeline of packages is not a single graph: blame its parts")

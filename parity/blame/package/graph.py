@@ -1,21 +1,26 @@
-"""A package that is wrong in fp32 too: the first op that makes of the same operands something else than the module."""
+"""A package that is wrong in fp32 too: the first op that makes of the same operands something else than the module.
+
+The package runs beside the traced module. At every value that both name, the module goes on with the package's value.
+So nothing that went wrong before is in a comparison, and an op that makes much of a small error is not taken for one
+that errs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
+from milrun import ModelError
 from milrun.program import Operation
-from parity.blame.distance import relative_l2
+from parity.blame.likeness import relative_l2
 from parity.blame.package.failure import Divergence, Failure
-from parity.blame.package.lockstep import Steps, beside, compare
-from parity.blame.package.names import closure, family, is_anonymous, matching
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import Node
+from parity.blame.package.tracing import Node, closure, matching
 from parity.blame.package.weights import NAMED, lost, of_parameters, said_of_numbers, traits
 
 ROUNDING = 2e-5
@@ -29,6 +34,18 @@ IDLE = ("dropout", "contiguous", "detach", "alias", "clone", "size", "zeros")
 """The module's ops that compute no number."""
 MOVES = ("transpose", "permute", "reshape", "view", "flatten", "squeeze", "unsqueeze", "expand", "t")
 """The module's ops that only lay numbers out anew. The line of one tells nothing of how its numbers were made."""
+Visit = Callable[[str, Tensor, Tensor], None]
+"""Gets a value's name in the package, the value as it should be, and as the package has it."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The errors that ops made by themselves, by the package's names; and the values of those to look at."""
+
+    errors: Mapping[str, float]
+    seen: Mapping[str, tuple[Tensor, Tensor]]
+    stopped: str
+    """The package's own error, if it could not be run to its end."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +57,29 @@ class Search:
     """By the name in the module's graph, the package's name of a value."""
 
     @cached_property
-    def names(self) -> Mapping[str, str]:
-        """Names in the module's graph, by those in the package."""
-        return {theirs: ours for ours, theirs in self.matched.items()}
-
-    @cached_property
     def leading(self) -> set[str]:
         """Values that the failing output is computed from, by the module's names."""
-        return self.failure.graph.behind(self.failure.result)
+        return closure([self.failure.result], self.failure.graph.before)
 
-    def steps(self, without: frozenset[str] = frozenset(), look_at: frozenset[str] = frozenset()) -> Steps:
+    def steps(self, without: Collection[str] = (), look_at: str = "") -> Steps:
+        """Run both in fp32. The value to look at is compared and returned, and the module goes on with its own."""
+        errors: dict[str, float] = {}
+        seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def settle(name: str, value: Tensor, actual: Tensor) -> Tensor:
+            if actual.shape != value.shape:
+                if actual.numel() != value.numel():
+                    errors[name] = math.inf
+                    seen[name] = value.clone(), actual
+                return value  # Of another shape and as many values: a layout that the converter changed.
+            errors[name] = relative_l2(value, actual)
+            if name == look_at:
+                seen[name] = value.clone(), actual.clone()
+                return value
+            return actual.to(value.dtype, copy=self.failure.graph.mutates)
+
         matched = {name: theirs for name, theirs in self.matched.items() if theirs not in without}
-        return compare(self.failure, matched, look_at)
+        return Steps(errors, seen, _run(self.failure, "fp32", matched, settle))
 
     def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
         """Return whether numbers name other values in the package: most disagree, or one is of another size.
@@ -59,25 +87,20 @@ class Search:
         Then it comes from another version of the module.
         """
         disagree = sum(error > 0.1 for error in errors.values())
-        sizes = any(errors.get(theirs) == math.inf for name, theirs in self.matched.items() if is_anonymous(name))
+        sizes = any(errors.get(theirs) == math.inf for name, theirs in self.matched.items() if name.isdigit())
         return sizes or disagree > len(errors) / 2
-
-    def apart(self) -> dict[str, float]:
-        """Return the distance of each value of the package from the module's, each computed on its own."""
-        errors: dict[str, float] = {}
-
-        def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
-            errors[name] = relative_l2(reference, candidate)
-
-        beside(self.failure, "fp32", self.matched, visit)
-        return errors
 
     def strangers(self, errors: Mapping[str, float]) -> frozenset[str]:
         """Return values that only share a name: they disagree, and all that is computed from them agrees.
 
         It goes from the last to the first, so that two in a row are both found.
         """
-        apart = dict.fromkeys(errors, math.inf) | self.apart()
+        apart = dict.fromkeys(errors, math.inf)  # of the package's values from the module's, each computed on its own
+
+        def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
+            apart[name] = relative_l2(reference, candidate)
+
+        beside(self.failure, "fp32", self.matched, visit)
         kept = dict(errors)
         differing = [name for name in errors if apart[name] > ROUNDING]
         for name in sorted(differing, key=self.failure.program.position, reverse=True):
@@ -99,23 +122,27 @@ class Search:
 
     def heirs(self, name: str, errors: Mapping[str, float]) -> list[str]:
         """Return the values compared next after a value, on the way to the failing output."""
-        reached, found = {self.names[name]}, []
+        names = {theirs: ours for ours, theirs in self.matched.items()}
+        reached, found = {names[name]}, []
         for node in self.failure.graph.nodes:
             if not reached.intersection(node.reads):
                 continue
             for value in node.results:
                 theirs = self.matched.get(value)
-                if theirs in errors and theirs is not None:
-                    found += [theirs] if value in self.leading else []
-                else:
+                if theirs is None or theirs not in errors:
                     reached.add(value)
+                elif value in self.leading:
+                    found.append(theirs)
         return found
 
 
-def matched_values(failure: Failure, anonymous: bool = True) -> dict[str, str]:
-    """Return the values to compare, by the module's names. Outputs have the names that the stage declares."""
+def matched_values(failure: Failure, numbered: bool = True) -> dict[str, str]:
+    """Return the values to compare, by the module's names. Outputs have the names that the stage declares.
+
+    Names that are only a number can be left out: another version of the module gives them to other values.
+    """
     graph, program, outputs = failure.graph, failure.program, list(failure.stage.outputs)
-    names = [name for name in graph.values if anonymous or not is_anonymous(name)]
+    names = [name for name in graph.values if numbered or not name.isdigit()]
     found = {name: theirs for name, theirs in matching(names, program.names).items() if theirs not in outputs}
     return found | {
         name: output for name, output in zip(graph.outputs, outputs, strict=True) if program.position(output)
@@ -127,11 +154,12 @@ def find(failure: Failure) -> tuple[Divergence | None, str]:
     search = Search(failure, matched_values(failure))
     steps = search.steps()
     if search.counts_otherwise(steps.errors):
-        named = matched_values(failure, anonymous=False)
-        # Of names that are alike but for a number, one more or less makes all others mean something else.
-        shifted = {family(name) for name, theirs in named.items() if steps.errors.get(theirs) == math.inf}
+        named = matched_values(failure, numbered=False)
+        # Of names that are alike but for a number, as `input.3`, one more or less makes all others mean something else.
+        alike = {name: re.sub(r"\.\d+$", "", name) for name in named}
+        shifted = {alike[name] for name, theirs in named.items() if steps.errors.get(theirs) == math.inf}
         outputs = failure.stage.outputs
-        kept = {name: theirs for name, theirs in named.items() if theirs in outputs or family(name) not in shifted}
+        kept = {name: theirs for name, theirs in named.items() if theirs in outputs or alike[name] not in shifted}
         search = Search(failure, kept)
         steps = search.steps()
     without = search.strangers(steps.errors)
@@ -140,7 +168,7 @@ def find(failure: Failure) -> tuple[Divergence | None, str]:
         name = search.first_of(errors)
         if name is None:
             break
-        again = search.steps(without, frozenset({name}))
+        again = search.steps(without, name)
         heirs = search.heirs(name, errors)
         if not heirs or any(_inherits(errors[name], errors[heir], again.errors.get(heir, 0.0)) for heir in heirs):
             return _divergence(search, name, errors, again), steps.stopped
@@ -192,19 +220,15 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
 
 def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[Operation]:
     """Return the ops that make a value out of values that were compared, in order."""
-    found = closure([name], lambda value: [read for read in program.before(value) if read not in errors])
+    found = closure([name], lambda value: set(program.before(value)) - errors.keys())
     return [program.operations[place - 1] for place in sorted({*map(program.position, found)} - {0})]
 
 
 def _since(search: Search, name: str) -> list[str]:
     """Return the module's ops that make a value out of values that were compared, in order."""
-
-    def before(value: str) -> list[str]:
-        node = search.failure.graph.makes(value)
-        return [read for read in node.reads if read not in search.matched] if node else []
-
-    found = closure([name], before)
-    nodes = [node for node in search.failure.graph.nodes if not found.isdisjoint(node.results)]
+    graph = search.failure.graph
+    found = closure([name], lambda value: set(graph.before(value)) - search.matched.keys())
+    nodes = [node for node in graph.nodes if not found.isdisjoint(node.results)]
     return [node.op for node in nodes if node.kind.startswith("aten::") and node.op not in IDLE]
 
 
@@ -220,3 +244,46 @@ def _computing(search: Search, node: Node) -> Node:
 
 def _brief(types: Sequence[str]) -> str:
     return ", ".join(types) if len(types) <= 8 else f"{', '.join(types[:3])}, …, {', '.join(types[-3:])}"
+
+
+def beside(failure: Failure, numerics: str, matched: Mapping[str, str], visit: Visit) -> None:
+    """Run both, each on its own values, so that errors are seen as they grow."""
+
+    def settle(name: str, value: Tensor, actual: Tensor) -> Tensor:
+        if actual.shape == value.shape:
+            visit(name, value, actual)
+        return value
+
+    _run(failure, numerics, matched, settle)
+
+
+def _run(
+    failure: Failure, numerics: str, matched: Mapping[str, str], settle: Callable[[str, Tensor, Tensor], Tensor]
+) -> str:
+    """Run both, settle each value that both name, and return the package's own error, if it made one.
+
+    The package is asked for values in about the order in which it computes them.
+    """
+    taps = failure.model(numerics).trace(failure.rounded)
+    wanted, ready, stopped = set(matched.values()), dict[str, Tensor](), ""
+
+    def asked(name: str) -> Tensor | None:
+        nonlocal stopped
+        while name not in ready:
+            try:
+                tap = next(taps, None)
+            except ModelError as error:
+                stopped, tap = str(error), None
+            if tap is None:
+                return None
+            if tap.name in wanted and isinstance(tap.tensor, Tensor):
+                ready[tap.name] = tap.tensor
+        return ready.pop(name)
+
+    def settled(name: str, value: Tensor) -> Tensor:
+        theirs = matched.get(name)
+        actual = asked(theirs) if theirs else None
+        return value if theirs is None or actual is None else settle(theirs, value, actual)
+
+    failure.graph.run(failure.tensors, settled)
+    return stopped

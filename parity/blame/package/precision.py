@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from parity.blame.distance import relative_l2
+from parity.blame.likeness import relative_l2
 from parity.blame.package.failure import Divergence
-from parity.blame.package.lockstep import Visit
-from parity.blame.package.names import closure
+from parity.blame.package.graph import Visit
 from parity.blame.package.program import Program
+from parity.blame.package.tracing import closure
 
 HALF_ULP = 5e-4
 """The relative error of one rounding to half precision: no op starts with less."""
@@ -26,21 +26,15 @@ EXACT_UP_TO = 2048
 LEFT_BY_CANCELLATION = 0.05
 
 Walk = Callable[[Visit], None]
-"""Shows the values of a run, in order; can be taken again."""
+"""Shows the values of a run, exact and as the package rounds them, in order; can be taken again."""
 Values = Mapping[str, tuple[Tensor, Tensor]]
 """An op's operands and result, exact and rounded."""
-Said = tuple[list[str], set[str]]
-"""Sentences, and the traits that hazards are recognized by."""
+Said = tuple[str, str]
+"""A sentence, and the trait that hazards are recognized by; empty where there is nothing to say."""
 
 
 def find(program: Program, walk: Walk, output: str) -> Divergence | None:
-    """Return the op that makes the error.
-
-    Args:
-        program: The package.
-        walk: Shows every value that it can, exact and as the package rounds it.
-        output: The output that failed.
-    """
+    """Return the op that makes the error of an output, by a walk of every value that it can show."""
     errors, broken = _errors(program, walk)
     # What is not finite comes first, if it stays so to the end: the arc tangent of an infinity is no harm.
     way = _way(program, output, broken)
@@ -48,7 +42,13 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
     if name is None:
         return None
     operation, operands = program.makes(name), program.before(name)
-    values = _values(walk, {name, *operands})
+    values: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def visit(shown: str, exact: Tensor, rounded: Tensor) -> None:
+        if shown in (name, *operands) and shown not in values:
+            values[shown] = exact.clone(), rounded.clone()
+
+    walk(visit)
     exact, rounded = values.get(name, (None, None))
     said, traits = _said(name, operands, values, errors, name in broken)
     return Divergence(
@@ -58,7 +58,7 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
         spelled=[operation.type] if operation else [],
         behind=program.types_behind(name),
         said=tuple(said),
-        traits=frozenset(traits),
+        traits=traits,
     )
 
 
@@ -93,9 +93,12 @@ def _origin(program: Program, errors: Mapping[str, float], output: str) -> str |
     way = _way(program, output, {name for name, error in errors.items() if error >= bar})
     if not way:
         return None
-    growths = {name: _growth(errors, name, program.before(name)) for name in way}
-    grown = [name for name, growth in growths.items() if growth >= GROWTH]
-    return grown[0] if grown else max(growths, key=lambda name: growths[name])
+
+    def growth(name: str) -> float:
+        before = max(_largest_of(errors, program.before(name)), HALF_ULP)
+        return errors[name] / before if math.isfinite(errors[name]) else math.inf
+
+    return next((name for name in way if growth(name) >= GROWTH), max(way, key=growth))
 
 
 def _way(program: Program, output: str, marked: set[str]) -> list[str]:
@@ -105,31 +108,16 @@ def _way(program: Program, output: str, marked: set[str]) -> list[str]:
     return [name for name in program.names if name in found]
 
 
-def _growth(errors: Mapping[str, float], name: str, operands: Sequence[str]) -> float:
-    """Return the factor of a value's error over its operands'."""
-    return errors[name] / max(_largest_of(errors, operands), HALF_ULP) if math.isfinite(errors[name]) else math.inf
-
-
-def _values(walk: Walk, names: set[str]) -> Values:
-    values: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def visit(name: str, exact: Tensor, rounded: Tensor) -> None:
-        if name in names and name not in values:
-            values[name] = exact.clone(), rounded.clone()
-
-    walk(visit)
-    return values
-
-
-def _said(name: str, operands: Sequence[str], values: Values, errors: Mapping[str, float], broken: bool) -> Said:
+def _said(
+    name: str, operands: Sequence[str], values: Values, errors: Mapping[str, float], broken: bool
+) -> tuple[list[str], frozenset[str]]:
+    """Return sentences about an op, and the traits that hazards are recognized by."""
     if name not in values:
-        return [], set()
+        return [], frozenset()
     exact, rounded = values[name]
-    said, traits = _of_result(exact, rounded, broken)
-    for read in [*operands, name]:
-        if read in values and values[read][1].dtype == torch.float16:
-            more, marks = _of_range(read, values[read][0])
-            said, traits = [*said, *more], traits | marks
+    known = [read for read in [*operands, name] if read in values and values[read][1].dtype == torch.float16]
+    found = [_of_result(exact, rounded, broken), *(_of_range(read, values[read][0]) for read in known)]
+    said = [sentence for sentence, _ in found if sentence]
     carried = [_rms(values[read][0]) for read in operands if read in values]
     if len(carried) > 1 and exact.is_floating_point() and _rms(exact) < LEFT_BY_CANCELLATION * max(carried):
         said.append(f"cancellation: of operands of rms {max(carried):.3g}, {_rms(exact):.3g} is left")
@@ -138,30 +126,30 @@ def _said(name: str, operands: Sequence[str], values: Values, errors: Mapping[st
         grew = errors[name] >= GROWTH * max(before, HALF_ULP)
         how = "the error is" if grew else "the error builds up from op to op:"
         said.append(f"{how} {before:.2g} before it, {errors[name]:.2g} after it")
-    return said, traits
+    return said, frozenset(trait for _, trait in found if trait)
 
 
 def _of_result(exact: Tensor, rounded: Tensor, broken: bool) -> Said:
     if broken and (most := _largest(exact)) > FLOAT16_MAX:
-        return [f"its values reach {most:.3g}, beyond float16's 65504"], {"overflow"}
+        return f"its values reach {most:.3g}, beyond float16's 65504", "overflow"
     if broken:
         lost = int((~rounded.isfinite()).sum())
-        return [f"{lost} of {rounded.numel()} values are not finite, in fp32 all are"], set()
+        return f"{lost} of {rounded.numel()} values are not finite, in fp32 all are", ""
     lost = int(((rounded == 0) & (exact != 0) & (exact.abs() < FLOAT16_TINY)).sum())
     if lost > exact.numel() / 100:
-        return [f"{lost} of {exact.numel()} values became zero: they are too small for float16"], {"underflow"}
-    return [], set()
+        return f"{lost} of {exact.numel()} values became zero: they are too small for float16", "underflow"
+    return "", ""
 
 
 def _of_range(name: str, value: Tensor) -> Said:
     most = _largest(value)
     if most <= EXACT_UP_TO or most > FLOAT16_MAX or torch.equal(value.half().to(value.dtype), value):
-        return [], set()
+        return "", ""
     if bool((value.double() == value.double().round()).all()):
         said = f"`{name}` holds whole numbers up to {most:.0f}, which float16 has exactly only up to 2048"
-        return [said], {"whole numbers past 2048"}
+        return said, "whole numbers past 2048"
     step = 2.0 ** (math.floor(math.log2(most)) - 10)
-    return [f"`{name}` reaches {most:.3g}, where float16 has steps of {step:g}"], set()
+    return f"`{name}` reaches {most:.3g}, where float16 has steps of {step:g}", ""
 
 
 def _largest(value: Tensor) -> float:

@@ -13,7 +13,7 @@ from milrun.guard import Guard, budget
 from milrun.numerics import choose
 from milrun.plan import Context, execute
 from milrun.program import Argument, Block, Datum, Function, Operation, TensorType, Value
-from parity.blame.package.names import closure
+from parity.blame.package.tracing import closure
 
 
 class Program:
@@ -24,7 +24,7 @@ class Program:
         self._constants: dict[str, Operation] = {}
         self.operations: list[Operation] = []
         for operation in model.function.body.walk():
-            if is_constant(operation):
+            if operation.type == "const" or operation.type.startswith("constexpr_"):
                 self._constants |= {name: operation for name, _ in operation.outputs}
             else:
                 self.operations.append(operation)
@@ -84,13 +84,9 @@ class Program:
 
     def dense(self, name: str) -> Tensor | None:
         """Return a constant as the ops get it, decompressed by milrun's own kernels; None if it is not a tensor."""
-        needed: list[Operation] = []
-        waiting = [name]
-        while waiting:
-            operation = self._constants[waiting.pop()]
-            needed.append(operation)
-            waiting += [read for read in self.reads(operation) if read in self._constants]
-        block = Block([], list(reversed(needed)), [name], self.function.body.place)
+        needed = closure([name], lambda one: self.constants(self._constants[one]))
+        makers = [maker for one, maker in self._constants.items() if one in needed]
+        block = Block([], makers, [name], self.function.body.place)
         plan = compile_function(
             Function(self.function.name, self.function.opset, [], block), choose("fp32"), guard=Guard(budget(0))
         )
@@ -99,10 +95,6 @@ class Program:
             execute(plan.body, env)
         value = env[plan.outputs[name]]
         return value if isinstance(value, Tensor) else None
-
-
-def is_constant(operation: Operation) -> bool:
-    return operation.type == "const" or operation.type.startswith("constexpr_")
 
 
 def bits(operation: Operation, program: Program) -> int:

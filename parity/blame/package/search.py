@@ -1,32 +1,36 @@
-"""Hop 2: a package against the module that it was made from."""
+"""Hop 2: an artifact against the module that it was made from."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from milrun import ModelError
-from parity.blame.distance import relative_l2
-from parity.blame.package import frozen, graph, precision, weights
+from parity.blame import hazards
+from parity.blame.crossing import Failing
+from parity.blame.likeness import likeness, relative_l2
+from parity.blame.package import graph, precision, weights
 from parity.blame.package.failure import Divergence, Failure
-from parity.blame.package.graph import COUNTS
-from parity.blame.package.lockstep import Visit, beside
-from parity.blame.package.names import spelled
-from parity.blame.package.tracing import Node, NodeFailed
-from parity.blame.wording import Fault, blame, searched
+from parity.blame.package.graph import COUNTS, Visit
+from parity.blame.package.tracing import NodeFailed, TracedGraph, frozen, spelled
 from parity.build.convert import call
+from parity.compare.outputs import runtime_dtypes
+from parity.declarations import Arrays, Stage
 from parity.verdict import Blame
 
+Fault = Literal["graph", "precision", "constants", "weights", "module", "unknown"]
 LOG = logging.getLogger(__name__)
 MOST = 0.5
 """The share of an error from which its cause is sought where that share was measured."""
 REPRODUCED = 0.1
-"""The share of the error under which milrun computes the package right, so that the runtime is to blame."""
+"""The share of the error under which milrun computes the package right, so that the runtime is to blame; and under
+which the module counts as right beside a method of ExecuTorch."""
 SAME = 0.05
 """The relative L2 under which an unexpected output is the missing one under another name."""
 ROUNDED, ROUNDED_AND_SCALED = 1e-3, 3e-3
@@ -35,21 +39,65 @@ ROUNDED, ROUNDED_AND_SCALED = 1e-3, 3e-3
 
 def blame_artifact(failure: Failure) -> Blame:
     """Return where the failure of a package begins. An error of the search itself is logged, and never raised."""
-    return searched(failure.stage.name, failure.crossing, lambda: _blame(failure))
+    return failure.crossing.searched(failure.stage.name, lambda: _search(failure))
 
 
-def _blame(failure: Failure) -> Blame:
+def blame_method(stage: Stage, by_module: Arrays, found: Failing) -> Blame:
+    """Return whether a method of ExecuTorch is wrong like its traceable module on the same inputs, or by its making.
+
+    The crossing has the outputs of the method, `by_module` those of the module.
+    """
+    output, looks_like = found.output, found.looks or "unknown"
+    if output not in found.candidate or output not in by_module:
+        return Blame(stage.name, output, looks_like, detail="the method does not give the output")
+    own = relative_l2(found.reference[output], by_module[output])
+    if own > REPRODUCED * relative_l2(found.reference[output], found.candidate[output]):
+        detail = f"the traceable module is off as well, by a relative L2 of {own:.3g}: the method computes what it does"
+        return Blame(stage.name, output, looks_like, fault="module", detail=detail)
+    detail = "the traceable module is right on the same inputs: export, lowering or quantization is to blame"
+    return Blame(stage.name, output, looks_like, fault="graph", detail=detail)
+
+
+def _blame(failure: Failure, fault: Fault, found: Divergence | None = None, said: Sequence[str] = ()) -> Blame:
+    """Return the finding of a search as a blame, after sentences to begin with.
+
+    The kind of error is that of the first value that diverges, unless the output's says more.
+    """
+    stage, output, of_output = failure.stage.name, failure.crossing.output, failure.crossing.looks
+    if found is None:
+        return Blame(stage, output, of_output or "unknown", fault=fault, detail="; ".join(said))
+    here = None
+    if found.reference is not None and found.candidate is not None and found.reference.numel():
+        here = likeness(found.reference.numpy(), found.candidate.numpy())
+    operation = failure.program.makes(found.value)
+    op_type = operation.type if operation else ""
+    known = hazards.known(fault, [str(here or ""), of_output], op_type, found)
+    return Blame(
+        stage,
+        output,
+        str(here) if here and here.tells else of_output or str(here or "unknown"),
+        value=found.value,
+        op_type=op_type,
+        op_index=failure.program.position(found.value),
+        op_count=len(failure.program.operations) if operation else 0,
+        source=found.source,
+        fault=fault,
+        detail="; ".join([*said, *found.said, *known]),
+    )
+
+
+def _search(failure: Failure) -> Blame:
     if broken := _broken(failure):
-        return _of_promises(failure, *broken)
+        return _of_interface(failure, *broken)
     if not failure.error:
-        return blame(failure, "unknown", said=["its values are the golden's: no value diverges"])
+        return _blame(failure, "unknown", said=["its values are the golden's: no value diverges"])
     of_module = failure.distance(failure.crossing.reference, failure.module_gives)
     of_package = failure.distance(failure.module_gives, failure.crossing.candidate)
     if of_module >= MOST * failure.error and of_package <= MOST * failure.error and not failure.module_holds():
         said = (
             f"the traceable module is {of_module:.2g} from the golden, the package {of_package:.2g} from it: see hop 1"
         )
-        return blame(failure, "module", said=[said])
+        return _blame(failure, "module", said=[said])
     failure.model(failure.numerics)
     try:
         return _of_package(failure)
@@ -60,8 +108,7 @@ def _blame(failure: Failure) -> Blame:
 
 def _broken(failure: Failure) -> tuple[str, str] | None:
     """Return how an output breaks the declared interface, and a sentence about it, or None."""
-    output, stage = failure.crossing.output, failure.stage
-    candidate, reference = failure.crossing.candidate, failure.crossing.reference
+    output, candidate, reference = failure.crossing.output, failure.crossing.candidate, failure.crossing.reference
     if output not in candidate:
         gives = f"the package gives {', '.join(f'`{name}`' for name in candidate) or 'nothing'}"
         if output in reference:
@@ -74,19 +121,15 @@ def _broken(failure: Failure) -> tuple[str, str] | None:
     actual, expected = candidate[output], reference[output]
     if actual.shape != expected.shape:
         return f"shape {actual.shape} instead of {expected.shape}", ""
-    if output in stage.outputs:
-        declared = stage.outputs[output].dtype_in(failure.variant)
-        wanted = "float32" if failure.numerics == "fp32" and declared == "float16" else declared
-        if actual.dtype != np.dtype(wanted):
-            return f"dtype {actual.dtype} instead of {wanted}", ""
-    return None
+    wanted = runtime_dtypes(failure.stage, failure.variant, failure.numerics).get(output, actual.dtype)
+    return None if actual.dtype == wanted else (f"dtype {actual.dtype} instead of {wanted}", "")
 
 
-def _of_promises(failure: Failure, looks_like: str, said: str) -> Blame:
+def _of_interface(failure: Failure, looks_like: str, said: str) -> Blame:
     stage, output = failure.stage, failure.crossing.output
     node = failure.graph.makes(failure.result) if output in stage.outputs else None
-    if looks_like.startswith("shape") and (found := frozen.find(failure)):
-        return replace(_frozen(failure, *found), looks_like=looks_like)
+    if looks_like.startswith("shape") and (found := _frozen(failure)):
+        return replace(found, looks_like=looks_like)
     return Blame(stage.name, output, looks_like, source=node.place if node else "", fault="graph", detail=said)
 
 
@@ -97,15 +140,16 @@ def _of_package(failure: Failure) -> Blame:
             f"milrun computes the same package right in numerics {failure.numerics} (relative L2 {own:.2g}): the "
             "runtime or the device is to blame"
         )
-        return blame(failure, "unknown", said=[said])
+        return _blame(failure, "unknown", said=[said])
     if failure.program.compressed and (found := weights.find(failure)):
-        return blame(failure, "weights", found)
+        return _blame(failure, "weights", found)
     if failure.numerics != "fp32":
         rounding = failure.distance(failure.module_gives, failure.module_gives_on_widened)
         if rounding >= MOST * failure.error:
-            if failure.repeats:
-                return _of_inputs(failure)
-            return _of_tracing(failure, "the module gives something else at every call")
+            again = call(failure.module, failure.stage, failure.crossing.inputs)
+            if failure.distance(failure.module_gives, again):
+                return _of_tracing(failure, "the module gives something else at every call")
+            return _of_inputs(failure)
         if math.isfinite(failure.in_fp32) and failure.in_fp32 <= MOST * failure.error:
             return _of_precision(failure)
     return _of_graph(failure)
@@ -120,7 +164,7 @@ def _of_inputs(failure: Failure) -> Blame:
     name = max(errors, key=errors.__getitem__)
     said = f"`{name}` in half precision is enough: it moves the module itself, all in fp32, by {errors[name]:.2g}"
     given, got = (torch.as_tensor(arrays[name]) for arrays in (inputs, failure.widened))
-    return blame(failure, "precision", Divergence(value=name, reference=given, candidate=got), [said])
+    return _blame(failure, "precision", Divergence(value=name, reference=given, candidate=got), [said])
 
 
 def _of_precision(failure: Failure) -> Blame:
@@ -140,7 +184,7 @@ def _of_constants(failure: Failure) -> Blame:
     matched = graph.matched_values(failure)
 
     def walk(visit: Visit) -> None:
-        beside(failure, failure.numerics, matched, visit)
+        graph.beside(failure, failure.numerics, matched, visit)
 
     return _of_walk(failure, walk, "constants")
 
@@ -148,11 +192,10 @@ def _of_constants(failure: Failure) -> Blame:
 def _of_walk(failure: Failure, walk: precision.Walk, fault: Fault) -> Blame:
     found = precision.find(failure.program, walk, failure.crossing.output)
     if found is None:
-        return blame(failure, fault, said=["no value stands out"])
-    node = failure.node_near(found.value)
-    if node:
+        return _blame(failure, fault, said=["no value stands out"])
+    if node := failure.node_near(found.value):
         found = replace(found, source=node.place, nodes=(node.op,))
-    return blame(failure, fault, found)
+    return _blame(failure, fault, found)
 
 
 def _of_graph(failure: Failure) -> Blame:
@@ -168,24 +211,28 @@ def _of_graph(failure: Failure) -> Blame:
             rounded = failure.module_gives_of_rounded_weights
             if failure.distance(failure.module_gives_on_widened, rounded) >= enough:
                 return _of_constants(failure)
-        return blame(failure, "graph", said=[stopped or "no value that package and module both name diverges"])
+        return _blame(failure, "graph", said=[stopped or "no value that package and module both name diverges"])
     by_rounding = max(ROUNDED, min(ROUNDED_AND_SCALED, COUNTS * failure.in_fp32))
     if failure.halves and not found.traits and found.own <= by_rounding:
         return _of_constants(failure)
     may_have_others = "other weights" in found.traits or not weights.GATES.keys().isdisjoint(found.spelled)
-    if may_have_others and (other := weights.find(failure)):
-        return blame(failure, "weights", other)
-    return blame(failure, "graph", found, [stopped] if stopped else [])
+    if may_have_others and not failure.program.compressed and (other := weights.find(failure)):
+        return _blame(failure, "weights", other)
+    return _blame(failure, "graph", found, [stopped] if stopped else [])
 
 
 def _of_tracing(failure: Failure, said: str) -> Blame:
     """Blame the traced graph: it is not what the module computes, or can't be computed on these inputs."""
-    found = frozen.find(failure)
-    return _frozen(failure, *found, said) if found else blame(failure, "graph", said=[said])
+    return _frozen(failure, said) or _blame(failure, "graph", said=[said])
 
 
-def _frozen(failure: Failure, node: Node, tells: str, said: str = "") -> Blame:
+def _frozen(failure: Failure, *said: str) -> Blame | None:
+    """Blame a constant that tracing made, if one has another number when the module is traced on these inputs."""
+    differing = frozen(failure.graph, TracedGraph(failure.module, failure.tensors))
+    if not differing:
+        return None
+    node, tells = differing
     value = graph.matched_values(failure).get(node.name, spelled(node.name))
     traits = frozenset({"frozen"})
     found = Divergence(value=value, nodes=(node.op,), source=node.place, said=(tells,), traits=traits)
-    return blame(failure, "graph", found, [said] if said else [])
+    return _blame(failure, "graph", found, said)

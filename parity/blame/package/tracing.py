@@ -1,20 +1,24 @@
 """The traced module as a graph that is run node by node, with every value in reach.
 
-It is the very graph that the converter reads, prepared by the converter's own code: so the names are the same.
+It is the very graph that the converter reads, prepared by the converter's own code: so the names are the same. A
+constant that tracing froze shows beside a graph of the same module, traced on other examples. The names of values are
+the package's as well, in the converter's own spelling.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from parity.blame.package.names import closure
 from parity.blame.source import frames, told
 
+_CAST = re.compile(r"(_cast_fp(16|32)|_to_fp(16|32))+$")
 Settle = Callable[[str, Tensor], Tensor]
 """Gets each computed value with its name, and gives what the nodes after it shall compute with."""
 PACKS, UNPACKS = ("prim::TupleConstruct", "prim::ListConstruct"), ("prim::TupleUnpack", "prim::ListUnpack")
@@ -74,9 +78,9 @@ class TracedGraph:
     def makes(self, name: str) -> Node | None:
         return self._made.get(name)
 
-    def behind(self, name: str) -> set[str]:
-        """Return a value and all that it is computed from."""
-        return closure([name], lambda name: self._made[name].reads if name in self._made else ())
+    def before(self, name: str) -> Sequence[str]:
+        """Return the values that a value is made of."""
+        return self._made[name].reads if name in self._made else ()
 
     def run(self, inputs: Sequence[Tensor], settle: Settle) -> dict[str, Tensor]:
         """Run the graph, and return its outputs by their names. Values are dropped after their last use."""
@@ -124,3 +128,73 @@ class TracedGraph:
 
 def _schema(node: Node) -> Any:
     return torch._C.parse_schema(node.raw.schema())
+
+
+def frozen(graph: TracedGraph, fresh: TracedGraph) -> tuple[Node, str] | None:
+    """Return the first node that differs from that of another trace of the module, and a sentence about it."""
+    for node, other in zip(graph.nodes, fresh.nodes, strict=False):
+        if node.kind != other.kind:
+            return node, f"traced on these inputs, the module computes {other.kind} here instead of {node.kind}"
+        if node.kind == "prim::Constant":
+            value, now = node.raw.output().toIValue(), other.raw.output().toIValue()
+            if differ(value, now):
+                return _reader(graph, node), f"tracing froze {_told(value, now)}"
+    return None
+
+
+def _reader(graph: TracedGraph, constant: Node) -> Node:
+    """Return the first node that computes with a constant, through the lists that it is put into."""
+    names = {constant.name}
+    for node in graph.nodes:
+        if names.intersection(node.reads):
+            if not node.kind.startswith("prim::"):
+                return node
+            names.add(node.name)
+    return constant
+
+
+def differ(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return not torch.equal(one, other)
+    return bool(one != other)
+
+
+def _told(value: Any, now: Any) -> str:
+    if not isinstance(value, Tensor) or not isinstance(now, Tensor):
+        return f"{value!r} where these inputs give {now!r}"
+    if value.shape == now.shape:
+        return f"the numbers of a tensor of shape {tuple(value.shape)}, which another trace has otherwise"
+    return f"a tensor of shape {tuple(value.shape)} where these inputs give {tuple(now.shape)}"
+
+
+def spelled(torch_name: str) -> str:
+    """Return a name of torch's graph as the converter writes it: a number becomes var_<n>, a dot an underscore."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", torch_name)
+    return name if re.match(r"[A-Za-z_]", name) else f"var_{name}"
+
+
+def plain(package_name: str) -> str:
+    """Return a name of the package without what the converter's passes put around it."""
+    name = _CAST.sub("", package_name)
+    return spelled(name.removeprefix("_inversed_"))
+
+
+def matching(torch_names: Iterable[str], package_names: Iterable[str]) -> dict[str, str]:
+    """Return, for each name of torch's graph, the first value of the package that bears it, if unambiguous."""
+    torch_names = list(torch_names)
+    told = Counter(spelled(name) for name in torch_names)
+    first: dict[str, str] = {}
+    for name in package_names:
+        first.setdefault(plain(name), name)
+    return {name: first[spelled(name)] for name in torch_names if spelled(name) in first and told[spelled(name)] == 1}
+
+
+def closure(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return some values, and all that they are made of; `before` gives those that one is made of directly."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += before(name)
+    return found

@@ -10,18 +10,17 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from milrun.program import Operation
-from parity.blame.distance import relative_l2
-from parity.blame.likeness import likeness
-from parity.blame.package.failure import Divergence, Failure
-from parity.blame.package.names import plain, spelled
+from parity.blame.likeness import likeness, relative_l2
+from parity.blame.package.failure import Divergence, Failure, load
 from parity.blame.package.program import Program, bits
-from parity.blame.package.tracing import Node, TracedGraph
+from parity.blame.package.tracing import Node, TracedGraph, differ, plain, spelled
 
 ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal", "constant", "zero")
 """Kinds of error that compression makes of weights."""
@@ -46,11 +45,11 @@ class Weight:
     value: Tensor
     bits: int
 
-    @property
+    @cached_property
     def error(self) -> float:
         return relative_l2(self.own, self.value)
 
-    @property
+    @cached_property
     def looks(self) -> str:
         """The kind of error of the weights, unless their compression explains it."""
         if self.error <= ROUNDED or not self.own.numel():
@@ -86,13 +85,14 @@ class Weight:
 
 def find(failure: Failure) -> Divergence | None:
     """Return the op of the worst weight, if the same graph with the module's own weights is right."""
-    right = failure.distance(failure.crossing.reference, failure.uncompressed_gives)
+    package = failure.uncompressed()
+    right = failure.distance(failure.crossing.reference, load(package, failure.numerics).predict(failure.rounded))
     if not math.isfinite(right) or right > ENOUGH * failure.error:
         return None
-    packages = failure.program, failure.uncompressed_program
-    found = of_packages(*packages, failure.graph)
+    packages = failure.program, Program(load(package, "fp32"))
+    found = _of_packages(*packages, failure.graph)
     if found is None:  # other graphs: the compressed weights have to make the error in the module as well
-        found = of_names(*packages, failure.graph)
+        found = _of_names(*packages, failure.graph)
         gives = failure.module_gives_with({weight.name: weight.value for weight in found})
         if failure.distance(failure.crossing.candidate, gives) > ENOUGH * failure.error:
             return None
@@ -106,7 +106,10 @@ def find(failure: Failure) -> Divergence | None:
     ]
     first = worst[0]
     value = first.operation.outputs[0][0]
-    node = _alike(failure, first.operation) or failure.node_near(value)
+    # The module's node of the same type and turn, if both have as many of that type.
+    nodes = [node for node in failure.graph.nodes if node.op == first.operation.type]
+    same = [other for other in failure.program.operations if other.type == first.operation.type]
+    node = nodes[same.index(first.operation)] if len(nodes) == len(same) else failure.node_near(value)
     return Divergence(
         value=value,
         reference=first.own,
@@ -117,13 +120,6 @@ def find(failure: Failure) -> Divergence | None:
         said=tuple(said),
         traits=traits(worst),
     )
-
-
-def _alike(failure: Failure, operation: Operation) -> Node | None:
-    """Return the module's node of the same type and turn, if both have as many of that type."""
-    nodes = [node for node in failure.graph.nodes if node.op == operation.type]
-    same = [other for other in failure.program.operations if other.type == operation.type]
-    return nodes[same.index(operation)] if len(nodes) == len(same) else None
 
 
 def lost(found: Iterable[Weight]) -> list[Weight]:
@@ -149,18 +145,12 @@ def of_parameters(program: Program, graph: TracedGraph, chain: Sequence[Operatio
                     yield Weight(parameter, operation, own, value, bits(maker, program))
 
 
-def of_packages(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight] | None:
-    """Return the constants of a package beside those of an uncompressed one; None if their graphs differ otherwise.
-
-    Args:
-        program: The package.
-        uncompressed: The other package.
-        graph: The module's graph, which knows the names of parameters.
-    """
+def _of_packages(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight] | None:
+    """Return the constants of a package beside those of an uncompressed one; None if their graphs differ otherwise."""
     found: list[Weight] = []
+    names: dict[str, str] = {}
     if len(program.operations) != len(uncompressed.operations):
         return None
-    names: dict[str, str] = {}
     for ours, theirs in zip(program.operations, uncompressed.operations, strict=True):
         if ours.type != theirs.type or [*map(len, ours.inputs.values())] != [*map(len, theirs.inputs.values())]:
             return None
@@ -169,15 +159,15 @@ def of_packages(program: Program, uncompressed: Program, graph: TracedGraph) -> 
         for argument in ours.inputs:
             for one, other in zip(ours.inputs[argument], theirs.inputs.get(argument, []), strict=True):
                 value, own = program.content(one), uncompressed.content(other)
-                if isinstance(one, str) and isinstance(value, Tensor) and isinstance(own, Tensor) and _fit(value, own):
+                if isinstance(one, str) and (pair := _fitting(value, own)):
                     name = _parameter(graph, one) or f"{argument} of {ours.outputs[0][0]}"
-                    found.append(Weight(name, ours, own, value, bits(makers[one], program)))
-                elif not _equal(value, own) or (value is None and names.get(str(one), one) != other):
+                    found.append(Weight(name, ours, *pair, bits(makers[one], program)))
+                elif differ(value, own) or (value is None and names.get(str(one), one) != other):
                     return None
     return found
 
 
-def of_names(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight]:
+def _of_names(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight]:
     """Return the compressed constants of a package beside those of the same name in an uncompressed one.
 
     Reading a package to compress it runs the converter's passes again, after which the graphs may differ a little.
@@ -187,20 +177,17 @@ def of_names(program: Program, uncompressed: Program, graph: TracedGraph) -> lis
     for operation in program.operations:
         for name, maker in program.constants(operation).items():
             other, stored = theirs.get(plain(_SUFFIX.sub("", name)), ""), bits(maker, program)
-            value, own = program.dense(name), uncompressed.dense(other) if other else None
-            if stored and isinstance(value, Tensor) and isinstance(own, Tensor) and _fit(value, own):
-                found.append(Weight(_parameter(graph, name) or other, operation, own, value, stored))
+            own = uncompressed.dense(other) if other else None
+            if stored and (pair := _fitting(program.dense(name), own)):
+                found.append(Weight(_parameter(graph, name) or other, operation, *pair, stored))
     return found
 
 
-def _fit(value: Tensor, own: Tensor) -> bool:
-    return own.is_floating_point() and own.numel() > 1 and value.shape == own.shape
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one, other)
-    return bool(one == other)
+def _fitting(value: Any, own: Any) -> tuple[Tensor, Tensor] | None:
+    """Return a weight as it should be and as the package has it, if both are tensors of numbers of one shape."""
+    both = isinstance(value, Tensor) and isinstance(own, Tensor)
+    fit = both and own.is_floating_point() and own.numel() > 1 and value.shape == own.shape
+    return (own, value) if fit else None
 
 
 def said_of_numbers(program: Program, graph: TracedGraph, operation: Operation, node: Node) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -12,21 +13,18 @@ BEST = 50
 """Ids of a row that compare: the usual top-k of sampling."""
 
 
-@metric(kinds=("durations",), better="higher", ideal=1.0, floor=0.0, limit=0.5)
+@metric(kinds=("durations",), better="higher", floor=0.0)
 def frames_equal(reference: Array, candidate: Array) -> float:
     """Return the share of durations that give the same number of frames, from 0 to 1.
 
     Durations, predicted or already whole, are rounded half to even, as torch.round does upstream, and are at least 1; a
     port that rounds half up differs on ties only. Blind to whatever the rounding takes away.
     """
-    return float(np.mean(_frames(reference) == _frames(candidate)))
+    expected, actual = (np.maximum(np.rint(durations), 1.0) for durations in (reference, candidate))
+    return float(np.mean(expected == actual))
 
 
-def _frames(durations: Array) -> Array:
-    return np.asarray(np.maximum(np.rint(durations), 1.0))
-
-
-@metric(kinds=("margin",), better="higher", ideal=1.0, floor=0.0, limit=0.5, blind_to=("gain", "spike"))
+@metric(kinds=("margin",), better="higher", floor=0.0, blind_to=("gain", "spike"))
 def signs_equal(reference: Array, candidate: Array) -> float:
     """Return the share of margins on the same side of zero, from 0 to 1: of decisions that come out as upstream's.
 
@@ -36,7 +34,7 @@ def signs_equal(reference: Array, candidate: Array) -> float:
 
 
 # At 1 a decision turns over.
-@metric(kinds=("margin",), better="lower", ideal=0.0, floor=1e-2, limit=1.0, blind_to=("gain", "spike"))
+@metric(kinds=("margin",), better="lower", floor=1e-2, limit=1.0, blind_to=("gain", "spike"))
 def margin_used(reference: Array, candidate: Array) -> float:
     """Return the largest share of any margin that the error has used up, from 0 up; 1 turns the decision over.
 
@@ -48,7 +46,7 @@ def margin_used(reference: Array, candidate: Array) -> float:
 
 
 # Rounding may swap the last of fifty for the next one.
-@metric(kinds=("logits",), better="higher", ideal=1.0, floor=2e-2, limit=0.5, blind_to=("gain", "offset"))
+@metric(kinds=("logits",), better="higher", floor=2e-2, blind_to=("gain", "offset"))
 def top_k_overlap(reference: Array, candidate: Array) -> float:
     """Return the share of upstream's 50 best ids that are among the candidate's 50 best, in the worst row, from 0 to 1.
 
@@ -62,7 +60,7 @@ def top_k_overlap(reference: Array, candidate: Array) -> float:
 
 
 # At 1 the lead is off by the spread of a whole row.
-@metric(kinds=("logits",), better="lower", ideal=0.0, floor=1e-4, limit=1.0, blind_to=("offset",))
+@metric(kinds=("logits",), better="lower", floor=1e-4, limit=1.0, blind_to=("offset",))
 def winner_margin(reference: Array, candidate: Array) -> float:
     """Return the largest change of the lead of upstream's best id, over the spread of its row, from 0 up.
 
@@ -85,7 +83,7 @@ def _lead(scores: Array, winner: np.ndarray) -> Array:
 
 # The only metric of its kind: where one more frame is kept, all slots behind it hold another one, so that counting
 # equal slots would say nothing.
-@metric(kinds=("kept",), better="higher", ideal=1.0, floor=3e-2, limit=0.5)
+@metric(kinds=("kept",), better="higher", floor=3e-2)
 def frames_kept(reference: Array, candidate: Array) -> float:
     """Return the frames that both keep as a share of those that either keeps, at the worst call, from 0 to 1.
 
@@ -97,16 +95,13 @@ def frames_kept(reference: Array, candidate: Array) -> float:
 
 
 def _shared(expected: Array, actual: Array) -> float:
-    kept = np.concatenate([expected[expected >= 0], actual[actual >= 0]])
-    _, which = np.unique(kept, return_inverse=True)
-    ours = int((expected >= 0).sum())
-    first, second = (np.bincount(part, minlength=len(kept)) for part in (which[:ours], which[ours:]))
-    either = int(np.maximum(first, second).sum())
-    return int(np.minimum(first, second).sum()) / either if either else 1.0
+    first, second = (Counter(slots[slots >= 0].tolist()) for slots in (expected, actual))
+    either = (first | second).total()
+    return (first & second).total() / either if either else 1.0
 
 
 # A detector decides once in a frame, of which 32 ms are common. Half a second is a word.
-@metric(kinds=("segments",), better="lower", ideal=0.0, floor=0.032, limit=0.5, unit="s")
+@metric(kinds=("segments",), better="lower", floor=0.032, unit="s")
 def edge_shift(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return how far the edge of any stretch is from the reference's, in seconds, from 0 up.
 

@@ -10,7 +10,7 @@ speakers. The registered ``measure`` prepares these arguments:
 
 A metric is written in one place, its function. To add one::
 
-    @metric(kinds=("features",), better="lower", ideal=0.0, floor=1e-5, limit=1.0)
+    @metric(kinds=("features",), better="lower", floor=1e-5, limit=1.0)
     def mean_abs(reference: Array, candidate: Array) -> float:
         \"\"\"Return the mean absolute difference.\"\"\"
         return float(np.abs(candidate - reference).mean())
@@ -22,10 +22,9 @@ import difflib
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -74,9 +73,6 @@ class Metric:
         limit: The distance from the ideal at which a bound could hardly fail. Such a bound is refused.
         unit: The unit of the value; empty for shares and ratios.
         blind_to: The faults that the metric cannot notice. Tests prove the list in both directions.
-        about: The first line of the docstring.
-        needs_rate: Whether the function takes ``sample_rate``.
-        needs_turns: Whether the function takes ``turns``.
         on_request: Whether it is costly, and measured only where a gate names it.
     """
 
@@ -89,9 +85,6 @@ class Metric:
     limit: float
     unit: str
     blind_to: frozenset[Fault]
-    about: str
-    needs_rate: bool
-    needs_turns: bool
     on_request: bool
 
     def distance(self, value: float) -> float:
@@ -101,47 +94,44 @@ class Metric:
         return value - self.ideal if self.better == "lower" else self.ideal - value
 
 
-_metrics: dict[str, Metric] = {}
-METRICS: Mapping[str, Metric] = MappingProxyType(_metrics)
+METRICS: dict[str, Metric] = {}
 
 
 def metric(
     *,
     kinds: tuple[Kind, ...],
     better: Better,
-    ideal: float,
     floor: float,
-    limit: float,
+    ideal: float | None = None,
+    limit: float = 0.5,
     unit: str = "",
     blind_to: tuple[Fault, ...] = (),
     on_request: bool = False,
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
-    """Register a function as the metric of its name. `Metric` documents the parameters."""
+    """Register a function as the metric of its name. `Metric` documents the parameters.
+
+    Without an `ideal`, it is 1 where higher is better, else 0.
+    """
 
     def register(function: Callable[..., float]) -> Callable[..., float]:
         name = function.__name__
-        if name in _metrics:
+        if name in METRICS:
             raise ValueError(f"metric {name!r} is registered twice: rename one of them")
-        about = (inspect.getdoc(function) or "").partition("\n")[0]
-        if not about:
-            raise ValueError(f"metric {name!r} has no docstring: its first line is what reports say about it")
-        taken = inspect.signature(function).parameters
-        _metrics[name] = found = Metric(
+        if not inspect.getdoc(function):
+            raise ValueError(f"metric {name!r} has no docstring: say in it what the value means")
+        METRICS[name] = Metric(
             name=name,
-            measure=_guarded(function, "sample_rate" in taken, "turns" in taken),
+            measure=_guarded(function),
             kinds=kinds,
             better=better,
-            ideal=ideal,
+            ideal=float(better == "higher") if ideal is None else ideal,
             floor=floor,
             limit=limit,
             unit=unit,
             blind_to=frozenset(blind_to),
-            about=about,
-            needs_rate="sample_rate" in taken,
-            needs_turns="turns" in taken,
             on_request=on_request,
         )
-        return found.measure
+        return METRICS[name].measure
 
     return register
 
@@ -160,23 +150,8 @@ def of_kind(kind: Kind) -> tuple[Metric, ...]:
     return tuple(found for found in METRICS.values() if kind in found.kinds)
 
 
-def measure(
-    name: str, reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
-) -> float:
-    """Return the value of one metric.
-
-    Args:
-        name: The metric.
-        reference: The expected values.
-        candidate: The values to judge.
-        sample_rate: Rows per second, for metrics that need it.
-        turns: The turns of the true speakers, rows of begin, end and speaker, for metrics that need them.
-    """
-    return find(name).measure(reference, candidate, sample_rate, turns)
-
-
-def _guarded(function: Callable[..., float], needs_rate: bool, needs_turns: bool) -> Callable[..., float]:
-    name = function.__name__
+def _guarded(function: Callable[..., float]) -> Callable[..., float]:
+    name, taken = function.__name__, inspect.signature(function).parameters
 
     @wraps(function)
     def guarded(
@@ -186,11 +161,11 @@ def _guarded(function: Callable[..., float], needs_rate: bool, needs_turns: bool
         if expected.shape != actual.shape:
             raise ValueError(f"{name}: the candidate has the shape {actual.shape}, the reference {expected.shape}")
         given: dict[str, Any] = {}
-        if needs_rate:
+        if "sample_rate" in taken:
             if sample_rate is None or not 0 < sample_rate < math.inf:
                 raise ValueError(f"{name} needs a sample rate above 0, not {sample_rate}")
             given["sample_rate"] = float(sample_rate)
-        if needs_turns:
+        if "turns" in taken:
             if turns is None:
                 raise ValueError(f'{name} needs to know who really speaks: the case needs an input "turns"')
             given["turns"] = np.asarray(turns, np.float64)
@@ -200,7 +175,7 @@ def _guarded(function: Callable[..., float], needs_rate: bool, needs_turns: bool
             value = float(function(expected, actual, **given))
         return value if math.isfinite(value) else math.nan
 
-    described = (f"    {name}: {ARGUMENTS[name]}" for name in inspect.signature(function).parameters)
+    described = (f"    {name}: {ARGUMENTS[name]}" for name in taken)
     guarded.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *described])
     return guarded
 
@@ -211,10 +186,6 @@ def _numbers(name: str, role: str, values: Any) -> Array:
         raise ValueError(f"{name}: the {role} is of {array.dtype}: metrics compare real numbers")
     if array.size == 0:
         raise ValueError(f"{name}: the {role} is empty, of shape {array.shape}: there is nothing to compare")
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and _beyond_float64(array):
+    if array.dtype.kind in "iu" and max(int(array.max()), -int(array.min())) > EXACT_INTEGERS:
         raise ValueError(f"{name}: the {role} holds integers beyond 2^53, which float64 can't tell apart")
     return np.atleast_1d(array.astype(np.float64, copy=False))
-
-
-def _beyond_float64(array: np.ndarray) -> bool:
-    return int(array.max()) > EXACT_INTEGERS or int(array.min()) < -EXACT_INTEGERS

@@ -22,7 +22,7 @@ COLLAR = 0.25
 
 
 # In silence nobody is loudest, and rounding decides.
-@metric(kinds=("speakers",), better="higher", ideal=1.0, floor=1e-3, limit=0.5, blind_to=("gain", "offset"))
+@metric(kinds=("speakers",), better="higher", floor=1e-3, blind_to=("gain", "offset"))
 def argmax_agreement(reference: Array, candidate: Array) -> float:
     """Return the share of frames with the same loudest speaker, from 0 to 1.
 
@@ -36,7 +36,7 @@ def argmax_agreement(reference: Array, candidate: Array) -> float:
     return float(np.mean(expected[spoken].argmax(axis=1) == actual[spoken].argmax(axis=1)))
 
 
-@metric(kinds=ACTIVITY, better="higher", ideal=1.0, floor=1e-2, limit=0.5)
+@metric(kinds=ACTIVITY, better="higher", floor=1e-2)
 def threshold_agreement(reference: Array, candidate: Array) -> float:
     """Return the share of frames on the same side of the threshold of a half, for the worst speaker, from 0 to 1.
 
@@ -45,7 +45,7 @@ def threshold_agreement(reference: Array, candidate: Array) -> float:
     return float((active(reference) == active(candidate)).mean(axis=0).min())
 
 
-@metric(kinds=ACTIVITY, better="higher", ideal=1.0, floor=3e-2, limit=0.5)
+@metric(kinds=ACTIVITY, better="higher", floor=3e-2)
 def speaker_overlap(reference: Array, candidate: Array) -> float:
     """Return the frames active in both as a share of those active in either, for the worst speaker, from 0 to 1.
 
@@ -60,7 +60,6 @@ def speaker_overlap(reference: Array, candidate: Array) -> float:
 @metric(
     kinds=DIARIZATION,
     better="lower",
-    ideal=0.0,
     floor=0.0,
     limit=1.0,
     unit="speakers",
@@ -76,7 +75,7 @@ def speaker_count(reference: Array, candidate: Array) -> float:
 
 
 # Meetings hardly have more overlap than the limit.
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.1, blind_to=("shift", "order"))
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, limit=0.1, blind_to=("shift", "order"))
 def overlap_frames(reference: Array, candidate: Array) -> float:
     """Return the difference in the share of frames in which two or more speak, from 0 to 1.
 
@@ -87,7 +86,7 @@ def overlap_frames(reference: Array, candidate: Array) -> float:
 
 
 # Silence reads 1. A frame that hangs on rounding is up to half a point of a short meeting.
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.5)
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2)
 def der(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the diarization error rate against what the reference decides, without a collar, from 0 up.
 
@@ -96,7 +95,7 @@ def der(reference: Array, candidate: Array, sample_rate: float) -> float:
     return _against(reference, candidate, sample_rate).rate
 
 
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.5, blind_to=("shift",))
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, blind_to=("shift",))
 def der_collar(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the diarization error rate against what the reference decides, 0.25 s around its edges left out.
 
@@ -105,7 +104,7 @@ def der_collar(reference: Array, candidate: Array, sample_rate: float) -> float:
     return _against(reference, candidate, sample_rate, COLLAR).rate
 
 
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.5, blind_to=("gain", "offset", "spike"))
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, blind_to=("gain", "offset", "spike"))
 def missed(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the share of the reference's speech that the candidate does not find, from 0 to 1.
 
@@ -115,7 +114,7 @@ def missed(reference: Array, candidate: Array, sample_rate: float) -> float:
     return found.share(found.missed)
 
 
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.5, blind_to=("sign", "half", "zeros"))
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, blind_to=("sign", "half", "zeros"))
 def false_alarm(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the speech that only the candidate finds as a share of the reference's, from 0 up, above 1 if it is more.
 
@@ -125,14 +124,7 @@ def false_alarm(reference: Array, candidate: Array, sample_rate: float) -> float
     return found.share(found.false_alarm)
 
 
-@metric(
-    kinds=DIARIZATION,
-    better="lower",
-    ideal=0.0,
-    floor=1e-2,
-    limit=0.5,
-    blind_to=("gain", "offset", "sign", "half", "zeros", "spike"),
-)
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, blind_to=("gain", "offset", "sign", "half", "zeros", "spike"))
 def confusion(reference: Array, candidate: Array, sample_rate: float) -> float:
     """Return the share of the reference's speech that the candidate gives to another speaker, from 0 to 1.
 
@@ -143,7 +135,7 @@ def confusion(reference: Array, candidate: Array, sample_rate: float) -> float:
 
 
 # Palettization to six bits was seen to cost 0.009 in published ports.
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.2)
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, limit=0.2)
 def der_delta(reference: Array, candidate: Array, sample_rate: float, turns: Array) -> float:
     """Return the candidate's diarization error rate against the true speakers less the reference's, without a collar.
 
@@ -152,7 +144,7 @@ def der_delta(reference: Array, candidate: Array, sample_rate: float, turns: Arr
     return _delta(reference, candidate, sample_rate, turns)
 
 
-@metric(kinds=DIARIZATION, better="lower", ideal=0.0, floor=1e-2, limit=0.2, blind_to=("shift",))
+@metric(kinds=DIARIZATION, better="lower", floor=1e-2, limit=0.2, blind_to=("shift",))
 def der_delta_collar(reference: Array, candidate: Array, sample_rate: float, turns: Array) -> float:
     """Return the same as `der_delta`, 0.25 s around the edges of the true turns left out.
 

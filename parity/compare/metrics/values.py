@@ -13,7 +13,7 @@ ENVELOPE_WINDOWS = 64
 
 
 # Two unrelated tensors without negative values already reach a cosine of a half.
-@metric(kinds=SCALE, better="higher", ideal=1.0, floor=1e-6, limit=0.5, blind_to=("gain",))
+@metric(kinds=SCALE, better="higher", floor=1e-6, blind_to=("gain",))
 def cosine(reference: Array, candidate: Array) -> float:
     """Return the cosine of the angle between the two arrays as vectors, from -1 to 1.
 
@@ -24,7 +24,7 @@ def cosine(reference: Array, candidate: Array) -> float:
 
 
 # Zeros in place of the reference read 1.
-@metric(kinds=(*SCALE, "durations", "margin"), better="lower", ideal=0.0, floor=1e-5, limit=1.0)
+@metric(kinds=(*SCALE, "durations", "margin"), better="lower", floor=1e-5, limit=1.0)
 def relative_l2(reference: Array, candidate: Array) -> float:
     """Return the norm of the error as a share of the reference's norm, ‖c − r‖ / ‖r‖, from 0 up.
 
@@ -33,14 +33,7 @@ def relative_l2(reference: Array, candidate: Array) -> float:
     return distance(reference, candidate).relative_l2 if reference.any() else math.nan
 
 
-@metric(
-    kinds=(*SCALE, "durations"),
-    better="near",
-    ideal=1.0,
-    floor=1e-4,
-    limit=0.5,
-    blind_to=("shift", "sign", "order", "phase"),
-)
+@metric(kinds=(*SCALE, "durations"), better="near", ideal=1.0, floor=1e-4, blind_to=("shift", "sign", "order", "phase"))
 def rms_ratio(reference: Array, candidate: Array) -> float:
     """Return the rms of the candidate over that of the reference, from 0 up.
 
@@ -51,14 +44,14 @@ def rms_ratio(reference: Array, candidate: Array) -> float:
 
 
 # Its values are in the tensor's own unit, which no table can know.
-@metric(kinds=ABSOLUTE, better="lower", ideal=0.0, floor=1e-5, limit=math.inf)
+@metric(kinds=ABSOLUTE, better="lower", floor=1e-5, limit=math.inf)
 def max_abs(reference: Array, candidate: Array) -> float:
     """Return the largest difference of any value, from 0 up, in the tensor's own unit."""
     return float(np.abs(candidate - reference).max())
 
 
 # Zeros in place of speech read about its crest factor.
-@metric(kinds=SHAPE, better="lower", ideal=0.0, floor=1e-4, limit=4.0)
+@metric(kinds=SHAPE, better="lower", floor=1e-4, limit=4.0)
 def max_relative(reference: Array, candidate: Array) -> float:
     """Return the largest difference of any value over the rms of the reference, from 0 up.
 
@@ -68,13 +61,13 @@ def max_relative(reference: Array, candidate: Array) -> float:
     return float(np.abs(candidate - reference).max()) / expected if expected else math.nan
 
 
-@metric(kinds=("counter",), better="higher", ideal=1.0, floor=0.0, limit=0.5)
+@metric(kinds=("counter",), better="higher", floor=0.0)
 def equal(reference: Array, candidate: Array) -> float:
     """Return the share of values that are exactly equal, from 0 to 1: for integers, whose distance means nothing."""
     return float(np.mean(reference == candidate))
 
 
-@metric(kinds=("features", "logits"), better="lower", ideal=0.0, floor=1e-5, limit=1.0, blind_to=("sign",))
+@metric(kinds=("features", "logits"), better="lower", floor=1e-5, limit=1.0, blind_to=("sign",))
 def envelope_distance(reference: Array, candidate: Array) -> float:
     """Return the relative L2 of the energy along the last axis, row by row in 64 windows, from 0 up.
 

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 
 from parity.base.cache import Cache
-from parity.blame import first_step
+from parity.blame import crossing
 from parity.blame.explain import explained
 from parity.build.artifacts import Built
 from parity.declarations import HOST, Arrays, Case, Dim, Run, Seam, i32
@@ -28,7 +28,7 @@ from tests.support import stepping_system as small
 CASE = small.REFERENCE.cases[0]
 
 
-def by_step(errors: list[float], bounds: dict[str, float]) -> first_step.Failing:
+def by_step(errors: list[float], bounds: dict[str, float]) -> crossing.Failing:
     """The crossing of an answer that is off by a share of its size at each step."""
     stage, (golden,) = small.stage(), small.record(small.Upstream(), CASE)
     size = float(np.sqrt(np.square(golden.outputs["answer"].astype(np.float64)).mean()))
@@ -38,7 +38,7 @@ def by_step(errors: list[float], bounds: dict[str, float]) -> first_step.Failing
         outputs = made[step := inputs["position"].item()]
         return {**outputs, "answer": (outputs["answer"] + errors[step] * size).astype(np.float32)}
 
-    return first_step.find(stage, golden, cross, dict, ["answer"], bounds)
+    return crossing.find(stage, golden, cross, dict, ["answer"], bounds)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from parity.base.paths import project
-from parity.blame.first_step import Failing
-from parity.blame.module.runs import Runs
-from parity.blame.module.search import blame_module, blame_unheard
+from parity.blame.crossing import Failing
+from parity.blame.module.search import Runs, blame_module, blame_unheard
 from parity.build.convert import call, traceable
 from parity.verdict import Blame
 from tests.support import small_stages as small

@@ -13,7 +13,7 @@ import pytest
 import milrun
 from parity.base.cache import Cache
 from parity.base.paths import project
-from parity.blame.first_step import Failing
+from parity.blame.crossing import Failing
 from parity.blame.package.failure import Failure
 from parity.blame.package.search import blame_artifact
 from parity.build.convert import call, compress, convert, traceable
@@ -331,23 +331,17 @@ def test_a_search_that_fails_is_logged_and_told_and_not_raised(
     wrong = {"y": 2 * call(traceable(stage, None), stage, given)["y"]}
     reference = {"y": wrong["y"] / 2}
     gone = tmp_path / "gone.mlpackage"
-    module = traceable(stage, None)
-
-    def find(outputs: list[str]) -> Blame:
-        failure = Failure(
-            stage=stage,
-            variant=FP32,
-            package=gone,
-            uncompressed=lambda: gone,
-            module=module,
-            module_holds=lambda: True,
-            crossing=Failing(inputs=given, reference=reference, candidate=wrong, outputs=outputs),
-            numerics="declared",
-        )
-        return blame_artifact(failure)
-
-    found = find(["y"])
+    failure = Failure(
+        stage=stage,
+        variant=FP32,
+        package=gone,
+        uncompressed=lambda: gone,
+        module=traceable(stage, None),
+        module_holds=lambda: True,
+        crossing=Failing(inputs=given, reference=reference, candidate=wrong, outputs=["y"]),
+        numerics="declared",
+    )
+    found = blame_artifact(failure)
     assert (found.fault, found.looks_like) == ("unknown", "gain 2×")
     assert found.detail.startswith("blame itself failed: ")
     assert any(record.exc_info for record in caplog.records), "the traceback is in the log"
-    assert find([]).detail == "blame itself failed: ValueError: no output is named that failed"

@@ -12,7 +12,7 @@ from parity.base.cache import Cache
 from parity.compare import media
 from parity.compare.evidence import Evidence, gathered, measure, write
 from parity.compare.outputs import Comparison
-from parity.declarations import Tensor, Variant
+from parity.declarations import Tensor
 from parity.verdict import Finding
 from tests.support.signals import FRAME_RATE, RATE, activity, voice
 
@@ -24,12 +24,12 @@ TRUTH = np.array([[0.4, 7.2, 1.0], [7.2, 9.6, 2.0]])
 def spoken(gain: float = 1.0) -> Comparison:
     audio = voice(seconds=0.5).astype(np.float32)
     actual = {"audio": np.float32(gain) * audio}
-    return Comparison(SPOKEN, Variant("fp32", "float32"), actual, {"audio": audio}, {"audio": "float32"}, "tail.")
+    return Comparison(SPOKEN, actual, {"audio": audio}, {"audio": "float32"}, "tail.")
 
 
 def heard() -> Comparison:
     said = {"speaking": (activity() > 0.5).astype(np.float32)}
-    return Comparison(HEARD, Variant("fp32", "float32"), said, said, {"speaking": "float32"}, "host.", TRUTH)
+    return Comparison(HEARD, said, said, {"speaking": "float32"}, "host.", TRUTH)
 
 
 def test_a_costly_metric_is_measured_only_where_a_gate_asks_for_it() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from parity.compare.metrics import measure
+from tests.support.signals import measure
 
 ROW = np.array([4.0, 3.0, 2.0, 1.0, 0.0, -1.0])
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from parity.compare.metrics import measure
-from tests.support.signals import RATE, Array, pitch, voice
+from tests.support.signals import RATE, Array, measure, pitch, voice
 
 VOICE = voice()
 small = arrays(np.float64, st.integers(2, 40), elements=st.floats(-100, 100).filter(lambda x: x == 0 or abs(x) > 1e-3))

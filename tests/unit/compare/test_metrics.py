@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from parity.compare.metrics import FAULTS, METRICS, Fault, find, measure, metric, of_kind
+from parity.compare.metrics import FAULTS, METRICS, Fault, find, metric, of_kind
 from parity.declarations import Kind
 from parity.diarization.turns import turns
 from tests.support.covering import each
@@ -22,6 +22,7 @@ from tests.support.signals import (
     faulty,
     kept,
     logits,
+    measure,
     pitch,
     segments,
     voice,
@@ -142,13 +143,13 @@ def test_integers_that_float64_would_confuse_are_refused() -> None:
 
 @each({"rate": [None, 0, -24_000, math.inf, math.nan], "name": OF_RATE})
 def test_some_metrics_want_a_rate(name: str, rate: float | None) -> None:
-    assert find(name).needs_rate
     with pytest.raises(ValueError, match=f"{name} needs a sample rate above 0"):
         measure(name, VOICE, VOICE, rate, TURNS)
 
 
 def test_no_other_metric_wants_a_rate() -> None:
-    assert {name for name, found in METRICS.items() if found.needs_rate} == set(OF_RATE)
+    for name in METRICS.keys() - OF_RATE:
+        assert measure(name, signal(name), signal(name)) == measured(name, signal(name), signal(name))
 
 
 @pytest.mark.parametrize("name", WITH_TURNS)
@@ -160,7 +161,9 @@ def test_metrics_against_the_truth_want_who_really_speaks(name: str) -> None:
 
 
 def test_only_metrics_against_the_truth_want_turns() -> None:
-    assert [name for name, found in METRICS.items() if found.needs_turns] == WITH_TURNS
+    for name in METRICS.keys() - WITH_TURNS:
+        given = signal(name), signal(name), FRAME_RATE if name in OF_TURNS else RATE
+        assert measure(name, *given) == measure(name, *given, TURNS)
 
 
 @pytest.mark.parametrize("name", ["cosine", "relative_l2", "rms_ratio", "gain_db", "max_relative", "dc_offset"])

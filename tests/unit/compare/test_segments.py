@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from parity.compare.metrics import measure
+from tests.support.signals import measure
 
 RATE = 16_000
 NOTHING = [-1, -1]

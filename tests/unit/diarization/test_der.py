@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from parity.compare import evidence
-from parity.compare.metrics import METRICS, find, measure, of_kind
+from parity.compare.metrics import METRICS, find, of_kind
 from parity.compare.outputs import Comparison
-from parity.declarations import Kind, Tensor, Variant
+from parity.declarations import Kind, Tensor
 from parity.diarization.der import Errors, errors
 from parity.diarization.turns import Mask, Turns, mask, merged, turns
 from tests.support import der_by_ticks as by_ticks
-from tests.support.signals import FRAME_RATE, Array, activity
+from tests.support.signals import FRAME_RATE, Array, activity, measure
 
 TICKS = 100.0
 TALK = np.array([[0, 4, 0], [4, 6, 1], [6, 10, 0]], np.float64)
@@ -311,8 +311,7 @@ def test_evidence_takes_the_rate_of_the_tensor_and_the_turns_of_the_case() -> No
 
     def values(turns: Turns | None) -> dict[str, dict[str, float]]:
         dtypes = {"speaking": "float32"}
-        variant = Variant("fp32", "float32")
-        compared = Comparison(declared, variant, {"speaking": heard}, {"speaking": truth}, dtypes, "host.", turns)
+        compared = Comparison(declared, {"speaking": heard}, {"speaking": truth}, dtypes, "host.", turns)
         findings, found = evidence.measure([compared], 16_000)
         assert all(finding.passed for finding in findings)
         return found

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from parity.base.lockfile import installed
-from parity.blame.first_step import Failing
-from parity.blame.program import blame_method
+from parity.blame.crossing import Failing
+from parity.blame.package.search import blame_method
 from parity.build import program as building
 from parity.declarations import Case, Dim, Reference, Stage, System, Variant, f32, i32
 from parity.judge.package import program as gates

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from parity import steps
 from parity.base.cache import Cache
-from parity.blame import first_step
+from parity.blame.crossing import find
 from parity.blame.explain import explained
 from parity.build.artifacts import Built
 from parity.build.convert import ConversionError
@@ -280,8 +280,8 @@ def offset(stage: Stage, golden: Seam, by: Callable[[int], dict[str, np.ndarray]
 def test_a_value_that_happens_to_be_near_zero_does_not_attract_the_blame() -> None:
     stage, golden = nearly_zero_at(5)
     cross = offset(stage, golden, lambda step: {"answer": np.full((1, small.WIDTH), 0.1, np.float32)})
-    found = first_step.find(stage, golden, cross, dict, ["answer"], {})
-    assert (found.step, found.steps) == (0, small.STEPS)
+    found = find(stage, golden, cross, dict, ["answer"], {})
+    assert (found.step, len(found.errors)) == (0, small.STEPS)
 
 
 def test_the_first_step_that_breaks_what_is_exact_is_blamed_however_little_it_is() -> None:
@@ -292,5 +292,5 @@ def test_the_first_step_that_breaks_what_is_exact_is_blamed_however_little_it_is
         spoilt[:, -1] = 1e-3 if step == 2 else 10.0 if step > 2 else 0.0
         return {"cache0_out": spoilt}
 
-    found = first_step.find(stage, golden, offset(stage, golden, by), dict, ["cache0_out"], {})
+    found = find(stage, golden, offset(stage, golden, by), dict, ["cache0_out"], {})
     assert (found.step, found.outputs[0]) == (2, "cache0_out")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from parity.compare.metrics import METRICS, find, measure
-from tests.support.signals import RATE, Array, pitch, voice
+from parity.compare.metrics import METRICS, find
+from tests.support.signals import RATE, Array, measure, pitch, voice
 
 VOICE = voice()
 
