@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 import torch
 
 from milrun.program import Argument, Block
+from parity.build.artifacts import Artifact
 from parity.judge.package.contents import Contents, Program, judged, read
 from parity.verdict import Finding
-
-if TYPE_CHECKING:
-    from parity.build.artifacts import Artifact
 
 MEND = "build the pipeline again of the artifacts that its parts have now"
 Text = list[tuple[str, str]]
