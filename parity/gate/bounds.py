@@ -18,7 +18,7 @@ from parity.base.paths import BUDGETS, GATES, at
 from parity.base.toml import Place, Text
 from parity.gate import git
 from parity.golden import lock
-from parity.judge import budgets_toml, gates
+from parity.judge import budgets, gates
 from parity.judge.budgets import KINDS, Budget, Budgets
 from parity.judge.gates import Gate, GateError, Gates
 
@@ -165,7 +165,7 @@ def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
                 found_gates[system] = gates.parse(text, place, old=bool(commit))
                 reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
             case (*room, name) if name == BUDGETS:
-                found_budgets["/".join(room)] = budgets_toml.parse(text, place)
+                found_budgets["/".join(room)] = budgets.parse(text, place)
             case (reference, name) if name == lock.NAME:
                 cases[reference] = list(_json(text, place).get("cases", ()))
             case (name,) if name == RETIRED:
