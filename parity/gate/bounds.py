@@ -99,7 +99,10 @@ def loosened(before: Gates, after: Gates) -> list[Loosening]:
         return new.room > old.room
 
     moved = _moved(before.by_name(), after.by_name(), after.retired, lambda gate: str(gate.bound), easier)
-    gone = (removal(name, "a metric that is gone", after.retirement(name), "[retired]") for name in before.gone)
+    gone = (
+        removal(name, "a metric that is gone", toml.retirement(after.retired, name), "[retired]")
+        for name in before.gone
+    )
     return [*moved, *gone]
 
 

@@ -147,7 +147,7 @@ class Workbench:
         """Yield the findings of the gates on the metrics of each output."""
         for output, values in measured.items():
             table = stage, variant, self.system.family(stage, output)
-            if gates := self.gates.of(*table):
+            if gates := self.gates.tables.get(table):
                 yield from (replace(found, output=output) for found in judge(gates, values))
             else:
                 yield _ungated(output)

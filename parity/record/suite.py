@@ -24,9 +24,8 @@ from parity.declarations import Case, ComputeUnits, Stage, System, Variant
 from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
 from parity.judge.calibrate import slack
-from parity.judge.distance import far
 from parity.judge.exercise import Examiner
-from parity.judge.measurements import measurements
+from parity.judge.measurements import far, measurements
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, formats, large, plan, unchained
 from parity.plan.systems import systems

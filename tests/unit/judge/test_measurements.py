@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from converters.kokoro import INNER, SYSTEM
-from parity.judge.calibrate import Measured
-from parity.judge.distance import far
+from parity.judge.measurements import Measured, far
 from parity.plan.checks import plan, tables
 from parity.verdict import Check
 
