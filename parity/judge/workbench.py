@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,9 @@ from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.executorch import ExecuTorch
 from parity.run.runtime import Bucketed, Crosser, closing, fitting
 from parity.verdict import Check, Finding, Mode, Verdict
+
+COMPARING = ("numpy", "scipy", "librosa", "torch", "pyannote-metrics", "pyannote-core")
+"""The libraries that compare and measure, besides those of a reference."""
 
 
 class Goldens(Protocol):
@@ -67,6 +70,8 @@ class Workbench:
     gates: Gates
     cache: Cache
     compute_units: ComputeUnits | None = None
+    _known: dict[Check, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _modules: dict[str, dict[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def deployed(self) -> Deployed:
@@ -88,7 +93,12 @@ class Workbench:
         """
         with self.threads(check.mode):
             try:
-                return self._judged(check, [] if ran is None else ran)
+                compared = [] if ran is None else ran
+                found = evidence.gathered(
+                    self.cache, self._rests_on(check), lambda folder: self.made(check, folder, compared)
+                )
+                findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
+                return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
             except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
                 return check.verdict([Finding(check.stage, "runs", False, message=str(error))])
 
@@ -99,11 +109,6 @@ class Workbench:
         """
         stepped = any(stage.stepped for stage in self.system.stages)
         return threads(1) if stepped and mode != "stretched" else nullcontext()
-
-    def _judged(self, check: Check, ran: list[Comparison]) -> Verdict:
-        found = evidence.gathered(self.cache, self._rests_on(check), lambda folder: self.made(check, folder, ran))
-        findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
-        return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
 
     def made(self, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
         """Run a check, and write its evidence into a folder."""
@@ -127,10 +132,6 @@ class Workbench:
             known = self._known[check] = {**self.parts(check), **({"asked": costly} if costly else {})}
         return known
 
-    @cached_property
-    def _known(self) -> dict[Check, dict[str, Any]]:
-        return {}
-
     def asked(self, stage: str, variant: str) -> evidence.Asked:
         """Return a function that names the costly metrics in the gates of an output."""
         costly = self._costly(stage, variant)
@@ -150,7 +151,8 @@ class Workbench:
             if gates := self.gates.tables.get(table):
                 yield from (replace(found, output=output) for found in judge(gates, values))
             else:
-                yield _ungated(output)
+                message = "no gate judges it: run `python -m parity calibrate`"
+                yield Finding(output, "gated", False, message=message)
             if blind := self.gates.blind.get(table):
                 yield Finding(output, "gated", False, message=blind)
 
@@ -191,21 +193,8 @@ class Workbench:
         return self._modules[stage.name]
 
     @cached_property
-    def _modules(self) -> dict[str, dict[str, str]]:
-        return {}
-
-    @cached_property
     def common(self) -> dict[str, Any]:
-        versions = (
-            "numpy",
-            "scipy",
-            "librosa",
-            "torch",
-            "pyannote-metrics",
-            "pyannote-core",
-            *self.system.reference.packages,
-        )
-        return {**_harness(), "libraries": libraries(*versions)}
+        return {**_harness(), "libraries": libraries(*COMPARING, *self.system.reference.packages)}
 
     @cached_property
     def engine(self) -> dict[str, Any]:
@@ -314,7 +303,3 @@ def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Find
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:
     """Return what decides which metrics compare the values."""
     return {name: repr(tensor) for name, tensor in declared.items()}
-
-
-def _ungated(output: str) -> Finding:
-    return Finding(output, "gated", False, message="no gate judges it: run `python -m parity calibrate`")

@@ -20,7 +20,7 @@ from parity.compare import evidence
 from parity.compare.evidence import Evidence
 from parity.compare.outputs import Comparison
 from parity.declarations import Arrays, Stage
-from parity.judge.exercise import glue, inputs, probes
+from parity.judge.exercise import cases, probes
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chosen, dims
 from parity.run.runtime import Crosser, closing
@@ -52,7 +52,7 @@ class Examiner(Workbench):
         if check.mode == "exercised":
             names = {stage.name: [*stage.inputs] for stage in self.system.stages}
             fixed = {stage.name: dict(stage.fixed) for stage in self.system.stages}
-            excused = glue.excuses(self.system)
+            excused = cases.excuses(self.system)
             return {**parts, "glue": self.glue, "excused": excused, "inputs": names, "fixed": fixed}
         stage = self.system.stage(check.stage)
         key = self.artifacts.key(stage, stage.variant(check.variant))
@@ -72,26 +72,24 @@ def _code() -> str:
 
 def examine(bench: Workbench, check: Check) -> Iterator[Finding]:
     """Yield what a check in one of the modes "probed", "stretched" and "exercised" finds."""
-    cases = chosen(bench.system, check.case)
+    asked = chosen(bench.system, check.case)
     if check.mode == "exercised":
-        goldens = [bench.goldens.load(case) for case in cases]
-        yield from inputs.findings(bench.system, goldens)
-        tables = (bench.tables(case) for case in cases)
-        yield from glue.findings(bench.system, zip(cases, goldens, tables, strict=True), project().root)
+        goldens = [bench.goldens.load(case) for case in asked]
+        yield from cases.inputs(bench.system, goldens)
+        tables = (bench.tables(case) for case in asked)
+        yield from cases.branches(bench.system, zip(asked, goldens, tables, strict=True), project().root)
         return
-    stage, seam = bench.system.stage(check.stage), bench.goldens.load(cases[0])[check.stage]
+    stage, seam = bench.system.stage(check.stage), bench.goldens.load(asked[0])[check.stage]
     variant, plain = stage.variant(check.variant), bench.module(stage)
     module = program.quantized(plain, stage, variant) if variant.format == "pte" else plain
     with closing(bench.session(stage, variant)) as session:
         artifact = Crosser(stage, variant, session)
-        probe = probes.stretched if check.mode == "stretched" else probes.findings
         runs = partial(convert.call, module, stage)
-        if module is plain:
-            yield from probe(stage, variant, seam, artifact, runs, partial(_rounded, module, stage))
-        else:  # a weight in few bits can't be rounded by less
-            if check.mode == "probed":
-                yield from probes.quantized(stage, variant, seam, artifact, runs, partial(convert.call, plain, stage))
-            yield from probe(stage, variant, seam, artifact, runs, runs)
+        rounded = partial(_rounded, module, stage) if module is plain else runs
+        both = probes.Both(stage, variant, seam, artifact, runs, rounded)
+        if module is not plain and check.mode == "probed":
+            yield from probes.quantized(both, partial(convert.call, plain, stage))
+        yield from probes.stretched(both) if check.mode == "stretched" else probes.findings(both)
 
 
 def _rounded(module: nn.Module, stage: Stage, inputs: Arrays) -> Arrays:
