@@ -149,6 +149,16 @@ class Budget:
     def text(self) -> str:
         return str(self.bound) if self.suspicious is None else f"{self.bound} and {self.suspicious}"
 
+    def looser(self, than: Budget) -> bool:
+        """Return whether it is easier to meet. What was measured may move: the bound that suspects must follow it."""
+        worse = KINDS[self.kind].worse(self.bound.limit, than.bound.limit)
+        return worse or self._suspected() > than._suspected()
+
+    def _suspected(self) -> float:
+        """Return the factor by which a value has to be better than what was measured to be suspicious."""
+        limit = self.suspicious.limit if self.suspicious else 0.0
+        return round(max(limit / self.measured, self.measured / limit), 1) if limit > 0 else math.inf
+
     def check(self, value: float) -> Finding:
         """Return what the budget says of a value."""
         kind, subject = KINDS[self.kind], ".".join(self.subject)

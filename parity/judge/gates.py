@@ -121,6 +121,13 @@ class Gate:
         """The distance from the ideal that is allowed."""
         return self.bound.limit if self.bound.form == "within" else metrics.find(self.metric).distance(self.bound.limit)
 
+    @property
+    def text(self) -> str:
+        return str(self.bound)
+
+    def looser(self, than: Gate) -> bool:
+        return self.room > than.room
+
     def check(self, value: float) -> Finding:
         """Return what the gate says of a value of its metric."""
         return Finding(self.output, self.metric, self.bound.holds(value), value, self.bound)

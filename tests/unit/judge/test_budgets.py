@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from parity.declarations import Stage, Variant
-from parity.gate.bounds import loosened_budgets
+from parity.gate.bounds import loosened
 from parity.judge import budgets as judged
 from parity.judge.budgets import KINDS, Budget, BudgetError, Budgets, Profile, load, parse, suggest
 from parity.plan.checks import Deployed
@@ -56,7 +56,7 @@ def complete(budgets: Budgets, stages: list[Stage], profile: Profile | None) -> 
 
 
 def problems(before: Budgets, after: Budgets) -> list[str]:
-    return [found.problem for found in loosened_budgets(before, after)]
+    return [found.problem for found in loosened(before, after)]
 
 
 def test_a_budget_is_found_by_its_path() -> None:
