@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
@@ -19,21 +19,23 @@ from parity import run
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.libraries import threads
+from parity.base.paths import project
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
 from parity.build.convert import ConversionError
+from parity.build.program import quantized
 from parity.compare import evidence, metrics, modes
 from parity.compare.evidence import Evidence
 from parity.compare.outputs import PLAIN, Comparison, stage_outputs
 from parity.declarations import Arrays, Case, ComputeUnits, Golden, Stage, System, Tensor, Variant
-from parity.judge import package
+from parity.judge import exercise, package, probes
 from parity.judge.gates import Gates, judge
-from parity.plan.checks import Deployed, chain_sets, deployed
+from parity.plan.checks import Deployed, chain_sets, chosen, deployed, dims
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.executorch import ExecuTorch
 from parity.run.runtime import Bucketed, Crosser, closing, fitting
-from parity.verdict import Check, Finding, Mode, Verdict
+from parity.verdict import UNBLAMED, Check, Finding, Mode, Verdict
 
 COMPARING = ("numpy", "scipy", "librosa", "torch", "pyannote-metrics", "pyannote-core")
 """The libraries that compare and measure, besides those of a reference."""
@@ -94,8 +96,9 @@ class Workbench:
         with self.threads(check.mode):
             try:
                 compared = [] if ran is None else ran
+                make = examine if check.mode in UNBLAMED else measure
                 found = evidence.gathered(
-                    self.cache, self._rests_on(check), lambda folder: self.made(check, folder, compared)
+                    self.cache, self._rests_on(check), lambda folder: make(self, check, folder, compared)
                 )
                 findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
                 return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
@@ -109,10 +112,6 @@ class Workbench:
         """
         stepped = any(stage.stepped for stage in self.system.stages)
         return threads(1) if stepped and mode != "stretched" else nullcontext()
-
-    def made(self, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
-        """Run a check, and write its evidence into a folder."""
-        return measure(self, check, folder, ran)
 
     def measured(self, check: Check) -> bool:
         """Return whether a check has evidence already, or can't have any."""
@@ -157,31 +156,50 @@ class Workbench:
                 yield Finding(output, "gated", False, message=blind)
 
     def parts(self, check: Check) -> dict[str, Any]:
-        case = self.system.reference.case(check.case)
-        parts = {
-            **self.common,
-            "golden": self.goldens.identity(case),
-            "scope": self.system.scope,
+        """Return everything that decides the evidence of a check, besides what its gates ask for."""
+        system, weights = self.system, dict(self.weights.identity)
+        parts: dict[str, Any] = {
+            **(_examining() if check.mode in UNBLAMED else _measuring()),
+            "libraries": self.libraries,
+            "goldens": {case.name: self.goldens.identity(case) for case in chosen(system, check.case)},
+            "scope": system.scope,
             "mode": check.mode,
         }
-        if check.mode == "module":
-            stage = self.system.stage(check.stage)
-            parts["declared"] = _told({**stage.outputs, **stage.derived})
-            return {**parts, "module": self.code_of(stage), "weights": dict(self.weights.identity)}
+        if check.mode == "exercised":
+            inputs = {stage.name: [*stage.inputs] for stage in system.stages}
+            fixed = {stage.name: dict(stage.fixed) for stage in system.stages}
+            excused = exercise.excuses(system)
+            return {
+                **parts,
+                "weights": weights,
+                "glue": self.glue,
+                "excused": excused,
+                "inputs": inputs,
+                "fixed": fixed,
+            }
         if check.mode == "chained":
-            variants = chain_sets(self.system)[check.variant]
-            parts["glue"] = self.glue
-            parts["weights"] = dict(self.weights.identity)
-            parts["declared"] = {**_told(self.system.decisions), "sums": ", ".join(self.system.sums)}
-        else:
-            stage = self.system.stage(check.stage)
-            parts["declared"] = _told(stage.derived)
-            if self.runtime.format == "pte" or stage.variant(check.variant).group:
-                parts["module"] = self.code_of(stage)
-                parts["contract"] = dict(self.system.contract)
-            variants = {stage.name: stage.variant(check.variant)}
-        keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in variants.items()}
-        return {**parts, "artifacts": keys, "runtime": self.engine}
+            chain = chain_sets(system)[check.variant].items()
+            keys = {name: self.artifacts.key(system.stage(name), variant) for name, variant in chain}
+            declared = {**_told(system.decisions), "sums": ", ".join(system.sums)}
+            own = {"glue": self.glue, "weights": weights, "declared": declared}
+            return {**parts, **own, "artifacts": keys, "runtime": self.engine}
+        stage = system.stage(check.stage)
+        if check.mode == "module":
+            declared = _told({**stage.outputs, **stage.derived})
+            return {**parts, "declared": declared, "module": self.code_of(stage), "weights": weights}
+        variant = stage.variant(check.variant)
+        parts |= {"artifacts": {stage.name: self.artifacts.key(stage, variant)}, "runtime": self.engine}
+        if check.mode in UNBLAMED:
+            # The package of a bucket does not tell which sizes the stage is declared for.
+            sizes = {name: repr(dim) for name, dim in dims(stage).items()}
+            probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
+            if self.runtime.format == "pte":
+                probed["quantized by"] = libraries("torchao")
+            made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "weights": weights}
+            return {**parts, **made, "probed": probed}
+        if self.runtime.format == "pte" or variant.group:
+            parts |= {"module": self.code_of(stage), "contract": dict(system.contract)}
+        return {**parts, "declared": _told(stage.derived)}
 
     @cached_property
     def glue(self) -> str:
@@ -193,8 +211,8 @@ class Workbench:
         return self._modules[stage.name]
 
     @cached_property
-    def common(self) -> dict[str, Any]:
-        return {**_harness(), "libraries": libraries(*COMPARING, *self.system.reference.packages)}
+    def libraries(self) -> dict[str, str]:
+        return libraries(*COMPARING, *self.system.reference.packages)
 
     @cached_property
     def engine(self) -> dict[str, Any]:
@@ -233,8 +251,16 @@ class Workbench:
         return self.runtime.load(artifact.package, self.compute_units or stage.units(variant), method)
 
 
+Runs = Callable[[Workbench, Check], Iterator[Comparison | Finding]]
+
+
 @cache
-def _harness() -> dict[str, str]:
+def _examining() -> dict[str, str]:
+    return {"measured by": digest(code(examine))}
+
+
+@cache
+def _measuring() -> dict[str, str]:
     """Return the code that compares and measures; metrics and checks of packages register themselves, so all count."""
     return {"measured by": digest(code(measure)), "metrics": tree(metrics), "structure": tree(package)}
 
@@ -256,8 +282,20 @@ def measure(bench: Workbench, check: Check, folder: Path, ran: list[Comparison])
         folder: The folder of the evidence.
         ran: Gets what was compared.
     """
+    return _written(bench, check, folder, ran, _compare)
+
+
+def examine(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+    """Run a check in one of the modes "probed", "stretched" and "exercised", as `measure` does others.
+
+    They prove that nothing declared goes unexercised: values and sizes of inputs, and branches of the host code.
+    """
+    return _written(bench, check, folder, ran, _exercise)
+
+
+def _written(bench: Workbench, check: Check, folder: Path, ran: list[Comparison], run: Runs) -> Evidence:
     started = time.perf_counter()
-    found = list(_compare(bench, check))
+    found = list(run(bench, check))
     seconds = time.perf_counter() - started
     ran.extend(group for group in found if isinstance(group, Comparison))
     rate = bench.system.reference.sample_rate
@@ -284,6 +322,27 @@ def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
     yield from found
     kept = all(finding.passed for finding in found if finding.output == package.INTERFACE)
     yield from modes.forced(bench, stage, variant, seam, interface_kept=kept)
+
+
+def _exercise(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
+    asked = chosen(bench.system, check.case)
+    if check.mode == "exercised":
+        goldens = [bench.goldens.load(case) for case in asked]
+        yield from exercise.inputs(bench.system, goldens)
+        tables = (bench.tables(case) for case in asked)
+        yield from exercise.branches(bench.system, zip(asked, goldens, tables, strict=True), project().root)
+        return
+    stage, seam = bench.system.stage(check.stage), bench.goldens.load(asked[0])[check.stage]
+    variant, plain = stage.variant(check.variant), bench.module(stage)
+    module = quantized(plain, stage, variant) if variant.format == "pte" else plain
+    with closing(bench.session(stage, variant)) as session:
+        artifact = Crosser(stage, variant, session)
+        runs = partial(convert.call, module, stage)
+        rounded = partial(probes.rounded, module, stage) if module is plain else runs
+        both = probes.Both(stage, variant, seam, artifact, runs, rounded)
+        if module is not plain and check.mode == "probed":
+            yield from probes.quantized(both, partial(convert.call, plain, stage))
+        yield from probes.stretched(both) if check.mode == "stretched" else probes.findings(both)
 
 
 def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Finding]:

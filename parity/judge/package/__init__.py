@@ -9,8 +9,8 @@ from torch import nn
 
 from parity.build.artifacts import Artifact
 from parity.declarations import Stage, Variant
-from parity.judge.package import composition, compression, manifest, program
-from parity.judge.package.contents import read
+from parity.judge.package import compression, manifest, program
+from parity.judge.package.contents import composition, read
 from parity.verdict import Finding
 
 __all__ = ["COMPRESSION", "GATES", "INTERFACE", "MANIFEST", "findings", "program"]
@@ -47,4 +47,4 @@ def findings(
         originals = {name: value.detach().numpy() for name, value in module().state_dict().items()}
         yield compression.rounding(compression.in_groups(contents), originals)
     if stage.parts or contents.pipeline:
-        yield composition.gate(contents, parts)
+        yield composition(contents, parts)

@@ -15,9 +15,9 @@ import pytest
 from parity.base.cache import Cache
 from parity.build.artifacts import Built
 from parity.declarations import Arrays, Dim, Seam, Stage, f32, i32
-from parity.judge.exercise import Examiner
-from parity.judge.exercise.probes import EDGE, Both, findings, perturbed, quantized, stretched
 from parity.judge.gates import Gates
+from parity.judge.probes import EDGE, Both, findings, perturbed, quantized, stretched
+from parity.judge.workbench import Workbench
 from parity.plan.checks import large, plan
 from parity.plan.weights import choose
 from parity.run import runtime
@@ -116,7 +116,7 @@ def test_evidence_of_probes_moves_with_the_declared_sizes(tmp_path: Path) -> Non
         weights = choose(REFERENCE, "seeded", cache)
         artifacts = Built(declared, weights, cache)
         goldens: Any = SimpleNamespace(identity=lambda case: case.name)
-        bench = Examiner(declared, weights, goldens, artifacts, runtime("milrun"), Gates(()), cache)
+        bench = Workbench(declared, weights, goldens, artifacts, runtime("milrun"), Gates(()), cache)
         return bench.parts(check)["probed"]
 
     assert sizes(COLUMNS) == sizes(COLUMNS)

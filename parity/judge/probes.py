@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from math import inf
 
 import numpy as np
+import torch
+from torch import nn
 
+from parity.build import convert
 from parity.declarations import Arrays, Dim, Seam, Stage, Tensor, Variant
 from parity.plan.checks import dims, large
 from parity.run import stepping
@@ -322,3 +326,11 @@ def _filled(cache: np.ndarray, axis: int) -> np.ndarray:
     if known.size:
         rows[empty] = rows[known[np.arange(empty.size) % known.size]]
     return np.ascontiguousarray(np.moveaxis(rows, 0, axis))
+
+
+def rounded(module: nn.Module, stage: Stage, inputs: Arrays) -> Arrays:
+    """Run a copy of a module whose weights are as far from its own as rounding to half precision may put them."""
+    near, random, most = deepcopy(module), torch.Generator().manual_seed(0), ROUNDING["float16"]
+    for weight in near.parameters():
+        weight.mul_(1 + (2 * torch.rand(weight.shape, generator=random) - 1) * most)
+    return convert.call(near, stage, inputs)
