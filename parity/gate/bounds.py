@@ -34,10 +34,10 @@ class Bounds:
     reasons: the reason of each retirement, by its full name.
     """
 
-    gates: Mapping[str, Gates] = field(default_factory=dict)
-    budgets: Mapping[str, Budgets] = field(default_factory=dict)
-    cases: Mapping[str, Collection[str]] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    gates: dict[str, Gates] = field(default_factory=dict)
+    budgets: dict[str, Budgets] = field(default_factory=dict)
+    cases: dict[str, Collection[str]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,25 +119,24 @@ def removal(name: str, old: str, reason: str, where: str, new: str = "no bound")
 
 
 def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
-    found_gates: dict[str, Gates] = {}
-    found_budgets: dict[str, Budgets] = {}
-    cases: dict[str, Collection[str]] = {}
-    reasons: dict[str, str] = {}
+    found = Bounds()
     for path, text in sorted(texts.items()):
         place = f"{commit}:{path}" if commit else path
         match PurePosixPath(path).relative_to(golden).parts:
             case (*room, name) if name == GATES:
                 system = "/".join(room)
-                found_gates[system] = gates.parse(text, place, old=bool(commit))
-                reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
+                found.gates[system] = gates.parse(text, place, old=bool(commit))
+                retired = found.gates[system].retired.items()
+                found.reasons.update({f"{system}.{gone}": why for gone, why in retired})
             case (*room, name) if name == BUDGETS:
-                found_budgets["/".join(room)] = budgets.parse(text, place)
+                found.budgets["/".join(room)] = budgets.parse(text, place)
             case (reference, name) if name == lock.NAME:
-                cases[reference] = list(_json(text, place).get("cases", ()))
+                found.cases[reference] = list(_json(text, place).get("cases", ()))
             case (name,) if name == RETIRED:
                 where = Place(place, GateError)
-                reasons |= toml.checked(dict[str, Text], toml.parse(text, where) if text.strip() else {}, where)
-    return Bounds(found_gates, found_budgets, cases, reasons)
+                content = toml.parse(text, where) if text.strip() else {}
+                found.reasons.update(toml.checked(dict[str, Text], content, where))
+    return found
 
 
 def _json(text: str, place: str) -> Mapping[str, Collection[str]]:

@@ -114,7 +114,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Budget:
     """One budget, and what was measured when it was set.
 
@@ -127,8 +127,7 @@ class Budget:
     bound: Bound
     suspicious: Bound | None
     measured: float
-    derived_from: str
-    reason: str = ""
+    reason: str
 
     @property
     def kind(self) -> str:
@@ -363,14 +362,8 @@ def _budget(entry: _Entry, place: Place) -> Budget:
             raise place.wrong(f"has no {side}: add {side} = …, in {kind.unit or 'parts of 1'}")
     ideals = {"min": 1.0 if kind.is_share and kind.better == "higher" else None, "max": 0.0}
     bounds = {side: Bound(side, limit, ideals[side], kind.unit) for side, limit in given.items() if limit is not None}
-    budget = Budget(
-        path=place.path,
-        bound=bounds.pop(kind.sides[0]),
-        suspicious=next(iter(bounds.values()), None),
-        measured=entry.measured,
-        derived_from=entry.derived_from,
-        reason=entry.reason,
-    )
+    bound, suspicious = bounds.pop(kind.sides[0]), next(iter(bounds.values()), None)
+    budget = Budget(place.path, bound, suspicious, entry.measured, entry.reason)
     if not budget.check(entry.measured).passed:
         raise place.wrong(f"measured {entry.measured:g} does not lie within its own bounds")
     for limit in given.values():

@@ -9,6 +9,7 @@ one is broken.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -54,7 +55,7 @@ def counted(records: list[Measured]) -> str:
     """Return a line about the number of cases, with a warning where outputs were measured on too few."""
     cases = _cases(records)
     fewest = min(map(len, cases.values()))
-    names = len({record.case for record in records})
+    names = len({record.check.case for record in records})
     line = f"{many(names, 'case')} measured"
     if fewest >= CASES:
         return line
@@ -142,7 +143,7 @@ def _cases(records: Iterable[Measured]) -> dict[Table, set[str]]:
     """Return the cases that each output was measured on."""
     found = defaultdict(set)
     for record in records:
-        found[record.table].add(record.case)
+        found[record.table].add(record.check.case)
     return found
 
 
@@ -178,18 +179,20 @@ def _move(old: Gate | None, new: Gate | None, measured: list[Measured], reason: 
 
 
 def _suggest(measured: list[Measured]) -> Gate | None:
-    first = measured[0]
-    metric, values = metrics.find(first.metric), [record.value for record in measured]
     for record in measured:
         if not math.isfinite(record.value):
-            where = f"case {record.case}, {record.numerics}"
+            where = f"case {record.check.case}, {record.check.numerics}"
             raise CalibrationError(f"{record.gate} measured {record.value} ({where}): mend that before calibrating")
-    if len({(record.case, record.numerics) for record in measured}) < FEWEST:
+    first, metric, values = measured[0], metrics.find(measured[0].metric), [record.value for record in measured]
+    cases = {record.check.case for record in measured}
+    numerics = sorted({record.check.numerics for record in measured})
+    if len({(record.check.case, record.check.numerics) for record in measured}) < FEWEST:
         raise CalibrationError(
-            f"{first.gate} was measured on case {first.case} in {first.numerics} alone, and one value has no spread: "
-            "measure more cases"
+            f"{first.gate} was measured on case {first.check.case} in {first.check.numerics} alone, and one value has "
+            "no spread: measure more cases"
         )
-    cases = len({record.case for record in measured})
-    origin = Origin.of(metric, values, cases, ", ".join(sorted({record.numerics for record in measured})))
-    bound = bound_from(metric, [origin.worst])
+    found = max(values, key=metric.distance), statistics.median(values)
+    worst, median = (float(headroom.number(value)) for value in found)
+    origin = Origin(worst=worst, median=median, cases=len(cases), numerics=", ".join(numerics))
+    bound = bound_from(metric, [worst])
     return None if bound is None else gate(first.table, metric, bound, origin)

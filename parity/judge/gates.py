@@ -15,7 +15,6 @@ of gates, that was taken away.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
@@ -57,20 +56,6 @@ class Origin(toml.Table):
     median: float
     cases: Annotated[int, Field(gt=0)]
     numerics: Text
-
-    @staticmethod
-    def of(metric: Metric, values: Sequence[float], cases: int, numerics: str) -> Origin:
-        """Return the origin of a bound on values that were measured.
-
-        Args:
-            metric: The metric.
-            values: Its values.
-            cases: How many cases they are of.
-            numerics: The numerics that they were measured in.
-        """
-        found = max(values, key=metric.distance), statistics.median(values)
-        worst, median = (float(headroom.number(value)) for value in found)
-        return Origin(worst=worst, median=median, cases=cases, numerics=numerics)
 
     def written(self) -> str:
         """Return the table as TOML writes it."""
@@ -209,16 +194,12 @@ def _parsed(text: str, place: Place, old: bool) -> Gates:
 
 def render(gates: Gates) -> str:
     """Return the text of the file. Equal gates give equal text, and `parse` reads them back unchanged."""
-    grouped: dict[str, dict[str, dict[str, list[Gate]]]] = {}
-    for gate in gates.gates:
-        grouped.setdefault(gate.stage, {}).setdefault(gate.variant, {}).setdefault(gate.output, []).append(gate)
+    order = list(dict.fromkeys(table[:depth] for table in gates.tables for depth in (1, 2, 3)))
     blocks = []
-    for variants in grouped.values():
-        for outputs in variants.values():
-            for entries in outputs.values():
-                width = max(len(gate.metric) for gate in entries)
-                lines = [f"{gate.metric:{width}} = {_entry(gate)}" for gate in entries]
-                blocks.append("\n".join([f"[{toml.dotted(entries[0].table)}]", *lines]))
+    for table in sorted(gates.tables, key=lambda table: [order.index(table[:depth]) for depth in (1, 2, 3)]):
+        width = max(len(gate.metric) for gate in gates.tables[table])
+        lines = [f"{gate.metric:{width}} = {_entry(gate)}" for gate in gates.tables[table]]
+        blocks.append("\n".join([f"[{toml.dotted(table)}]", *lines]))
     if gates.retired:
         lines = [f"{toml.quoted(name)} = {toml.quoted(reason)}" for name, reason in gates.retired.items()]
         blocks.append("\n".join(["[retired]", *lines]))
@@ -270,18 +251,14 @@ def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
     return float({"near": room, "higher": ideal - room, "lower": ideal + room}[metric.better])
 
 
-def derives(metric: Metric, origin: Origin | str, limit: float) -> bool:
-    """Return whether a bound is the one that follows from the measurements it was derived from."""
-    return isinstance(origin, Origin) and bound_from(metric, [origin.worst]) == limit
-
-
 def _unexplained(gate: Gate) -> str:
     """Return what is wrong with a bound that was set by hand without a reason."""
-    metric = metrics.find(gate.metric)
-    if gate.reason or derives(metric, gate.derived_from, gate.bound.limit):
+    origin = gate.derived_from
+    derived = bound_from(metrics.find(gate.metric), [origin.worst]) if isinstance(origin, Origin) else None
+    if gate.reason or derived == gate.bound.limit:
         return ""
-    origin = f"does not follow from its derived_from, {str(gate.derived_from)!r}"
-    return f"{gate.name}: {gate.bound} {origin}, and it lacks a reason: write one beside it, or calibrate it anew"
+    said = f"does not follow from its derived_from, {str(origin)!r}"
+    return f"{gate.name}: {gate.bound} {said}, and it lacks a reason: write one beside it, or calibrate it anew"
 
 
 def _blind(table: Table, gates: tuple[Gate, ...]) -> str:

@@ -8,16 +8,19 @@ from hypothesis import strategies as st
 from parity.compare import metrics
 from parity.gate.bounds import loosened
 from parity.judge.calibrate import calibrate, counted, propose, slack, write
-from parity.judge.gates import GateError, Gates, Origin, bound_from, derives, gate, load, parse
+from parity.judge.gates import GateError, Gates, Origin, bound_from, gate, load, parse
+from parity.judge.headroom import number
 from parity.judge.measurements import CalibrationError, Measured
+from parity.verdict import Check
 
 CASES = ("hello", "flight", "millbrook")
 
 
 def one(metric: str, value: float, output: str, case: str, numerics: str) -> Measured:
-    return Measured(
-        stage="vocoder", variant="fp16", output=output, metric=metric, value=value, case=case, numerics=numerics
+    check = Check(
+        system="tiny", stage="vocoder", variant="fp16", case=case, mode="forced", runtime="milrun", numerics=numerics
     )
+    return Measured(check, output, metric, value)
 
 
 def measured(metric: str, *values: float, output: str = "x_pre", numerics: str = "declared") -> list[Measured]:
@@ -68,12 +71,13 @@ def test_a_suggested_bound_holds_everything_it_was_taken_from(metric: str, dista
     values = [declared.ideal + sign * distance for distance in distances]
     records = [one(metric, value, "c", str(n), "fp32") for n, value in enumerate(values)]
     proposed = propose(records, Gates(()))[0].gates
-    origin = Origin.of(declared, values, len(values), "fp32")
-    assert len(proposed) == (bound(metric, origin.worst) is not None)
+    worst = float(number(max(values, key=declared.distance)))
+    assert len(proposed) == (bound(metric, worst) is not None)
     for made in proposed:
         assert made.room < declared.limit
         assert all(made.check(value).passed for value in values)
-        assert derives(declared, made.derived_from, made.bound.limit), made
+        assert isinstance(made.derived_from, Origin)
+        assert bound(metric, made.derived_from.worst) == made.bound.limit, made
 
 
 def test_a_new_gate_says_what_it_was_derived_from() -> None:
@@ -246,6 +250,6 @@ def test_fewer_cases_than_a_bound_rests_on_move_nothing() -> None:
 def test_it_says_how_many_cases_there_were_and_warns_below_five() -> None:
     five = [one("cosine", 0.999, output, str(case), "declared") for output in ("x_pre", "audio") for case in range(5)]
     assert counted(five) == "5 cases measured"
-    fewer = [record for record in five if (record.output, record.case) != ("audio", "4")]
+    fewer = [record for record in five if (record.output, record.check.case) != ("audio", "4")]
     assert counted(fewer).startswith("warning: 5 cases measured; 1 of 2 outputs rest on fewer than 5 (the fewest: 4)")
     assert counted([*five, *measured("cosine", 0.9)]).startswith("6 cases measured")
