@@ -135,7 +135,7 @@ class Budget:
 
     @property
     def subject(self) -> tuple[str, ...]:
-        """What is bounded, as a finding names it."""
+        """The name of what is bounded, as a finding has it."""
         if self.path[0] == "profile":
             return self.path[3:] if "stage" in KINDS[self.kind].subject else ("chain", *self.path[3:])
         return self.path[1:-1] or self.path[:-1]

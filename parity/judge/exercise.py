@@ -1,4 +1,4 @@
-"""What the cases exercise. Where an input never varies, or a branch of the host code is idle, no golden shows a bug."""
+"""Inputs that the cases never vary, and branches of the host code that none takes: no golden shows a bug there."""
 
 from __future__ import annotations
 
