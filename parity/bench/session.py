@@ -18,7 +18,7 @@ from parity.bench.round import alternatives
 from parity.bench.timer import Measured
 from parity.bench.timing import Clock, ThreadClock
 from parity.declarations import Stage, Variant
-from parity.judge import budgets_toml
+from parity.judge import budgets
 from parity.judge.budgets import ANYWHERE, Budgets
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN, deployed
@@ -109,7 +109,7 @@ class Bench:
     def limits(self, system: str) -> Limits:
         if system not in self._limits:
             path = self.suite.bounds(self.systems[system], BUDGETS)
-            known = budgets_toml.load(path) if path.exists() else Budgets((), ())
+            known = budgets.load(path) if path.exists() else Budgets((), ())
             this = self.machine
             self._limits[system] = Limits(
                 machine=this,

@@ -223,8 +223,9 @@ def _declared(stage: Stage, variant: Variant) -> dict[str, Any]:
     """Return the declarations of an artifact, by which it is judged."""
     return {
         "stage": {
-            "inputs": {name: _plain(asdict(tensor)) for name, tensor in stage.inputs.items()},
-            "outputs": {name: _plain(asdict(tensor)) for name, tensor in stage.outputs.items()},
+            # In their order: a module takes and gives its tensors by place.
+            "inputs": [[name, _plain(asdict(tensor))] for name, tensor in stage.inputs.items()],
+            "outputs": [[name, _plain(asdict(tensor))] for name, tensor in stage.outputs.items()],
             "trace_at": dict(stage.trace_at),
             "compute_units": stage.units(variant),
             "target": variant.target or stage.target,

@@ -7,23 +7,21 @@ A gate or a budget that goes is named under `[retired]` in its own file, with a 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any
 
 from parity.base import toml
 from parity.base.paths import BUDGETS, GATES, at
 from parity.base.toml import Place, Text
 from parity.gate import git
 from parity.golden import lock
-from parity.judge import budgets_toml, gates
-from parity.judge.budgets import KINDS, Budget, Budgets
-from parity.judge.gates import Gate, GateError, Gates
+from parity.judge import budgets, gates
+from parity.judge.budgets import Budgets
+from parity.judge.gates import GateError, Gates
 
 RETIRED = "retired.toml"
-Bounding = TypeVar("Bounding", Gate, Budget)
 _FILES = (GATES, BUDGETS, RETIRED, lock.NAME)
 
 
@@ -36,10 +34,10 @@ class Bounds:
     reasons: the reason of each retirement, by its full name.
     """
 
-    gates: Mapping[str, Gates] = field(default_factory=dict)
-    budgets: Mapping[str, Budgets] = field(default_factory=dict)
-    cases: Mapping[str, Collection[str]] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    gates: dict[str, Gates] = field(default_factory=dict)
+    budgets: dict[str, Budgets] = field(default_factory=dict)
+    cases: dict[str, Collection[str]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,13 @@ def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[st
     declared: the cases that the code declares, by reference; where it cannot say, those that are recorded.
     """
     found = []
-    for system, old in before.gates.items():
+    systems: list[tuple[str, Gates | Budgets, Gates | Budgets]] = [
+        *((name, held, now.gates.get(name, Gates(()))) for name, held in before.gates.items()),
+        *((name, held, now.budgets.get(name, Budgets((), ()))) for name, held in before.budgets.items()),
+    ]
+    for system, old, new in systems:
         if not now.reasons.get(system):
-            found += _named(system, loosened(old, now.gates.get(system, Gates(()))))
-    for system, held in before.budgets.items():
-        if not now.reasons.get(system):
-            found += _named(system, loosened_budgets(held, now.budgets.get(system, Budgets((), ()))))
+            found += [replace(one, name=f"{system}.{one.name}") for one in loosened(old, new)]
     for reference, cases in before.cases.items():
         left = (now.cases if declared is None else declared).get(reference, ())
         for name in (f"{reference}.case.{case}" for case in cases if case not in left):
@@ -92,54 +91,25 @@ def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[st
     return found
 
 
-def loosened(before: Gates, after: Gates) -> list[Loosening]:
-    """Return the loosenings among the gates; whatever tightened or is new is free."""
+def loosened(before: Gates | Budgets, after: Gates | Budgets) -> Iterator[Loosening]:
+    """Yield the loosenings among gates or budgets; whatever tightened or is new is free.
 
-    def easier(old: Gate, new: Gate) -> bool:
-        return new.room > old.room
-
-    moved = _moved(before.by_name(), after.by_name(), after.retired, lambda gate: str(gate.bound), easier)
-    gone = (removal(name, "a metric that is gone", after.retirement(name), "[retired]") for name in before.gone)
-    return [*moved, *gone]
-
-
-def loosened_budgets(before: Budgets, after: Budgets) -> list[Loosening]:
-    """Return the loosenings among the budgets. What was measured may move: the bound that suspects must follow it."""
-    return list(_moved(before.by_name(), after.by_name(), after.retired, lambda budget: budget.text, _easier))
-
-
-def _moved(
-    before: Mapping[str, Bounding],
-    now: Mapping[str, Bounding],
-    retired: Mapping[str, str],
-    text: Callable[[Bounding], str],
-    easier: Callable[[Bounding, Bounding], bool],
-) -> Iterator[Loosening]:
-    """Yield the moves. A reason counts only if it was written for one: that from before explains the old bound."""
-    for name, old in before.items():
+    A reason counts only if it was written for one: that from before explains the old bound.
+    """
+    now: Mapping[str, Any] = after.by_name()
+    for name, old in before.by_name().items():
         new = now.get(name)
         if new is None:
-            yield removal(name, text(old), toml.retirement(retired, name), "[retired]")
-        elif easier(old, new):
+            yield removal(name, old.text, toml.retirement(after.retired, name), "[retired]")
+        elif new.looser(old):
             problem = ""
             if not new.reason:
                 problem = "looser without a reason: write one beside the bound"
             elif new.reason == old.reason:
                 problem = "looser, and its reason is the old one: say why it moved"
-            yield Loosening(name, text(old), text(new), new.reason, problem)
-
-
-def _easier(old: Budget, new: Budget) -> bool:
-    worse = KINDS[old.kind].worse(new.bound.limit, old.bound.limit)
-    if old.suspicious is None or new.suspicious is None:
-        return worse or (old.suspicious is not None and new.suspicious is None)
-    was, now = (_suspicion(one.limit, of.measured) for one, of in ((old.suspicious, old), (new.suspicious, new)))
-    return worse or now > was
-
-
-def _suspicion(bound: float, measured: float) -> float:
-    """Return the factor by which a value has to be better than what was measured to be suspicious."""
-    return round(max(bound / measured, measured / bound), 1) if bound > 0 else math.inf
+            yield Loosening(name, old.text, new.text, new.reason, problem)
+    for name in before.gone if isinstance(before, Gates) else ():
+        yield removal(name, "a metric that is gone", toml.retirement(after.retired, name), "[retired]")
 
 
 def removal(name: str, old: str, reason: str, where: str, new: str = "no bound") -> Loosening:
@@ -148,30 +118,25 @@ def removal(name: str, old: str, reason: str, where: str, new: str = "no bound")
     return Loosening(name, old, new, reason, problem)
 
 
-def _named(system: str, found: list[Loosening]) -> list[Loosening]:
-    return [replace(one, name=f"{system}.{one.name}") for one in found]
-
-
 def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
-    found_gates: dict[str, Gates] = {}
-    found_budgets: dict[str, Budgets] = {}
-    cases: dict[str, Collection[str]] = {}
-    reasons: dict[str, str] = {}
+    found = Bounds()
     for path, text in sorted(texts.items()):
         place = f"{commit}:{path}" if commit else path
         match PurePosixPath(path).relative_to(golden).parts:
             case (*room, name) if name == GATES:
                 system = "/".join(room)
-                found_gates[system] = gates.parse(text, place, old=bool(commit))
-                reasons |= {f"{system}.{gone}": why for gone, why in found_gates[system].retired.items()}
+                found.gates[system] = gates.parse(text, place, old=bool(commit))
+                retired = found.gates[system].retired.items()
+                found.reasons.update({f"{system}.{gone}": why for gone, why in retired})
             case (*room, name) if name == BUDGETS:
-                found_budgets["/".join(room)] = budgets_toml.parse(text, place)
+                found.budgets["/".join(room)] = budgets.parse(text, place)
             case (reference, name) if name == lock.NAME:
-                cases[reference] = list(_json(text, place).get("cases", ()))
+                found.cases[reference] = list(_json(text, place).get("cases", ()))
             case (name,) if name == RETIRED:
                 where = Place(place, GateError)
-                reasons |= toml.checked(dict[str, Text], toml.parse(text, where) if text.strip() else {}, where)
-    return Bounds(found_gates, found_budgets, cases, reasons)
+                content = toml.parse(text, where) if text.strip() else {}
+                found.reasons.update(toml.checked(dict[str, Text], content, where))
+    return found
 
 
 def _json(text: str, place: str) -> Mapping[str, Collection[str]]:

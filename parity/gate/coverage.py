@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,33 +50,29 @@ def expected(suite: Suite) -> list[Expected]:
     return [_expected(suite.workbench(check), check) for check in suite.plan()]
 
 
-def uncovered(record: RunRecord, checks: Iterable[Expected]) -> list[Problem]:
-    """Return what a run does not say by itself: the checks and gates that it was made to leave out."""
+def uncovered(record: RunRecord, checks: Sequence[Expected]) -> Iterator[Problem]:
+    """Yield what a run does not say by itself: the checks and gates that it was made to leave out."""
     judged = {verdict.id: verdict for verdict in record.verdicts}
     known = {*judged, *(check.id for check in record.expected), *(error.id for error in record.errors)}
     known |= {one.id for one in record.left_out if one.by}
     passed = [(one, judged[one.check.id]) for one in checks if one.check.id in judged and judged[one.check.id].passed]
-    return [
-        *_together(
-            (one.check.id for one in checks if one.check.id not in known),
-            "the code declares this check, but the run left it out. Look for what deselects it: a marker, an option in "
-            "the configuration of pytest, a hook",
-        ),
-        *(
-            Problem(one.check.id, f"the key of its evidence can't be determined: {one.fault}")
-            for one, _ in passed
-            if one.fault
-        ),
-        *_together(
-            (one.check.id for one, verdict in passed if not one.fault and verdict.evidence != one.evidence),
-            "its verdict rests on the evidence of other code. Look for what changes the run, such as an option in the "
-            "configuration of pytest",
-        ),
-        *_together(
-            (f"{one.check.id}, {gate}" for one, verdict in passed for gate in _idle(one, verdict)),
-            "this gate exists but was never evaluated in this run",
-        ),
-    ]
+    yield from _together(
+        (one.check.id for one in checks if one.check.id not in known),
+        "the code declares this check, but the run left it out. Look for what deselects it: a marker, an option in the "
+        "configuration of pytest, a hook",
+    )
+    for one, _ in passed:
+        if one.fault:
+            yield Problem(one.check.id, f"the key of its evidence can't be determined: {one.fault}")
+    yield from _together(
+        (one.check.id for one, verdict in passed if not one.fault and verdict.evidence != one.evidence),
+        "its verdict rests on the evidence of other code. Look for what changes the run, such as an option in the "
+        "configuration of pytest",
+    )
+    yield from _together(
+        (f"{one.check.id}, {gate}" for one, verdict in passed for gate in _idle(one, verdict)),
+        "this gate exists but was never evaluated in this run",
+    )
 
 
 def faults(suite: Suite) -> Iterator[Problem]:
@@ -111,9 +107,8 @@ def _idle(one: Expected, verdict: Verdict) -> list[str]:
     return [f"{output} {metric}" for output, metric in sorted(one.gates - found)]
 
 
-def _together(where: Iterable[str], what: str) -> list[Problem]:
-    """Return one problem for all places that it concerns."""
+def _together(where: Iterable[str], what: str) -> Iterator[Problem]:
+    """Yield one problem for all places that it concerns, if there are any."""
     names = list(where)
-    if not names:
-        return []
-    return [Problem(names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more", what)]
+    if names:
+        yield Problem(names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more", what)

@@ -148,12 +148,12 @@ def _declared(root: Path) -> tuple[Cases | None, list[Expected], list[Problem]]:
     try:
         with using(at(root)), redirect_stdout(sys.stderr):  # a converter may print when it is imported
             suite = Suite(Options(), "gate", at(root))
-            checks, problems = coverage.expected(suite), list(coverage.faults(suite))
+            references = [system.reference for system in systems().values()]
+            cases = {reference.name: [case.name for case in reference.cases] for reference in references}
+            return cases, coverage.expected(suite), list(coverage.faults(suite))
     except Exception as error:  # whatever an edit has broken
         said = f"does not say what there is to check: {type(error).__name__}: {error}"
         return None, [], [Problem("this code", said)]
-    cases = {system.reference.name: [case.name for case in system.reference.cases] for system in systems().values()}
-    return cases, checks, problems
 
 
 def _stamps(root: Path, files: Collection[str]) -> dict[str, int]:
@@ -165,9 +165,10 @@ def _stamps(root: Path, files: Collection[str]) -> dict[str, int]:
 def _at_the_base(root: Path, commit: str) -> RunRecord | None:
     """Return the newest complete run of the base commit that this machine remembers."""
     state = at(root).state_folder
-    known = (one for one in reversed(run.history(state)) if one.commit == commit)
-    found = next((one.id for one in known if not one.partial and not one.dirty), None)
-    return run.load(run.folder_of(state, found)) if found else None
+    for one in reversed(run.history(state)):
+        if one.commit == commit and not one.partial and not one.dirty:
+            return run.load(run.folder_of(state, one.id))
+    return None
 
 
 def _rows(record: RunRecord, base: RunRecord | None) -> Iterator[Row]:
@@ -213,16 +214,15 @@ def _running(root: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 def _ended(root: Path, id: str, code: int) -> tuple[RunRecord | None, list[Problem]]:
     """Return the record of a run that ended, and what is wrong with it."""
     ended = f"pytest ended with {code}: {_ENDED.get(code, 'killed' if code < 0 else 'unknown')}"
+    folder = run.folder_of(at(root).state_folder, id)
     try:
-        record = run.load(run.folder_of(at(root).state_folder, id))
+        record = run.load(folder)
     except SessionError as error:
-        why = "no record came" if not (run.folder_of(at(root).state_folder, id) / run.RECORD).exists() else str(error)
+        why = str(error) if (folder / run.RECORD).exists() else "no record came"
         return None, [Problem("the run", f"{why}; {ended}")]
-    problems = []
-    if record.id != id:
-        problems.append(Problem("the run", f"its record is that of another, {record.id}"))
-    if record.partial:
-        problems.append(Problem("the run", "it was a partial one: some checks were selected away"))
-    if code and (record.passed or code != 1):
-        problems.append(Problem("the run", f"{ended}, beside the checks: see above what failed"))
-    return record, problems
+    faults = {
+        f"its record is that of another, {record.id}": record.id != id,
+        "it was a partial one: some checks were selected away": record.partial,
+        f"{ended}, beside the checks: see above what failed": code and (record.passed or code != 1),
+    }
+    return record, [Problem("the run", fault) for fault, found in faults.items() if found]

@@ -29,22 +29,13 @@ def base(root: Path, name: str) -> Revision:
     """Return the revision that the working tree's change is based on."""
     if shutil.which("git") is None:
         raise RevisionError("git is not installed, so there is nothing to compare with: install it")
-    try:
-        _git(root, "rev-parse", "--show-prefix")
-    except RevisionError as error:
-        raise RevisionError(
-            f"{root} is not in a git repository, so there is nothing to compare with: clone it with git{_said(error)}"
-        ) from None
+    lost = f"{root} is not in a git repository, so there is nothing to compare with: clone it with git"
+    _git(root, "rev-parse", "--show-prefix", fault=lost)
     mend = f"name one that `git rev-parse {name}` knows, or fetch it: git fetch origin {name}"
-    try:
-        commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    except RevisionError as error:
-        raise RevisionError(f"--base {name}: there is no such revision{_said(error)}; {mend}") from None
-    try:
-        return Revision(name, _git(root, "merge-base", commit, "HEAD"))
-    except RevisionError as error:
-        cause = f"it has no common history with HEAD here{_said(error)}; in a shallow clone: git fetch --unshallow"
-        raise RevisionError(f"--base {name}: {cause}") from None
+    unknown = f"--base {name}: there is no such revision; {mend}"
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", fault=unknown)
+    apart = f"--base {name}: it has no common history with HEAD here; in a shallow clone: git fetch --unshallow"
+    return Revision(name, _git(root, "merge-base", commit, "HEAD", fault=apart))
 
 
 def head(root: Path) -> str:
@@ -69,24 +60,17 @@ def text(root: Path, commit: str, path: str) -> str:
     return _git(root, "show", f"{commit}:./{path}")
 
 
-def _git(root: Path, *arguments: str) -> str:
+def _git(root: Path, *arguments: str, fault: str = "") -> str:
+    """Return what git prints; raise a RevisionError where it fails, with `fault` before what git says."""
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
+    command = ["git", *arguments]
     try:
         found = subprocess.run(
-            ["git", *arguments],
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
-            timeout=SECONDS,
+            command, cwd=root, env=environment, capture_output=True, encoding="utf-8", check=True, timeout=SECONDS
         )
-    except subprocess.CalledProcessError as error:
-        raise RevisionError(error.stderr.strip()) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RevisionError(f"git {arguments[0]}: {error}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        said = f"git {arguments[0]}: {error}"
+        if isinstance(error, subprocess.CalledProcessError):
+            said = error.stderr.strip()
+        raise RevisionError(f"{fault} ({said})" if fault and said else fault or said) from error
     return found.stdout.strip("\n")
-
-
-def _said(error: RevisionError) -> str:
-    return f" ({error})" if str(error) else ""

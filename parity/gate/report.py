@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from parity.base.cache import Cache
 from parity.base.files import write_atomically
@@ -27,8 +27,7 @@ MOST = 25
 """Lines of one list in the Markdown; the JSON has all."""
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     markdown: Path
     junit: Path
     json: Path
@@ -41,7 +40,7 @@ class Written:
 
     def remove(self) -> None:
         """Remove what an earlier gate said, so that it is never taken for what this one says."""
-        for path in (self.markdown, self.junit, self.json, self.page):
+        for path in self:
             path.unlink(missing_ok=True)
 
 
@@ -157,7 +156,7 @@ def _no_run(outcome: Outcome) -> RunRecord:
         weights="unknown",
         cases=(),
         partial=False,
-        machine={"system": platform.system(), "python": platform.python_version()},
+        machine=run.machine(),
         expected=(),
         verdicts=(),
     )

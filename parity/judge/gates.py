@@ -5,7 +5,9 @@ A file of gates has a table `[stage.variant.output]` for each output, with an en
     cosine = { min = 0.99993, derived_from = { worst = 0.99998, median = 0.99999, cases = 5, numerics = "declared" } }
 
 A bound that was set by hand says in words what it was derived from, and gives a `reason`. The form of the bound is the
-metric's: `min` where higher is better, `max` where lower is, `within` (of the ideal) where nearer is. The variant
+metric's: `min` where higher is better, `max` where lower is, `within` (of the ideal) where nearer is. One that is
+derived has three times the distance of the worst value from the ideal (1 − cosine, |rms ratio − 1|, the relative L2
+itself), rounded to two digits away from the ideal, and never less than the metric's floor. The variant
 `module` is the traceable module against upstream; the stage `chain` is the whole system, whose outputs are its own and,
 as "stage.output" in quotes, those of each stage within it. The table `retired` gives a reason for each gate, or table
 of gates, that was taken away.
@@ -13,27 +15,56 @@ of gates, that was taken away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from parity.base import toml
+from parity.base.text import many
 from parity.base.toml import Filled, Place, Text
 from parity.compare import metrics
 from parity.compare.metrics import Metric
-from parity.judge import derivation
-from parity.judge.derivation import Origin
+from parity.judge import headroom
 from parity.verdict import Bound, Finding, Form
 
 Table = tuple[str, str, str]
 
 FORMS: Mapping[str, Form] = {"higher": "min", "lower": "max", "near": "within"}
+HEADROOM = 3
 ACCEPTABLE_BLINDNESS = frozenset({"sign", "phase"})
 """Faults that no gate of an output has to see: over a chain, rounding moves the phase of a harmonic source for good."""
+
+
+class GateError(ValueError):
+    """A file of gates that can't be taken at its word."""
+
+
+class Origin(toml.Table):
+    """Measurements that a bound was derived from.
+
+    worst, median: in as many digits as are worth reading.
+    cases: how many there were.
+    numerics: those that they were measured in.
+    """
+
+    worst: float
+    median: float
+    cases: Annotated[int, Field(gt=0)]
+    numerics: Text
+
+    def written(self) -> str:
+        """Return the table as TOML writes it."""
+        worst, median = toml.number(self.worst), toml.number(self.median)
+        return f'{{ worst = {worst}, median = {median}, cases = {self.cases}, numerics = "{self.numerics}" }}'
+
+    def __str__(self) -> str:
+        values = f"worst {headroom.number(self.worst)}, median {headroom.number(self.median)}"
+        return f"{values} of {many(self.cases, 'case')} × {self.numerics}"
 
 
 _Derived = Annotated[
@@ -50,11 +81,7 @@ class _Entry(toml.Table):
     reason: Text = ""
 
 
-class GateError(ValueError):
-    """A file of gates that can't be taken at its word."""
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Gate:
     """One metric of one output, its bound, and where that bound comes from."""
 
@@ -79,6 +106,13 @@ class Gate:
         """The distance from the ideal that is allowed."""
         return self.bound.limit if self.bound.form == "within" else metrics.find(self.metric).distance(self.bound.limit)
 
+    @property
+    def text(self) -> str:
+        return str(self.bound)
+
+    def looser(self, than: Gate) -> bool:
+        return self.room > than.room
+
     def check(self, value: float) -> Finding:
         """Return what the gate says of a value of its metric."""
         return Finding(self.output, self.metric, self.bound.holds(value), value, self.bound)
@@ -86,17 +120,7 @@ class Gate:
 
 def gate(table: Table, metric: Metric, limit: float, derived_from: Origin | str, reason: str = "") -> Gate:
     """Return the gate with the form of bound that its metric takes."""
-    stage, variant, output = table
-    bound = Bound(FORMS[metric.better], limit, metric.ideal)
-    return Gate(
-        stage=stage,
-        variant=variant,
-        output=output,
-        metric=metric.name,
-        bound=bound,
-        derived_from=derived_from,
-        reason=reason,
-    )
+    return Gate(*table, metric.name, Bound(FORMS[metric.better], limit, metric.ideal), derived_from, reason)
 
 
 @dataclass(frozen=True)
@@ -126,16 +150,8 @@ class Gates:
         """The outputs whose gates all miss the same fault, and the advice about each."""
         return {table: said for table, gates in self.tables.items() if (said := _blind(table, gates))}
 
-    def of(self, stage: str, variant: str, output: str) -> tuple[Gate, ...]:
-        """Return the gates of one output."""
-        return self.tables.get((stage, variant, output), ())
-
     def by_name(self) -> dict[str, Gate]:
         return {gate.name: gate for gate in self.gates}
-
-    def retirement(self, name: str) -> str:
-        """Return why a gate was retired; empty without a reason."""
-        return toml.retirement(self.retired, name)
 
 
 def load(path: Path) -> Gates:
@@ -178,16 +194,12 @@ def _parsed(text: str, place: Place, old: bool) -> Gates:
 
 def render(gates: Gates) -> str:
     """Return the text of the file. Equal gates give equal text, and `parse` reads them back unchanged."""
-    grouped: dict[str, dict[str, dict[str, list[Gate]]]] = {}
-    for gate in gates.gates:
-        grouped.setdefault(gate.stage, {}).setdefault(gate.variant, {}).setdefault(gate.output, []).append(gate)
+    order = list(dict.fromkeys(table[:depth] for table in gates.tables for depth in (1, 2, 3)))
     blocks = []
-    for variants in grouped.values():
-        for outputs in variants.values():
-            for entries in outputs.values():
-                width = max(len(gate.metric) for gate in entries)
-                lines = [f"{gate.metric:{width}} = {_entry(gate)}" for gate in entries]
-                blocks.append("\n".join([f"[{toml.dotted(entries[0].table)}]", *lines]))
+    for table in sorted(gates.tables, key=lambda table: [order.index(table[:depth]) for depth in (1, 2, 3)]):
+        width = max(len(gate.metric) for gate in gates.tables[table])
+        lines = [f"{gate.metric:{width}} = {_entry(gate)}" for gate in gates.tables[table]]
+        blocks.append("\n".join([f"[{toml.dotted(table)}]", *lines]))
     if gates.retired:
         lines = [f"{toml.quoted(name)} = {toml.quoted(reason)}" for name, reason in gates.retired.items()]
         blocks.append("\n".join(["[retired]", *lines]))
@@ -225,13 +237,28 @@ def complete(gates: Gates, expected: Iterable[Table]) -> list[str]:
     return [*problems, *filter(None, map(_unexplained, gates.gates))]
 
 
+def bound_from(metric: Metric, values: Sequence[float]) -> float | None:
+    """Return the bound that the values suggest; None if even a bound at the metric's limit would not hold them."""
+    # Decimals, without the noise that binary fractions add to 1 − 0.999995.
+    ideal = Decimal(repr(metric.ideal))
+    apart = [Decimal(repr(float(value))) - ideal for value in values]
+    worst = max(map(abs, apart)) if metric.better == "near" else max(apart) if metric.better == "lower" else -min(apart)
+    room = max(HEADROOM * worst, Decimal(repr(metric.floor)))
+    if room:
+        room = room.quantize(Decimal(1).scaleb(room.adjusted() - 1), rounding=ROUND_CEILING)
+    if float(room) >= metric.limit:
+        return None
+    return float({"near": room, "higher": ideal - room, "lower": ideal + room}[metric.better])
+
+
 def _unexplained(gate: Gate) -> str:
     """Return what is wrong with a bound that was set by hand without a reason."""
-    metric = metrics.find(gate.metric)
-    if gate.reason or derivation.derives(metric, gate.derived_from, gate.bound.limit):
+    origin = gate.derived_from
+    derived = bound_from(metrics.find(gate.metric), [origin.worst]) if isinstance(origin, Origin) else None
+    if gate.reason or derived == gate.bound.limit:
         return ""
-    origin = f"does not follow from its derived_from, {str(gate.derived_from)!r}"
-    return f"{gate.name}: {gate.bound} {origin}, and it lacks a reason: write one beside it, or calibrate it anew"
+    said = f"does not follow from its derived_from, {str(origin)!r}"
+    return f"{gate.name}: {gate.bound} {said}, and it lacks a reason: write one beside it, or calibrate it anew"
 
 
 def _blind(table: Table, gates: tuple[Gate, ...]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,21 +19,27 @@ from parity import run
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries, tree
 from parity.base.libraries import threads
-from parity.build import convert, program
+from parity.base.lockfile import installed
+from parity.base.paths import project
+from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
 from parity.build.convert import ConversionError
+from parity.build.program import quantized
 from parity.compare import evidence, metrics, modes
 from parity.compare.evidence import Evidence
 from parity.compare.outputs import PLAIN, Comparison, stage_outputs
 from parity.declarations import Arrays, Case, ComputeUnits, Golden, Stage, System, Tensor, Variant
-from parity.judge import package
+from parity.judge import exercise, package, probes
 from parity.judge.gates import Gates, judge
-from parity.plan.checks import Deployed, chain_sets, deployed
+from parity.plan.checks import Deployed, chain_sets, chosen, deployed, dims
 from parity.plan.weights import Weights
 from parity.run import Runtime, RuntimeFailure, Session, stepping
 from parity.run.executorch import ExecuTorch
 from parity.run.runtime import Bucketed, Crosser, closing, fitting
-from parity.verdict import Check, Finding, Mode, Verdict
+from parity.verdict import UNBLAMED, Check, Finding, Mode, Verdict
+
+COMPARING, OF_MEETINGS = ("numpy", "scipy", "librosa", "torch"), ("pyannote-metrics", "pyannote-core")
+"""The libraries that compare and measure, besides those of a reference; the second are an extra."""
 
 
 class Goldens(Protocol):
@@ -67,6 +73,8 @@ class Workbench:
     gates: Gates
     cache: Cache
     compute_units: ComputeUnits | None = None
+    _known: dict[Check, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _modules: dict[str, dict[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def deployed(self) -> Deployed:
@@ -88,7 +96,13 @@ class Workbench:
         """
         with self.threads(check.mode):
             try:
-                return self._judged(check, [] if ran is None else ran)
+                compared = [] if ran is None else ran
+                make = examine if check.mode in UNBLAMED else measure
+                found = evidence.gathered(
+                    self.cache, self._rests_on(check), lambda folder: make(self, check, folder, compared)
+                )
+                findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
+                return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
             except (ArtifactError, ConversionError, RuntimeFailure, ModelError, ValueError) as error:
                 return check.verdict([Finding(check.stage, "runs", False, message=str(error))])
 
@@ -99,15 +113,6 @@ class Workbench:
         """
         stepped = any(stage.stepped for stage in self.system.stages)
         return threads(1) if stepped and mode != "stretched" else nullcontext()
-
-    def _judged(self, check: Check, ran: list[Comparison]) -> Verdict:
-        found = evidence.gathered(self.cache, self._rests_on(check), lambda folder: self.made(check, folder, ran))
-        findings = [*found.contract, *self.judged(check.stage, check.variant, found.values)]
-        return replace(check.verdict(findings), seconds=found.seconds, evidence=found.key, reused=found.reused)
-
-    def made(self, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
-        """Run a check, and write its evidence into a folder."""
-        return measure(self, check, folder, ran)
 
     def measured(self, check: Check) -> bool:
         """Return whether a check has evidence already, or can't have any."""
@@ -127,10 +132,6 @@ class Workbench:
             known = self._known[check] = {**self.parts(check), **({"asked": costly} if costly else {})}
         return known
 
-    @cached_property
-    def _known(self) -> dict[Check, dict[str, Any]]:
-        return {}
-
     def asked(self, stage: str, variant: str) -> evidence.Asked:
         """Return a function that names the costly metrics in the gates of an output."""
         costly = self._costly(stage, variant)
@@ -147,42 +148,62 @@ class Workbench:
         """Yield the findings of the gates on the metrics of each output."""
         for output, values in measured.items():
             table = stage, variant, self.system.family(stage, output)
-            if gates := self.gates.of(*table):
+            if gates := self.gates.tables.get(table):
                 yield from (replace(found, output=output) for found in judge(gates, values))
             else:
-                yield _ungated(output)
+                message = "no gate judges it: run `python -m parity calibrate`"
+                yield Finding(output, "gated", False, message=message)
             if blind := self.gates.blind.get(table):
                 yield Finding(output, "gated", False, message=blind)
 
     def parts(self, check: Check) -> dict[str, Any]:
-        case = self.system.reference.case(check.case)
-        parts = {
-            **self.common,
-            "golden": self.goldens.identity(case),
-            "scope": self.system.scope,
+        """Return everything that decides the evidence of a check, besides what its gates ask for."""
+        system, weights = self.system, dict(self.weights.identity)
+        parts: dict[str, Any] = {
+            **(_examining() if check.mode in UNBLAMED else _measuring()),
+            "libraries": self.libraries,
+            "goldens": {case.name: self.goldens.identity(case) for case in chosen(system, check.case)},
+            "scope": system.scope,
             "mode": check.mode,
+            "sample rate": system.reference.sample_rate,
         }
-        if check.mode == "module":
-            stage = self.system.stage(check.stage)
-            parts["declared"] = _told({**stage.outputs, **stage.derived})
-            return {**parts, "module": self.code_of(stage), "weights": dict(self.weights.identity)}
+        if check.mode == "exercised":
+            inputs = {stage.name: [*stage.inputs] for stage in system.stages}
+            fixed = {stage.name: dict(stage.fixed) for stage in system.stages}
+            excused = exercise.excuses(system)
+            return {
+                **parts,
+                "weights": weights,
+                "glue": self.glue,
+                "excused": excused,
+                "inputs": inputs,
+                "fixed": fixed,
+            }
         if check.mode == "chained":
-            variants = chain_sets(self.system)[check.variant]
-            parts["glue"] = self.glue
-            parts["weights"] = dict(self.weights.identity)
-            parts["declared"] = {**_told(self.system.decisions), "sums": ", ".join(self.system.sums)}
-        else:
-            stage = self.system.stage(check.stage)
-            parts["declared"] = _told(stage.derived)
-            if self.runtime.format == "pte" or stage.variant(check.variant).group:
-                parts["module"] = self.code_of(stage)
-                parts["contract"] = dict(self.system.contract)
-            if stage.variant(check.variant).replayed:
-                quantized_by = libraries("torchao") if self.runtime.format == "pte" else {}
-                parts["replay"] = {**code(stage.replay), "quantized by": quantized_by}
-            variants = {stage.name: stage.variant(check.variant)}
-        keys = {name: self.artifacts.key(self.system.stage(name), variant) for name, variant in variants.items()}
-        return {**parts, "artifacts": keys, "runtime": self.engine}
+            chain = chain_sets(system)[check.variant].items()
+            keys = {name: self.artifacts.key(system.stage(name), variant) for name, variant in chain}
+            declared = {**_told(system.decisions), "sums": ", ".join(system.sums)}
+            own = {"glue": self.glue, "weights": weights, "declared": declared, "stages": [*map(_run, system.stages)]}
+            return {**parts, **own, "artifacts": keys, "runtime": self.engine}
+        stage = system.stage(check.stage)
+        parts["stage"] = _run(stage)
+        if check.mode == "module":
+            return {**parts, "module": self.code_of(stage), "weights": weights}
+        variant = stage.variant(check.variant)
+        parts |= {"artifacts": {stage.name: self.artifacts.key(stage, variant)}, "runtime": self.engine}
+        if variant.replayed:
+            parts["replay"] = {**code(stage.replay), **(libraries("torchao") if self.runtime.format == "pte" else {})}
+        if check.mode in UNBLAMED:
+            # The package of a bucket does not tell which sizes the stage is declared for.
+            sizes = {name: repr(dim) for name, dim in dims(stage).items()}
+            probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
+            if self.runtime.format == "pte":
+                probed["quantized by"] = libraries("torchao")
+            made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "weights": weights}
+            return {**parts, **made, "probed": probed}
+        if self.runtime.format == "pte" or variant.group:
+            parts |= {"module": self.code_of(stage), "contract": dict(system.contract)}
+        return parts
 
     @cached_property
     def glue(self) -> str:
@@ -194,21 +215,8 @@ class Workbench:
         return self._modules[stage.name]
 
     @cached_property
-    def _modules(self) -> dict[str, dict[str, str]]:
-        return {}
-
-    @cached_property
-    def common(self) -> dict[str, Any]:
-        versions = (
-            "numpy",
-            "scipy",
-            "librosa",
-            "torch",
-            "pyannote-metrics",
-            "pyannote-core",
-            *self.system.reference.packages,
-        )
-        return {**_harness(), "libraries": libraries(*versions)}
+    def libraries(self) -> dict[str, str]:
+        return libraries(*COMPARING, *filter(installed, OF_MEETINGS), *self.system.reference.packages)
 
     @cached_property
     def engine(self) -> dict[str, Any]:
@@ -236,7 +244,7 @@ class Workbench:
         assert stage.replay is not None
         whole = replace(stage, module=stage.replay, inputs={**stage.inputs, **stage.outputs})
         module = convert.traceable(whole, self.cut_from)
-        module = program.quantized(module, whole, variant) if variant.format == "pte" else module
+        module = quantized(module, whole, variant) if variant.format == "pte" else module
 
         def answered(inputs: Arrays, outputs: Arrays) -> Arrays:
             try:
@@ -263,8 +271,16 @@ class Workbench:
         return self.runtime.load(artifact.package, self.compute_units or stage.units(variant), method)
 
 
+Runs = Callable[[Workbench, Check], Iterator[Comparison | Finding]]
+
+
 @cache
-def _harness() -> dict[str, str]:
+def _examining() -> dict[str, str]:
+    return {"measured by": digest(code(examine))}
+
+
+@cache
+def _measuring() -> dict[str, str]:
     """Return the code that compares and measures; metrics and checks of packages register themselves, so all count."""
     return {"measured by": digest(code(measure)), "metrics": tree(metrics), "structure": tree(package)}
 
@@ -286,8 +302,20 @@ def measure(bench: Workbench, check: Check, folder: Path, ran: list[Comparison])
         folder: The folder of the evidence.
         ran: Gets what was compared.
     """
+    return _written(bench, check, folder, ran, _compare)
+
+
+def examine(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+    """Run a check in one of the modes "probed", "stretched" and "exercised", as `measure` does others.
+
+    They prove that nothing declared goes unexercised: values and sizes of inputs, and branches of the host code.
+    """
+    return _written(bench, check, folder, ran, _exercise)
+
+
+def _written(bench: Workbench, check: Check, folder: Path, ran: list[Comparison], run: Runs) -> Evidence:
     started = time.perf_counter()
-    found = list(_compare(bench, check))
+    found = list(run(bench, check))
     seconds = time.perf_counter() - started
     ran.extend(group for group in found if isinstance(group, Comparison))
     rate = bench.system.reference.sample_rate
@@ -316,6 +344,30 @@ def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
     yield from modes.forced(bench, stage, variant, seam, interface_kept=kept)
 
 
+def _exercise(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
+    asked = chosen(bench.system, check.case)
+    if check.mode == "exercised":
+        goldens = [bench.goldens.load(case) for case in asked]
+        yield from exercise.inputs(bench.system, goldens)
+        tables = (bench.tables(case) for case in asked)
+        yield from exercise.branches(bench.system, zip(asked, goldens, tables, strict=True), project().root)
+        return
+    stage, seam = bench.system.stage(check.stage), bench.goldens.load(asked[0])[check.stage]
+    variant, plain = stage.variant(check.variant), bench.module(stage)
+    module = quantized(plain, stage, variant) if variant.format == "pte" else plain
+    with closing(bench.session(stage, variant)) as session:
+        artifact = Crosser(stage, variant, session)
+        runs = partial(convert.call, module, stage)
+        rounded = partial(probes.rounded, module, stage) if module is plain else runs
+        both = probes.Both(stage, variant, seam, artifact, runs, rounded)
+        if variant.replayed:
+            yield from probes.decided(both, bench.answer(stage, variant))
+            return
+        if module is not plain and check.mode == "probed":
+            yield from probes.quantized(both, partial(convert.call, plain, stage))
+        yield from probes.stretched(both) if check.mode == "stretched" else probes.findings(both)
+
+
 def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Finding]:
     """Yield the findings of the gates on what an artifact holds."""
     path, module = bench.artifacts.get(stage, variant).package, partial(bench.module, stage)
@@ -330,10 +382,19 @@ def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Find
         yield from package.findings(path, stage, variant, parts, siblings, module)
 
 
+def _run(stage: Stage) -> dict[str, Any]:
+    """Return what decides how a stage is run and its outputs compared. A module takes and gives tensors in order."""
+    return {
+        "name": stage.name,
+        "inputs": [*_told(stage.inputs).items()],
+        "outputs": [*_told(stage.outputs).items()],
+        "derived": [*_told(stage.derived).items()],
+        "derive": code(stage.derive),
+        "carries": dict(stage.carries),
+        "stepped": stage.stepped,
+    }
+
+
 def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:
     """Return what decides which metrics compare the values."""
     return {name: repr(tensor) for name, tensor in declared.items()}
-
-
-def _ungated(output: str) -> Finding:
-    return Finding(output, "gated", False, message="no gate judges it: run `python -m parity calibrate`")

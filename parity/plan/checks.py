@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -33,31 +33,30 @@ class Executor(Protocol):
 
 def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) -> Iterator[Check]:
     """Yield every check of a system: a complete run has a verdict on each. A runtime has those of its format."""
-    every = len(cases) == len(system.reference.cases)
-    names = {case.name for case in cases}
-    groups = (group for group in (ALL, SHORT) if names == {case.name for case in chosen(system, group)})
-    if cases:
-        own = partial(Check, system=system.name, stage=CHAIN, variant=GLUE, mode="exercised", runtime="torch")
-        yield from (own(case=group, numerics="fp32") for group in list(groups)[:1])
-        probed = partial(Check, system=system.name, case=cases[0].name)
-        for stage in system.stages:
-            for runtime in runtimes:
-                at = partial(probed, stage=stage.name, runtime=runtime.name, numerics=runtime.numerics)
-                built = [variant for variant in stage.variants if variant.format == runtime.format]
-                for mode in ("probed", "stretched") if large(stage) and every else ("probed",):
-                    yield from (at(variant=variant.name, mode=mode) for variant in built)
-    for case in cases:
-        of_case = partial(Check, system=system.name, case=case.name)
-        for stage in system.every:
-            yield of_case(stage=stage.name, variant=MODULE, mode="module", runtime="torch", numerics="fp32")
-            for runtime in runtimes:
-                on_runtime = partial(of_case, stage=stage.name, runtime=runtime.name, numerics=runtime.numerics)
-                built = [variant for variant in stage.variants if variant.format == runtime.format]
-                yield from (on_runtime(variant=variant.name, mode=mode) for variant in built for mode in modes(stage))
+    in_torch = partial(Check, system=system.name, runtime="torch", numerics="fp32")
+
+    def on(runtime: Executor, case: Case) -> Callable[..., Check]:
+        return partial(Check, system=system.name, case=case.name, runtime=runtime.name, numerics=runtime.numerics)
+
+    def of_artifacts(stage: Stage, case: Case, modes: tuple[Mode, ...]) -> Iterator[Check]:
         for runtime in runtimes:
-            chained = partial(of_case, stage=CHAIN, mode="chained", runtime=runtime.name, numerics=runtime.numerics)
-            sets = chain_sets(system).items()
-            yield from (chained(variant=name) for name, chosen in sets if format_of(chosen) == runtime.format)
+            built = [variant.name for variant in stage.variants if variant.format == runtime.format]
+            check = partial(on(runtime, case), stage=stage.name)
+            yield from (check(variant=variant, mode=mode) for variant in built for mode in modes)
+
+    if cases:
+        every, names = len(cases) == len(system.reference.cases), {case.name for case in cases}
+        groups = [group for group in (ALL, SHORT) if names == {case.name for case in chosen(system, group)}]
+        yield from (in_torch(stage=CHAIN, variant=GLUE, mode="exercised", case=group) for group in groups[:1])
+        for stage in system.stages:
+            yield from of_artifacts(stage, cases[0], ("probed", "stretched") if every and large(stage) else ("probed",))
+    for case in cases:
+        for stage in system.every:
+            yield in_torch(stage=stage.name, variant=MODULE, mode="module", case=case.name)
+            yield from of_artifacts(stage, case, ("forced", "carried") if stage.carries else ("forced",))
+        for runtime in runtimes:
+            sets = [name for name, found in chain_sets(system).items() if format_of(found) == runtime.format]
+            yield from (on(runtime, case)(stage=CHAIN, variant=name, mode="chained") for name in sets)
 
 
 def chosen(system: System, name: str) -> list[Case]:
@@ -80,11 +79,6 @@ def large(stage: Stage) -> bool:
     highest = {name: dim.high for name, dim in dims(stage).items()}
     tensors = (*stage.inputs.values(), *stage.outputs.values())
     return bool(highest) and sum(prod(tensor.sizes(highest)) for tensor in tensors) > LARGE
-
-
-def modes(stage: Stage) -> tuple[Mode, ...]:
-    """Return the modes in which each artifact of a stage is checked by itself."""
-    return ("forced", "carried") if stage.carries else ("forced",)
 
 
 def chain_sets(system: System) -> dict[str, dict[str, Variant]]:

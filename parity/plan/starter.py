@@ -18,7 +18,8 @@ def write(root: Path, one_file: bool = False) -> list[str]:
         root: The project's folder.
         one_file: True for one file, `port.py`, instead of one in `references/` and one in `converters/`.
     """
-    reference, converter = (_text(f"{name}.txt") for name in ("reference", "converter"))
+    example = files("parity.plan") / "example"
+    reference, converter = ((example / f"{name}.txt").read_text("utf-8") for name in ("reference", "converter"))
     if one_file:
         systems, texts = "port.py", {"port.py": _merged(reference, converter.replace(_IMPORT, ""))}
     else:
@@ -39,10 +40,6 @@ def write(root: Path, one_file: bool = False) -> list[str]:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     return [*([] if configured else [CONFIGURATION]), *texts]
-
-
-def _text(name: str) -> str:
-    return (files("parity.plan") / "example" / name).read_text(encoding="utf-8")
 
 
 def _merged(*texts: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from parity.base import lockfile
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
 from parity.declarations import Hub, Reference, System, Trained
@@ -36,7 +36,7 @@ class Weights:
 
     source: trained, seeded, hub or path.
     identity: Facts that goldens and artifacts remember of them.
-    find: Makes or fetches the checkpoint.
+    checkpoint: Makes or fetches the file, at first use.
     folder: Folder of their truth and bounds within the system's folder; empty for the default weights.
     path: The file that the user named.
     files: Files that the user named with it, such as a voice, by the names that the reference has for them.
@@ -44,7 +44,7 @@ class Weights:
 
     source: str
     identity: Mapping[str, str]
-    find: Callable[[], Path]
+    checkpoint: Callable[[], Path]
     folder: str = ""
     path: Path | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -55,10 +55,6 @@ class Weights:
         """The value of `--weights` that chooses them."""
         named = [f"{name}={file}" for name, file in self.files.items()]
         return shlex.quote(",".join([str(self.path), *named])) if self.path else self.source
-
-    def checkpoint(self) -> Path:
-        """Return the file, made or fetched at first use."""
-        return self.find()
 
     def model(self, build: Callable[[Path], Any]) -> Any:
         """Return the model that a reference builds of the checkpoint, the same one for all workbenches of a system."""
@@ -87,9 +83,7 @@ def choose(reference: Reference, option: str, cache: Cache) -> Weights:
         return _trained(reference, cache)
     if option == "seeded":
         return _seeded(reference, cache)
-    if option == "hub":
-        return _published(reference)
-    return _named(reference, option)
+    return _published(reference) if option == "hub" else _named(reference, option)
 
 
 def _named(reference: Reference, option: str) -> Weights:
@@ -161,16 +155,12 @@ def lacking(trained: Trained) -> list[str]:
     Raises:
         WeightsError: A package has another version than the pinned one, and so may have other weights.
     """
-    missing = []
+    installed = {name: lockfile.version(name) for name in trained.packages}
     for name, pinned in trained.packages.items():
-        try:
-            installed = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(f"{name} {pinned}")
-            continue
-        if installed != pinned:
-            raise WeightsError(f"{name} {installed} is installed; the trained weights are those of {name} {pinned}")
-    return missing
+        if installed[name] not in (None, pinned):
+            other = f"{name} {installed[name]} is installed"
+            raise WeightsError(f"{other}; the trained weights are those of {name} {pinned}")
+    return [f"{name} {pinned}" for name, pinned in trained.packages.items() if installed[name] is None]
 
 
 def foreign(folder: str) -> bool:

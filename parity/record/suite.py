@@ -24,9 +24,7 @@ from parity.declarations import Case, ComputeUnits, Stage, System, Variant
 from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
 from parity.judge.calibrate import slack
-from parity.judge.distance import far
-from parity.judge.exercise import Examiner
-from parity.judge.measurements import measurements
+from parity.judge.measurements import far, measurements
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, formats, large, plan, unchained
 from parity.plan.systems import systems
@@ -168,7 +166,7 @@ class Suite:
             weights = self.weights(systems()[name])
             system = fitted(systems()[name], weights)
             folder = Path(self.options.artifacts) if self.options.artifacts else None
-            self._benches[key] = Examiner(
+            self._benches[key] = Workbench(
                 system,
                 weights,
                 self.goldens(system),

@@ -167,7 +167,7 @@ def test_06_one_broken_gate_is_enough() -> None:
         relative_l2 = { max = 0.01, derived_from = "a test" }
         """,
         "gates.toml",
-    ).of("stage", "fp32", "y")
+    ).tables["stage", "fp32", "y"]
     assert [found.passed for found in gates.judge(judged, {"max_abs": 0.01, "relative_l2": 0.5})] == [True, False]
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from parity.base.cache import Cache
 from parity.build.artifacts import Artifact, Built
 from parity.declarations import Case, Dim, Golden, Hub, Reference, Run, Seam, Stage, System, Variant, i32, real
-from parity.judge.exercise import Examiner
 from parity.judge.gates import Gates
+from parity.judge.workbench import Workbench
 from parity.plan.weights import choose
 from parity.run import runtime
 
@@ -142,10 +142,10 @@ class Faulty(Built):
         return super().get(self.system.stage(stage.name), variant)
 
 
-def bench(folder: Path, system: System, built: System | None = None) -> Examiner:
+def bench(folder: Path, system: System, built: System | None = None) -> Workbench:
     """A workbench of a system, whose artifacts are those that were built of another one, if that is given."""
     cache = Cache(folder)
     weights = choose(REFERENCE, "seeded", cache)
     artifacts = Faulty(built or system, weights, cache)
     recorded = Recorded(build(weights.checkpoint()))
-    return Examiner(system, weights, recorded, artifacts, runtime("milrun", "declared"), Gates(()), cache)
+    return Workbench(system, weights, recorded, artifacts, runtime("milrun", "declared"), Gates(()), cache)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import nn
 
+from parity.build.artifacts import Artifact
 from parity.declarations import Stage, Variant
-from parity.judge.package import composition, compression, manifest, program, rounding
-from parity.judge.package.contents import read
+from parity.judge.package import compression, manifest, program
+from parity.judge.package.contents import composition, read
 from parity.verdict import Finding
-
-if TYPE_CHECKING:
-    from parity.build.artifacts import Artifact
-
 
 __all__ = ["COMPRESSION", "GATES", "INTERFACE", "MANIFEST", "findings", "program"]
 
@@ -49,6 +45,6 @@ def findings(
     yield compression.on_units(contents, stage.units(variant))
     if variant.group and module:
         originals = {name: value.detach().numpy() for name, value in module().state_dict().items()}
-        yield rounding.gate(list(compression.in_groups(contents)), originals)
+        yield compression.rounding(compression.in_groups(contents), originals)
     if stage.parts or contents.pipeline:
-        yield composition.gate(contents, parts)
+        yield composition(contents, parts)

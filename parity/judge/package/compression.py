@@ -1,20 +1,23 @@
-"""The compression of weights: each has to be compressed as the variant says, and in a way that its compute units bear.
+"""The compression of weights: each has to be compressed as the variant says, in a way that its compute units bear.
 
-A label proves nothing, and a compression that failed silently ships what it should have made smaller.
+A label proves nothing, and a compression that failed silently ships what it should have made smaller. In few bits, a
+weight may lose what rounding to the nearest loses in its form, and no more. Where the form itself costs a tenth, no
+bound on outputs sees scales of another group or values in another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from milrun.blob import count
-from milrun.program import Operation, TensorType
+from milrun.program import Operation, TensorType, Type
 from parity.build.convert import WEIGHTED
 from parity.declarations import ComputeUnits, Variant
 from parity.judge.package.contents import Contents, Program, judged
-from parity.judge.package.rounding import Stored
+from parity.run.program import Weight
 from parity.verdict import Finding
 
 PALETTE = "constexpr_lut_to_dense"
@@ -23,6 +26,9 @@ INTEGERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 MEND = "build it again, and see what coremltools warned of; or declare the variant as it is"
 GPU: tuple[ComputeUnits, ...] = ("ALL", "CPU_AND_GPU")
 UNITS_MEND = 'palettize instead, or give the variant compute_units="CPU_AND_NE"'
+ROUNDING_MEND = "see what quantized it, and in which order its groups and scales are stored"
+ROOM = 1.05
+"""Times the loss of rounding to the nearest that a weight may lose: scales are themselves rounded, to 8 or 11 bits."""
 _FEWEST = 10
 """Elements: coremltools does not take a smaller constant for a weight."""
 
@@ -54,18 +60,44 @@ def on_units(contents: Contents, units: ComputeUnits) -> Finding:
     return judged("weights", "hazard", faults, UNITS_MEND, f"nothing is known to fail on {units}")
 
 
-def in_groups(contents: Contents) -> Iterator[Stored]:
-    """Yield the weights of integers in groups along their rows."""
+def in_groups(contents: Contents) -> Iterator[Weight]:
+    """Yield the weights of integers in groups along their rows. Those of another form have no values."""
     for program in contents.programs:
         for op in _of(program, *INTEGERS):
-            data, scale = (program.numbers(op.inputs.get(name, ())) for name in ("data", "scale"))
+            name, type = op.outputs[0]
+            whole = Weight(f"weight `{name}` of", _shape(type), "int4")
+            data, scale = (program.numbers(op, parameter) for parameter in ("data", "scale"))
             if data is None or scale is None or data.ndim != 2 or scale.ndim != 2:
-                yield Stored("weight", f"`{op.outputs[0][0]}`", 4, 1, None)
-                continue
-            group = data.shape[1] // scale.shape[1]
-            values = data.astype(np.float32).reshape(-1, group) * scale.astype(np.float32).reshape(-1, 1)
-            form = f"`{op.outputs[0][0]}`, {_grouped(program, op)}"
-            yield Stored("weight", form, 4, group, values.reshape(data.shape))
+                yield whole
+            else:
+                group = data.shape[1] // scale.shape[1]
+                yield replace(whole, group=group, numbers=data, scales=scale.astype(np.float32))
+
+
+def rounding(held: Iterable[Weight], originals: Mapping[str, np.ndarray], place: str = "") -> Finding:
+    """Return the finding on all weights in few bits of a method or package.
+
+    Args:
+        held: The weights. Each is compared with the original that it is most like.
+        originals: Those of the module by name, of which each one held is the rounded form.
+        place: What comes before each fault, such as the method.
+    """
+    faults, losses = [], []
+    for weight in held:
+        if (values := weight.values) is None:
+            faults.append(f"{place}{weight.kind} {weight}: its values cannot be read")
+            continue
+        alike = [(_apart(values, own), name) for name, own in originals.items() if own.shape == values.shape]
+        if alike:
+            found, name = min(alike)
+            nearest = _nearest(originals[name], weight)
+            told = f"{weight.kind} `{name}`, {weight}, loses {found:.3g}, rounding to the nearest {nearest:.3g}"
+            losses.append((found / max(nearest, 1e-9), told))
+    faults += [f"{place}{told}" for share, told in losses if not share <= ROOM]
+    if not losses and not faults:
+        faults = [f"{place}no weight in few bits has the shape of one of the module's"]
+    worst = max(losses, default=(0.0, ""))[1]
+    return judged("weights", "rounding", faults, ROUNDING_MEND, f"{len(losses)} weights; {worst}")
 
 
 def _faults(program: Program, variant: Variant) -> Iterator[str]:
@@ -80,17 +112,24 @@ def _faults(program: Program, variant: Variant) -> Iterator[str]:
         yield f"{_first(integers)} quantized, and the variant is not to be"
     if variant.palettize:
         yield from _left(program, list(_weights(program, _fewest_palettized())), luts, "palettized")
-        yield from _other_bits(program, luts, variant.palettize)
+        entries, right = {op.outputs[0][0]: _entries(program.tensor(op, "lut")) for op in luts}, 1 << variant.palettize
+        wrong = {name: f"{size} entries where {right} are expected" for name, size in entries.items() if size != right}
+        yield from _others(f"{len(luts)} palettes are not of {variant.palettize} bits", wrong)
     if variant.group:
         yield from _left(program, list(_weights(program, variant.fewest, ("linear",))), integers, "quantized")
-        yield from _other_groups(program, integers, variant.group)
+        grouped = f"int4 in groups of {variant.group}"
+        found = {op.outputs[0][0]: _grouped(program, op) for op in integers}
+        wrong = {name: form for name, form in found.items() if form != grouped}
+        yield from _others(f"{len(integers)} weights are not {grouped}", wrong)
     if variant.quantize:
         spared = tuple(part.replace(".", "_") for part in variant.spared)
         wanted = [
             name for name in _weights(program, variant.fewest, WEIGHTED) if not (spared and name.startswith(spared))
         ]
         yield from _left(program, wanted, integers, "quantized")
-        yield from _other_types(program, integers)
+        few = [op for op in integers if (data := program.tensor(op, "data")) and "int4" in str(data.dtype)]
+        if few:
+            yield f"{_first(few)} of 4 bits, and the variant says 8"
         harmed = [op for op in integers if spared and op.outputs[0][0].startswith(spared)]
         if harmed:
             yield f"{_first(harmed)} quantized, and the variant spares it"
@@ -104,59 +143,44 @@ def _left(program: Program, names: Sequence[str], made: Sequence[Operation], how
     reader = program.readers[names[0]][0]
     yield (
         f"{len(names)} of {len(names) + len(made)} weights not {how}, as the variant says, the first `{names[0]}` "
-        f"{program.constants[names[0]]} of {reader.type} `{reader.name}`"
+        f"{program.constants[names[0]].type} of {reader.type} `{reader.name}`"
     )
 
 
-def _other_bits(program: Program, luts: Sequence[Operation], bits: int) -> Iterator[str]:
-    entries = {op.outputs[0][0]: _entries(program.tensor(op.inputs["lut"])) for op in luts}
-    wrong = [name for name, size in entries.items() if size != 1 << bits]
-    if wrong:
-        yield (
-            f"{len(wrong)} of {len(luts)} palettes are not of {bits} bits, as the variant says, the first that of "
-            f"`{wrong[0]}`: {entries[wrong[0]]} entries where {1 << bits} are expected"
-        )
-
-
-def _other_types(program: Program, integers: Sequence[Operation]) -> Iterator[str]:
-    few = [op for op in integers if (data := program.tensor(op.inputs.get("data", ()))) and "int4" in str(data.dtype)]
-    if few:
-        yield f"{_first(few)} of 4 bits, and the variant says 8"
-
-
-def _other_groups(program: Program, integers: Sequence[Operation], group: int) -> Iterator[str]:
-    wanted = f"int4 in groups of {group}"
-    found = {op.outputs[0][0]: _grouped(program, op) for op in integers}
-    wrong = [name for name, form in found.items() if form != wanted]
-    if wrong:
-        yield (
-            f"{len(wrong)} of {len(integers)} weights are not {wanted}, as the variant says, the first `{wrong[0]}`: "
-            f"{found[wrong[0]]}"
-        )
+def _others(said: str, wrong: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence about compressed weights in another form, by their names."""
+    for name, form in list(wrong.items())[:1]:
+        yield f"{len(wrong)} of {said}, as the variant says, the first `{name}`: {form}"
 
 
 def _grouped(program: Program, op: Operation) -> str:
     """Return the type of integer weights, and how many values along a row share a scale."""
-    data, scale = (program.tensor(op.inputs.get(name, ())) for name in ("data", "scale"))
-    if data is None or scale is None or not data.shape or not scale.shape or len(scale.shape) != len(data.shape):
+    data, scale = (program.tensor(op, parameter) for parameter in ("data", "scale"))
+    row, scales = _shape(data), _shape(scale)
+    if data is None or not row or len(row) != len(scales):
         return "a scale for each channel"
-    return f"{data.dtype} in groups of {(data.shape[-1] or 0) // (scale.shape[-1] or 1)}"
+    return f"{data.dtype} in groups of {row[-1] // (scales[-1] or 1)}"
 
 
-def _entries(lut: TensorType | None) -> int | None:
+def _entries(lut: TensorType | None) -> int:
     """Return the size of a palette: until iOS 17 a row, since iOS 18 the last but one of its axes."""
-    if lut is None or not lut.shape:
-        return None
-    return lut.shape[0] if len(lut.shape) == 1 else lut.shape[-2]
+    return next(iter(_shape(lut)[-2:]), 0)
+
+
+def _shape(type: Type | None) -> tuple[int, ...]:
+    """Return the sizes of a tensor, 0 for an unknown one; none for what is not a tensor."""
+    sizes = type.shape if isinstance(type, TensorType) else None
+    return tuple(size or 0 for size in sizes or ())
 
 
 def _weights(program: Program, least: int, readers: Sequence[str] = ()) -> Iterator[str]:
     """Yield the constants that coremltools takes for weights; a compressed one is no longer among them."""
-    for name, type in program.constants.items():
-        shape = tuple(size or 0 for size in type.shape or ())
+    for name, value in program.constants.items():
+        type, shape = value.type, _shape(value.type)
+        floats = isinstance(type, TensorType) and type.dtype.is_float
         taken = [op.type for op in program.readers.get(name, []) if not op.type.startswith("constexpr_")]
-        large = type.dtype.is_float and len(shape) > 1 and count(shape) >= max(least, _FEWEST)
-        if large and any(not readers or kind in readers for kind in taken):
+        large = len(shape) > 1 and count(shape) >= max(least, _FEWEST)
+        if floats and large and any(not readers or kind in readers for kind in taken):
             yield name
 
 
@@ -174,3 +198,14 @@ def _of(program: Program, *kinds: str) -> list[Operation]:
 def _first(ops: Sequence[Operation]) -> str:
     more = f" and {len(ops) - 1} more are" if len(ops) > 1 else " is"
     return f"`{ops[0].outputs[0][0]}`{more}"
+
+
+def _apart(values: np.ndarray, own: np.ndarray) -> float:
+    return float(np.linalg.norm(values - own) / max(float(np.linalg.norm(own)), 1e-12))
+
+
+def _nearest(own: np.ndarray, form: Weight) -> float:
+    """Return what the form of a weight loses of values when each is rounded to the nearest of evenly spaced ones."""
+    grouped, most = own.reshape(-1, form.group), 2 ** (int(form.dtype.removeprefix("int")) - 1)
+    step = np.maximum(np.abs(grouped).max(1, keepdims=True), 1e-12) / (most - 0.5)
+    return _apart(np.clip(np.round(grouped / step), -most, most - 1) * step, grouped)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from milrun.features import ArrayFeature, Feature, read_features
 from milrun.program import Block, Function, StateType, TensorType, Type
 from parity.declarations import Dim, Stage, Tensor, Variant
-from parity.judge.package.contents import Contents, judged
+from parity.judge.package.contents import Contents, differences, judged
 from parity.verdict import Finding
 
 MEND = "is it the package of another stage or variant? Build it again, or declare what it takes and gives"
@@ -21,7 +21,26 @@ WRITES = "write_state"
 STATE = "float16"
 """Core ML's states hold nothing else."""
 
-Declared = Mapping[str, tuple[Tensor, str]]
+
+@dataclass(frozen=True)
+class Described:
+    """An input, output or state as a package describes it.
+
+    Attributes:
+        feature: The description, with a range for each size that it knows.
+        given: The type in the program, of an array whose description knows no sizes. A run shows those that the program
+            does not know either.
+    """
+
+    feature: Feature
+    given: TensorType | None = None
+
+    def __str__(self) -> str:
+        if self.given is None or not isinstance(self.feature, ArrayFeature):
+            return str(self.feature)
+        return (
+            f"{self.feature.dtype} ({', '.join('?' if size is None else str(size) for size in self.given.shape or ())})"
+        )
 
 
 def gate(contents: Contents, stage: Stage, variant: Variant, siblings: Sequence[Stage] = ()) -> Finding:
@@ -47,49 +66,35 @@ def _faults(contents: Contents, stage: Stage, variant: Variant) -> list[str]:
     held = stage.held(variant)
     inputs = {name: tensor for name, tensor in stage.inputs.items() if name not in held.values()}
     outputs = {name: tensor for name, tensor in stage.outputs.items() if name not in held}
-    states = {name: (stage.inputs[name], STATE) for name in held.values()}
+    states = {name: stage.inputs[name] for name in held.values()}
+    types = {name: type for _, function in contents.functions for name, type in _given(function)}
     place, description = str(contents.path), contents.description
-    compared: tuple[tuple[str, Declared, Mapping[str, Feature], Mapping[str, Type]], ...] = (
-        ("input", _typed(inputs, variant), read_features(description.input, place), {}),
-        ("output", _typed(outputs, variant), read_features(description.output, place), _given(contents)),
-        ("state", states, read_features(description.state, place), {}),
-    )
-    faults = [fault for one in compared for fault in _wrong(*one)]
-    return faults + [fault for kind, declared, found, _ in compared for fault in _more(kind, declared, found)]
+    faults: list[str] = []
+    for kind, tensors, messages, given in (
+        ("input", inputs, description.input, {}),
+        ("output", outputs, description.output, types),
+        ("state", states, description.state, {}),
+    ):
+        found = {name: _described(one, given.get(name)) for name, one in read_features(messages, place).items()}
+        wanted = {
+            name: _feature(name, tensor, STATE if kind == "state" else tensor.dtype_in(variant))
+            for name, tensor in tensors.items()
+        }
+        faults += differences(kind, wanted, found, _fits)
+    return sorted(faults, key=lambda fault: fault.endswith("is not declared"))  # a message lists the first ones
 
 
-def _typed(tensors: Mapping[str, Tensor], variant: Variant) -> Declared:
-    return {name: (tensor, tensor.dtype_in(variant)) for name, tensor in tensors.items()}
+def _given(function: Function) -> Iterator[tuple[str, Type]]:
+    for op in function.body.operations:
+        yield from ((name, type) for name, type in op.outputs if name in function.body.outputs)
 
 
-def _given(contents: Contents) -> dict[str, Type]:
-    """Return the types of the outputs of all programs: a description leaves out sizes that it does not know.
-
-    A run shows the sizes that the program does not know either.
-    """
-    return {
-        name: type
-        for program in contents.programs
-        for function in program.functions
-        for op in function.body.operations
-        for name, type in op.outputs
-        if name in function.body.outputs
-    }
-
-
-def _wrong(kind: str, declared: Declared, found: Mapping[str, Feature], given: Mapping[str, Type]) -> Iterator[str]:
-    for name, (tensor, dtype) in declared.items():
-        wanted = _feature(name, tensor, dtype)
-        if name not in found:
-            yield f"{kind} `{name}`, declared as {wanted}, is missing"
-        elif not _fits(wanted, found[name], given.get(name)):
-            yield f"{kind} `{name}` is {_told(found[name], given.get(name))}, declared is {wanted}"
-
-
-def _more(kind: str, declared: Declared, found: Mapping[str, Feature]) -> Iterator[str]:
-    yield from (
-        f"{kind} `{name}`, {_told(found[name], None)}, is not declared" for name in found if name not in declared
-    )
+def _described(feature: Feature, given: Type | None) -> Described:
+    if not isinstance(feature, ArrayFeature):
+        return Described(feature)
+    if feature.shape or feature.ranges or feature.enumerated:
+        return Described(replace(feature, ranges=feature.ranges or tuple((size, size) for size in feature.shape)))
+    return Described(feature, given if isinstance(given, TensorType) else None)
 
 
 def _feature(name: str, tensor: Tensor, dtype: str) -> ArrayFeature:
@@ -102,43 +107,24 @@ def _feature(name: str, tensor: Tensor, dtype: str) -> ArrayFeature:
     return ArrayFeature(name, np.dtype(dtype), tuple(low for low, _ in ranges), ranges, enumerated or None)
 
 
-def _fits(wanted: ArrayFeature, found: Feature, given: Type | None) -> bool:
-    if not isinstance(found, ArrayFeature) or found.dtype != wanted.dtype:
+def _fits(wanted: ArrayFeature, found: Described) -> bool:
+    feature = found.feature
+    if not isinstance(feature, ArrayFeature) or feature.dtype != wanted.dtype:
         return False
-    if _says_a_shape(found) and (wanted.enumerated or found.enumerated):
-        return sorted(found.enumerated or ()) == sorted(wanted.enumerated or ())
-    if _says_a_shape(found):
-        return _ranged(found).ranges == wanted.ranges
-    sizes, ranges = given.shape if isinstance(given, TensorType) else None, wanted.ranges or ()
-    return sizes is None or (
-        len(sizes) == len(ranges)
-        and all(size is None or (size, size) == declared for size, declared in zip(sizes, ranges, strict=True))
-    )
-
-
-def _told(found: Feature, given: Type | None) -> str:
-    if isinstance(found, ArrayFeature) and not _says_a_shape(found) and isinstance(given, TensorType):
-        sizes = ("?" if size is None else str(size) for size in given.shape or ())
-        return f"{found.dtype} ({', '.join(sizes)})"
-    return str(_ranged(found) if isinstance(found, ArrayFeature) else found)
-
-
-def _says_a_shape(feature: ArrayFeature) -> bool:
-    return bool(feature.shape or feature.ranges or feature.enumerated)
-
-
-def _ranged(feature: ArrayFeature) -> ArrayFeature:
-    return replace(feature, ranges=feature.ranges or tuple((size, size) for size in feature.shape))
+    if not feature.ranges and not feature.enumerated:
+        sizes, ranges = found.given.shape if found.given else None, wanted.ranges or ()
+        return sizes is None or (
+            len(sizes) == len(ranges)
+            and all(size is None or (size, size) == declared for size, declared in zip(sizes, ranges, strict=True))
+        )
+    if wanted.enumerated or feature.enumerated:
+        return sorted(feature.enumerated or ()) == sorted(wanted.enumerated or ())
+    return feature.ranges == wanted.ranges
 
 
 def alias(contents: Contents) -> Finding:
     """Refuse inputs of a graph that are handed out as outputs: such an alias crashes BNNS."""
-    faults = [
-        f"{program.place}function `{function.name}`: {fault}"
-        for program in contents.programs
-        for function in program.functions
-        for fault in _aliases(function)
-    ]
+    faults = [f"{place}: {fault}" for place, function in contents.functions for fault in _aliases(function)]
     if contents.pipeline:
         given = {feature.name for feature in contents.description.output}
         taken = [feature.name for feature in contents.description.input]
@@ -160,20 +146,13 @@ def _aliases(function: Function) -> Iterator[str]:
 
 def unread(contents: Contents) -> Finding:
     """Refuse inputs and states that no output of a graph depends on: their values change nothing."""
-    faults = [
-        f"{program.place}function `{function.name}`: no output depends on the {kind} `{name}`"
-        for program in contents.programs
-        for function in program.functions
-        for kind, name in _unread(function)
-    ]
+    faults = []
+    for place, function in contents.functions:
+        alive = _alive(function.body, set())
+        unread = [(name, type) for name, type in function.inputs if name not in alive]
+        kinds = ((name, "state" if isinstance(type, StateType) else "input") for name, type in unread)
+        faults += [f"{place}: no output depends on the {kind} `{name}`" for name, kind in kinds]
     return judged("interface", "unread", faults, UNREAD_MEND, "every input is read")
-
-
-def _unread(function: Function) -> Iterator[tuple[str, str]]:
-    alive = _alive(function.body, set())
-    for name, type in function.inputs:
-        if name not in alive:
-            yield "state" if isinstance(type, StateType) else "input", name
 
 
 def _alive(block: Block, around: set[str]) -> set[str]:

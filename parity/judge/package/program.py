@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import nn
 
 from parity.build.program import TABLE_GROUP
 from parity.declarations import Dim, Stage, Tensor, Variant
-from parity.judge.package import rounding
-from parity.judge.package.contents import judged
-from parity.judge.package.rounding import Stored
+from parity.judge.package.compression import rounding
+from parity.judge.package.contents import differences, judged
 from parity.run.program import LINEAR, TABLE, Program, Slot, Weight
 from parity.verdict import Finding
 
@@ -47,16 +45,13 @@ def findings(
         yield judged("interface", "manifest", [f"method `{stage.name}` is missing, there is {known}"], MEND, "")
         return
     method = program.methods[stage.name]
-    faults = [
-        *_wrong("input", method.inputs, stage.inputs, variant),
-        *_wrong("output", method.outputs, stage.outputs, variant),
-    ]
-    yield judged(
-        "interface", "manifest", faults, MEND, f"{len(method.inputs)} in, {len(method.outputs)} out, as declared"
-    )
+    held = f"{len(method.inputs)} in, {len(method.outputs)} out, as declared"
+    faults = [*_wrong("input", method.inputs, stage.inputs, variant)]
+    faults += _wrong("output", method.outputs, stage.outputs, variant)
+    yield judged("interface", "manifest", faults, MEND, held)
     told = program.metadata.get("facts", {})
     faults = [
-        f"`{name}` is {_said(program.constants, name)}, the host uses {wanted:g}"
+        f"`{name}` is {program.constants.get(name, 'missing')}, the host uses {wanted:g}"
         for name, wanted in contract.items()
         if program.constants.get(name) != wanted
     ]
@@ -64,17 +59,13 @@ def findings(
         f"{name} is {told[name]}, not {facts[name]}" for name in told if name in facts and told[name] != facts[name]
     ]
     yield judged("interface", "contract", faults, CONTRACT_MEND, f"{len(contract)} numbers, as the host uses them")
-    layers: list[Layer] = _layers(module()) if variant.group or variant.tables else []
+    layers = _layers(module()) if variant.group or variant.tables else {}
     few = [weight for weight in method.weights if weight.dtype.startswith("int")]
-    faults = [f"method `{stage.name}`: {fault}" for fault in _weights(method.weights, variant, layers)]
+    place = f"method `{stage.name}`: "
+    faults = [place + fault for fault in _weights(method.weights, variant, layers)]
     yield judged("weights", "compression", faults, WEIGHTS_MEND, f"{len(few)} quantized, as it says")
-    if variant.group or variant.tables:
-        stored = [
-            Stored(weight.kind, str(weight), int(weight.dtype.removeprefix("int")), weight.group, weight.values)
-            for weight in few
-        ]
-        originals = {layer.name: layer.weight for layer in layers}
-        yield rounding.gate(stored, originals, f"method `{stage.name}`: ")
+    if layers:
+        yield rounding(few, {name: own for kind in layers.values() for name, own in kind.items()}, place)
     left = ", ".join(f"{op} × {count}" for op, count in sorted(method.fallback.items()))
     idle = method.delegated == 0 and any(map(heavy, method.fallback)) and not stage.portable
     nothing = ["no backend takes any op"] * idle
@@ -83,26 +74,18 @@ def findings(
     yield judged("placement", "placement", nothing, PLACEMENT_MEND, held)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer of the module whose weight a program may hold in few bits."""
-
-    name: str
-    kind: str
-    weight: np.ndarray[Any, Any]
-
-
-def _layers(module: nn.Module) -> list[Layer]:
+def _layers(module: nn.Module) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+    """Return the weights of a module that a program may hold in few bits, by kind and name."""
     kinds: dict[str, Any] = {LINEAR: nn.Linear, TABLE: nn.Embedding}
-    return [
-        Layer(name, kind, part.weight.detach().numpy())
+    return {
+        kind: {name: part.weight.detach().numpy() for name, part in module.named_modules() if isinstance(part, known)}
         for kind, known in kinds.items()
-        for name, part in module.named_modules()
-        if isinstance(part, known)
-    ]
+    }
 
 
-def _weights(held: Sequence[Weight], variant: Variant, layers: Sequence[Layer]) -> Iterator[str]:
+def _weights(
+    held: Sequence[Weight], variant: Variant, layers: Mapping[str, Mapping[str, np.ndarray[Any, Any]]]
+) -> Iterator[str]:
     """Yield what differs between the weights of a method and those of the module in the form of the variant."""
     for kind, dtype, group, inputs in (
         (LINEAR, variant.group and "int4", variant.group, "dynamic int8"),
@@ -113,8 +96,8 @@ def _weights(held: Sequence[Weight], variant: Variant, layers: Sequence[Layer]) 
             few = [weight for weight in found if weight.dtype.startswith("int")]
             yield from (f"{kind} {weight} is quantized, and the variant is not to be" for weight in few)
             continue
-        known = [(layer.name, layer.weight.shape) for layer in layers if layer.kind == kind]
-        shapes = Counter(shape for _, shape in known)
+        known = {name: weight.shape for name, weight in layers[kind].items()}
+        shapes = Counter(known.values())
         for weight in found:
             right = Weight(kind, weight.shape, dtype, group or weight.shape[1], inputs)
             if weight == right:
@@ -123,7 +106,7 @@ def _weights(held: Sequence[Weight], variant: Variant, layers: Sequence[Layer]) 
                 shapes[weight.shape] -= 1
                 yield f"{kind} {weight}, declared is {right}"
         for shape, count in shapes.items():
-            names = ", ".join(f"`{name}`" for name, own in known if own == shape)
+            names = ", ".join(f"`{name}`" for name, own in known.items() if own == shape)
             if count > 0:
                 yield f"{count} of the {kind}s {names}, {'×'.join(map(str, shape))}, are not on a backend in {dtype}"
             elif names and count < 0:
@@ -137,21 +120,14 @@ def heavy(op: str) -> bool:
     return op.partition("::")[2].partition(".")[0] in {"addmm", "mm", "bmm", "linear", "convolution", "_softmax"}
 
 
-def _said(constants: Mapping[str, object], name: str) -> str:
-    return f"{constants[name]}" if name in constants else "missing"
-
-
 def _wrong(kind: str, found: Mapping[str, Slot], declared: Mapping[str, Tensor], variant: Variant) -> Iterator[str]:
-    for name, tensor in declared.items():
-        wanted = Slot(tensor.dtype_in(variant), tuple(_most(size) for size in tensor.shape))
-        if name not in found:
-            yield f"{kind} `{name}` is missing"
-        elif found[name] != wanted:
-            yield f"{kind} `{name}` is {found[name]}, declared is {wanted}"
-    yield from (f"{kind} `{name}` is not declared" for name in found if name not in declared)
+    wanted = {
+        name: Slot(
+            tensor.dtype_in(variant),
+            tuple(size.at(size.high) if isinstance(size, Dim) else size for size in tensor.shape),
+        )
+        for name, tensor in declared.items()
+    }
+    yield from differences(kind, wanted, found)
     if not set(declared) ^ set(found) and list(declared) != list(found):
         yield f"the {kind}s are {', '.join(found)} in their order, declared are {', '.join(declared)}"
-
-
-def _most(size: int | Dim) -> int:
-    return size.at(size.high) if isinstance(size, Dim) else size

@@ -13,7 +13,7 @@ from parity.bench.benchmarks import Benchmark
 from parity.bench.results import Result
 from parity.bench.session import Bench
 from parity.bench.summary import summary
-from parity.judge import budgets_toml
+from parity.judge import budgets
 from parity.judge.budgets import Budgets
 from parity.run.placement import Placement
 from parity.verdict import Finding
@@ -336,5 +336,5 @@ def test_a_suggested_budget_holds_what_it_was_measured_on(world: World) -> None:
     bench = world.bench()
     run(bench, "size")
     lines = [line for table, lines in bench.suggestions.items() for line in (f"[{table}]", *lines)]
-    found: Budgets = budgets_toml.parse("\n".join(lines), "pasted")
+    found: Budgets = budgets.parse("\n".join(lines), "pasted")
     assert found.by_name()["artifact.encoder.fp32.size_mb"].measured == 1.5

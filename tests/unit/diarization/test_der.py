@@ -297,7 +297,7 @@ def test_frames_kept_are_shared_at_the_worst_call(
 
 
 def test_no_other_number_of_speakers_can_be_let_pass() -> None:
-    from parity.judge.derivation import bound_from
+    from parity.judge.gates import bound_from
 
     assert bound_from(find("speaker_count"), [0.0, 0.0]) == 0
     assert bound_from(find("speaker_count"), [0.0, 1.0]) is None

@@ -6,7 +6,7 @@ import pytest
 
 from parity.gate import bounds
 from parity.gate.bounds import Bounds
-from parity.judge import budgets_toml, gates
+from parity.judge import budgets, gates
 from parity.judge.gates import GateError
 from tests.support.project import Project
 
@@ -15,7 +15,7 @@ BUDGETS = '[bundle]\nsize_mb = { min = 1.0, max = 2.0, measured = 1.5, derived_f
 
 
 def test_a_system_that_went_with_its_files_needs_a_reason_for_each_bound_or_one_for_all() -> None:
-    before = Bounds({"tiny": gates.parse(GATES, "")}, {"tiny": budgets_toml.parse(BUDGETS, "")}, {"tiny": ["hello"]})
+    before = Bounds({"tiny": gates.parse(GATES, "")}, {"tiny": budgets.parse(BUDGETS, "")}, {"tiny": ["hello"]})
     found = bounds.loosenings(before, Bounds())
     assert [one.name for one in found] == ["tiny.front.fp16.y.cosine", "tiny.bundle.size_mb", "tiny.case.hello"]
     assert all("taken away without a reason" in one.problem for one in found)
@@ -37,8 +37,8 @@ def test_a_gate_of_the_base_whose_metric_is_gone_needs_a_reason(repository: Proj
 
 
 def test_a_looser_budget_is_found_beside_the_gates() -> None:
-    before = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS, "")})
-    now = Bounds(budgets={"tiny": budgets_toml.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})
+    before = Bounds(budgets={"tiny": budgets.parse(BUDGETS, "")})
+    now = Bounds(budgets={"tiny": budgets.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})
     (found,) = bounds.loosenings(before, now)
     assert found.name == "tiny.bundle.size_mb"
     assert "without a reason" in found.problem

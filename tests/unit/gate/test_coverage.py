@@ -30,7 +30,7 @@ FRONT, BACK = expected("front"), expected("back")
 
 
 def test_what_judged_everything_has_nothing_uncovered() -> None:
-    assert uncovered(run(verdict(FRONT), verdict(BACK)), [FRONT, BACK]) == []
+    assert list(uncovered(run(verdict(FRONT), verdict(BACK)), [FRONT, BACK])) == []
 
 
 def test_a_check_that_the_run_never_selected_is_named() -> None:
@@ -75,7 +75,7 @@ def test_a_gate_of_a_family_is_evaluated_by_each_of_its_outputs(stage: str, owne
     def judged(*outputs: str) -> Verdict:
         return replace(verdict(one), findings=tuple(Finding(owner + name, "cosine", True, 1.0) for name in outputs))
 
-    assert uncovered(run(judged("cache0_out", "cache1_out", "answer")), [one]) == []
+    assert list(uncovered(run(judged("cache0_out", "cache1_out", "answer")), [one])) == []
     (problem,) = uncovered(run(judged("answer")), [one])
     assert f"{owner}cache* cosine: this gate exists but was never evaluated" in problem.line()
 
@@ -84,4 +84,4 @@ def test_what_the_run_tells_by_itself_is_not_told_twice() -> None:
     broken = verdict(FRONT, gates=("cosine",), passed=False)
     raised = replace(run(broken), errors=(Errored(BACK.check.id, "no memory"),))
     stale = replace(expected("tail"), evidence="", fault="StaleGolden: …")
-    assert uncovered(replace(raised, expected=(*raised.expected, stale.check)), [FRONT, BACK, stale]) == []
+    assert list(uncovered(replace(raised, expected=(*raised.expected, stale.check)), [FRONT, BACK, stale])) == []

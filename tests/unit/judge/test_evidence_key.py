@@ -15,7 +15,6 @@ from parity.base.fingerprint import changed, code
 from parity.build.artifacts import Built
 from parity.declarations import Case, Run, System
 from parity.judge import workbench
-from parity.judge.exercise import Examiner
 from parity.judge.gates import Gates
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan
@@ -36,7 +35,7 @@ def bench(folder: Path, system: System, numerics: str = "declared") -> Workbench
     cache = Cache(folder)
     weights = choose(small.REFERENCE, "seeded", cache)
     goldens: Any = SimpleNamespace(identity=lambda case: case.name)
-    return Examiner(
+    return Workbench(
         system, weights, goldens, Built(system, weights, cache), runtime("milrun", numerics), Gates(()), cache
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
+import numpy as np
 import pytest
 import torch
 from coremltools.models.utils import load_spec
@@ -18,8 +19,9 @@ from torch import nn
 from parity.base.cache import Cache
 from parity.build.artifacts import Built, uncompressed
 from parity.declarations import ComputeUnits, Dim, Stage, Variant, f32, real
-from parity.judge.package import findings
+from parity.judge.package import compression, findings
 from parity.plan.weights import choose
+from parity.run.program import Weight
 from parity.verdict import Finding
 from tests.support import stepping_system as small
 
@@ -178,6 +180,14 @@ def test_a_weight_in_groups_that_loses_more_than_rounding_does_is_named(build: B
     weights.write_bytes(content)
     assert "in groups of 32, loses" in rounded(harmed).message
     assert not rounded(harmed).passed
+
+
+def test_a_weight_whose_scales_are_no_numbers_loses_more_than_rounding_does() -> None:
+    numbers, scales = np.ones((2, 4), np.int8), np.full((2, 1), np.nan, np.float32)
+    held = Weight("weight", (2, 4), "int4", 4, numbers=numbers, scales=scales)
+    found = compression.rounding([held], {"w": np.ones((2, 4), np.float32)})
+    assert not found.passed
+    assert "weight `w`, 2×4 int4 in groups of 4, loses nan" in found.message
 
 
 def test_one_layer_that_stays_as_it_was_is_told(build: Build, tmp_path: Path) -> None:

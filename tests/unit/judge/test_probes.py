@@ -15,9 +15,9 @@ import pytest
 from parity.base.cache import Cache
 from parity.build.artifacts import Built
 from parity.declarations import Arrays, Dim, Seam, Stage, f32, i32
-from parity.judge.exercise import Examiner
-from parity.judge.exercise.probes import EDGE, findings, perturbed, quantized, stretched
 from parity.judge.gates import Gates
+from parity.judge.probes import EDGE, Both, findings, perturbed, quantized, stretched
+from parity.judge.workbench import Workbench
 from parity.plan.checks import large, plan
 from parity.plan.weights import choose
 from parity.run import runtime
@@ -38,8 +38,8 @@ def probed(stage: Stage) -> tuple[list[str], list[str]]:
         return {"y": np.repeat(inputs["x"], 2, 2)}
 
     seam = Seam("apart", {"x": x}, doubled({"x": x}))
-    usual = [found.output for found in findings(stage, FP32, seam, doubled, doubled, doubled) if found.gate == EDGE]
-    return usual, [found.output for found in stretched(stage, FP32, seam, doubled, doubled, doubled)]
+    both = Both(stage, FP32, seam, doubled, doubled, doubled)
+    return [found.output for found in findings(both) if found.gate == EDGE], [one.output for one in stretched(both)]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,8 @@ def test_a_program_is_as_its_quantized_module_up_to_a_quarter_of_the_cost(
         return lambda inputs: {"y": np.float32(factor) * np.repeat(inputs["x"], 2, 2)}
 
     seam = Seam("apart", {"x": x}, times(1)({"x": x}))
-    found = list(quantized(STAGE, FP32, seam, times(program), times(1 + cost), times(1)))
+    module = times(1 + cost)
+    found = list(quantized(Both(STAGE, FP32, seam, times(program), module, module), times(1)))
     assert [f"{one.output} {one.gate}" for one in found if not one.passed] == told
     assert found
 
@@ -99,7 +100,7 @@ def test_whole_numbers_are_held_to_what_rounding_the_weights_does_there(sensitiv
 
     x = np.arange(1, 3 * WIDTH + 1, dtype=np.int32).reshape(1, WIDTH, 3)
     artifact, rounded = partial(runs, at_one=9.0, error=4e-4), partial(runs, at_one=sensitive, error=1e-4)
-    found = findings(stage, FP32, Seam("apart", {"x": x}, runs({"x": x})), artifact, runs, rounded)
+    found = findings(Both(stage, FP32, Seam("apart", {"x": x}, runs({"x": x})), artifact, runs, rounded))
     assert {edge.output: edge.passed for edge in found if edge.gate == EDGE}["columns 1"] is passes
 
 
@@ -115,7 +116,7 @@ def test_evidence_of_probes_moves_with_the_declared_sizes(tmp_path: Path) -> Non
         weights = choose(REFERENCE, "seeded", cache)
         artifacts = Built(declared, weights, cache)
         goldens: Any = SimpleNamespace(identity=lambda case: case.name)
-        bench = Examiner(declared, weights, goldens, artifacts, runtime("milrun"), Gates(()), cache)
+        bench = Workbench(declared, weights, goldens, artifacts, runtime("milrun"), Gates(()), cache)
         return bench.parts(check)["probed"]
 
     assert sizes(COLUMNS) == sizes(COLUMNS)

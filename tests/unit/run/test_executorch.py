@@ -165,7 +165,9 @@ def test_a_method_that_is_missing_or_of_another_interface_fails_by_name(describe
     other = replace(MIXER, inputs={"x": f32(Dim("rows", 2, 9), 8), "shift": i32(1)})
     assert "input `x` is float32 (6, 8), declared is float32 (9, 8)" in faults(described, other)
     renamed = replace(MIXER, outputs={"mixed": f32(ROWS, 8), "total": f32(ROWS, 8)})
-    assert "output `total` is missing; output `summed` is not declared" in faults(described, renamed)
+    assert "output `total`, declared as float32 (6, 8), is missing; output `summed`, float32 (6, 8), is not" in faults(
+        described, renamed
+    )
     swapped = replace(ADDER, inputs=dict(reversed(ADDER.inputs.items())))
     assert "the inputs are x, y in their order, declared are y, x" in faults(described, swapped)
 

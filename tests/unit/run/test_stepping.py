@@ -48,7 +48,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     variants = (*small.stage().variants, Variant("held", "float16", holds=True), int8)
     clean = small.system(variants=variants)
     found = verdicts(clean, gates.Gates(()))
-    bounds, _ = propose(measurements.measurements(found, clean, cache), None)
+    bounds, _ = propose(list(measurements.measurements(found, clean, cache)), gates.Gates(()))
     return lambda **changes: verdicts(small.system(**{"variants": variants, **changes}), bounds)
 
 

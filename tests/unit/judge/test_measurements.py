@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from converters.kokoro import INNER, SYSTEM
-from parity.judge.calibrate import Measured
-from parity.judge.distance import far
+from parity.judge.measurements import Measured, far
 from parity.plan.checks import plan, tables
 from parity.verdict import Check
 
@@ -17,15 +16,10 @@ BARE = replace(SYSTEM, inner=())
 
 
 def measured(stage: str, value: float, variant: str = "module", case: str = "hello") -> Measured:
-    return Measured(
-        stage=stage,
-        variant=variant,
-        output="x_source_0",
-        metric="relative_l2",
-        value=value,
-        case=case,
-        numerics="fp32",
+    check = Check(
+        system="kokoro", stage=stage, variant=variant, case=case, mode="module", runtime="torch", numerics="fp32"
     )
+    return Measured(check, "x_source_0", "relative_l2", value)
 
 
 def test_a_module_that_is_far_from_upstream_is_reported_once_with_its_worst() -> None:

@@ -12,11 +12,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from math import inf
 
 import numpy as np
+import torch
+from torch import nn
 
+from parity.build import convert
 from parity.declarations import Arrays, Dim, Seam, Stage, Tensor, Variant
 from parity.plan.checks import dims, large
 from parity.run import stepping
@@ -48,12 +54,11 @@ Pair = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """The outputs of the artifact, and those of the module."""
 
 
-def findings(
-    stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross, rounded: Cross
-) -> Iterator[Finding]:
-    """Yield a finding for each input, and one for each edge that is not too large for every run.
+@dataclass(frozen=True)
+class Both:
+    """An artifact and its traceable module, which run on the same inputs.
 
-    Args:
+    Attributes:
         stage: The stage.
         variant: The variant of the artifact.
         seam: The golden from which inputs are drawn.
@@ -62,139 +67,35 @@ def findings(
         rounded: Runs the traceable module with its weights rounded once more, which is asked where all inputs are whole
             numbers. Weights in few bits have no such form: the same as `module`.
     """
-    both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
-    given, usual = both.at_usual(found)
-    for name in stage.inputs:
-        yield _moves(both, name, given, usual)
-    for label, inputs in (*_ends(stage, found), *_full(stage, seam, found)):
-        yield _edge(both, label, inputs, given, usual)
 
-
-def stretched(
-    stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross, rounded: Cross
-) -> Iterator[Finding]:
-    """Yield the findings at the sizes of a stage that is too large there for every run."""
-    both, found = _Both(stage, variant, artifact, module, rounded), _found(stage, seam)
-    given, usual = both.at_usual(found)
-    for sizes in _rare(stage):
-        yield _edge(both, _told(sizes), drawn(stage, found, sizes), given, usual)
-
-
-def quantized(
-    stage: Stage, variant: Variant, seam: Seam, artifact: Cross, module: Cross, plain: Cross
-) -> Iterator[Finding]:
-    """Yield a finding for each output that quantization changes.
-
-    Args:
-        stage: The stage.
-        variant: The variant of the program.
-        seam: The golden from which inputs are drawn.
-        artifact: Runs the program on inputs.
-        module: Runs the traceable module with its weights in few bits.
-        plain: Runs the traceable module.
-    """
-    both = _Both(stage, variant, artifact, module, module)
-    given, (made, asked) = both.at_usual(_found(stage, seam))
-    whole = plain(both.exact(given))
-    costs = {name: _norm(asked[name], whole[name]) for name in stage.outputs}
-    changed = [name for name in costs if costs[name] > UNTOUCHED * _norm(whole[name], 0 * whole[name])]
-    if not changed:
-        yield Finding(stage.name, QUANTIZED, False, message="quantization changes no output: nothing was compared")
-    for name in changed:
-        left = _norm(made[name], asked[name]) / costs[name]
-        said = (
-            f"{left:.2g} of what quantization changes away from the module quantized alike, allowed is "
-            f"{UNEXPLAINED.limit:g}: look for other scales, activations in fixed steps, another kernel"
-        )
-        held = UNEXPLAINED.holds(left)
-        yield Finding(name, QUANTIZED, held, left, UNEXPLAINED, "" if held else said)
-
-
-def decided(stage: Stage, variant: Variant, seam: Seam, artifact: Cross, answer: stepping.Answer) -> Iterator[Finding]:
-    """Yield a finding for each input of a stage whose variant is `replayed`: its decisions have to follow the input.
-
-    Args:
-        stage: The stage.
-        variant: The variant of the artifact.
-        seam: The golden from which inputs are drawn.
-        artifact: Runs the artifact on inputs.
-        answer: Runs `Stage.replay`.
-    """
-    given = _found(stage, seam)
-    before = artifact(cast(stage, variant, given))
-    usual = answer(given, before)
-    for name in stage.inputs:
-        for amount in AMOUNTS:
-            inputs = {**given, name: perturbed(name, given[name], amount)}
-            asked = answer(inputs, before)  # after the same decisions, so that only the input counts
-            moved = {output: _unequal(asked[output], usual[output]) for output in stage.outputs}
-            worst = max(moved, key=lambda output: moved[output])
-            if moved[worst] >= APART.limit:
-                break
-        if moved[worst] < APART.limit:
-            said = f"moves {moved[worst]:.0%} of the decisions after the same ones before: too little to judge"
-            yield Finding(name, MOVES, bool(moved[worst]), message=said if moved[worst] else "has no effect")
-            continue
-        made = artifact(cast(stage, variant, inputs))
-        apart = _unequal(made[worst], answer(inputs, made)[worst]) / moved[worst]
-        held = APART.holds(apart)
-        said = f"{worst} moves with it otherwise than in the module"
-        yield Finding(name, MOVES, held, apart, APART, "" if held else said)
-
-
-def _unequal(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the share of unequal whole numbers; 0 for other values, which follow from decisions."""
-    return float(np.mean(one != other)) if one.dtype.kind in "iu" else 0.0
-
-
-def _usual(stage: Stage) -> dict[str, int]:
-    """Return the sizes at which a stage is traced; a stage that is traced at each bucket is probed at the smallest."""
-    return {name: min(dim.buckets) for name, dim in dims(stage).items() if dim.buckets} | dict(stage.trace_at)
-
-
-def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Return inputs of other sizes: the golden's values, repeated or cut, corrected by `Stage.resize`."""
-    made = {}
-    for name, tensor in stage.inputs.items():
-        value = inputs[name]
-        for axis, size in enumerate(tensor.shape):
-            if isinstance(size, Dim):
-                value = np.take(value, np.arange(size.at(sizes[size.name])) % value.shape[axis], axis)
-        made[name] = value
-    return {**made, **stage.resize(made, sizes)} if dims(stage) else made
-
-
-def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
-    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved.
-
-    A 1 becomes 2, since what counts from 1 has no 0.
-    """
-    if value.dtype.kind == "f":
-        random = np.random.default_rng(zlib.crc32(name.encode())).uniform(-amount, amount, value.shape)
-        return (value * np.exp(random) if value.any() else random).astype(value.dtype)
-    rolled = np.roll(value, 1)
-    if not np.array_equal(rolled, value):
-        return rolled
-    changed = value.copy()
-    last = int(value.reshape(-1)[-1])
-    changed.reshape(-1)[-1] = (last // 2 or 2) if value.any() else 1
-    return changed
-
-
-class _Both:
-    """Runs artifact and module on the same inputs."""
-
-    def __init__(self, stage: Stage, variant: Variant, artifact: Cross, module: Cross, rounded: Cross) -> None:
-        self.stage, self.variant, self.artifact, self.module, self.rounded = stage, variant, artifact, module, rounded
+    stage: Stage
+    variant: Variant
+    seam: Seam
+    artifact: Cross
+    module: Cross
+    rounded: Cross
 
     def __call__(self, inputs: Arrays) -> Pair:
         given = self.exact(inputs)
         return self.artifact(cast(self.stage, self.variant, given)), self.module(given)
 
-    def at_usual(self, found: Arrays) -> tuple[Arrays, Pair]:
-        """Return a golden's inputs at the sizes of tracing, and what both make of them."""
-        given = drawn(self.stage, found, _usual(self.stage))
-        return given, self(given)
+    @cached_property
+    def golden(self) -> Arrays:
+        """The inputs of the golden; where it has steps, those of the middle one."""
+        if not self.stage.stepped:
+            return self.seam.inputs
+        middle = stepping.count(self.stage, self.seam) // 2
+        return next(islice(stepping.crossings(self.stage, self.seam), middle, None)).inputs
+
+    @cached_property
+    def usual(self) -> Arrays:
+        """The golden's inputs at the sizes of tracing; a stage that is traced at each bucket has its smallest."""
+        buckets = {name: min(dim.buckets) for name, dim in dims(self.stage).items() if dim.buckets}
+        return drawn(self.stage, self.golden, buckets | dict(self.stage.trace_at))
+
+    @cached_property
+    def at_usual(self) -> Pair:
+        return self(self.usual)
 
     def exact(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Return inputs that every variant can take as they are, so that the module gets what the artifact gets."""
@@ -232,12 +133,109 @@ class _Both:
         return self.worst_rows((self.module(near), made))
 
 
-def _moves(both: _Both, name: str, given: Arrays, usual: Pair) -> Finding:
+def findings(both: Both) -> Iterator[Finding]:
+    """Yield a finding for each input, and one for each edge that is not too large for every run."""
+    for name in both.stage.inputs:
+        yield _moves(both, name)
+    rare = _rare(both.stage) if large(both.stage) else []
+    for sizes in _sizes(both.stage):
+        if sizes not in rare:
+            yield _edge(both, sizes)
+    yield from _full(both)
+
+
+def stretched(both: Both) -> Iterator[Finding]:
+    """Yield the findings at the sizes of a stage that is too large there for every run."""
+    yield from (_edge(both, sizes) for sizes in _rare(both.stage))
+
+
+def quantized(both: Both, plain: Cross) -> Iterator[Finding]:
+    """Yield a finding for each output that quantization changes; `plain` runs the module as it is."""
+    made, asked = both.at_usual
+    whole = plain(both.exact(both.usual))
+    costs = {name: _norm(asked[name], whole[name]) for name in both.stage.outputs}
+    changed = [name for name in costs if costs[name] > UNTOUCHED * _norm(whole[name], 0 * whole[name])]
+    if not changed:
+        yield Finding(both.stage.name, QUANTIZED, False, message="quantization changes no output: nothing was compared")
+    for name in changed:
+        left = _norm(made[name], asked[name]) / costs[name]
+        said = (
+            f"{left:.2g} of what quantization changes away from the module quantized alike, allowed is "
+            f"{UNEXPLAINED.limit:g}: look for other scales, activations in fixed steps, another kernel"
+        )
+        held = UNEXPLAINED.holds(left)
+        yield Finding(name, QUANTIZED, held, left, UNEXPLAINED, "" if held else said)
+
+
+def decided(both: Both, answer: stepping.Answer) -> Iterator[Finding]:
+    """Yield a finding for each input of a stage whose variant is `replayed`: its decisions have to follow the input.
+
+    Args:
+        both: The artifact and its module.
+        answer: Runs `Stage.replay`.
+    """
+    given, outputs = both.golden, both.stage.outputs
+    before = both.artifact(cast(both.stage, both.variant, given))
+    usual = answer(given, before)
+    for name in both.stage.inputs:
+        for amount in AMOUNTS:
+            inputs = {**given, name: perturbed(name, given[name], amount)}
+            asked = answer(inputs, before)  # after the same decisions, so that only the input counts
+            moved = {output: _unequal(asked[output], usual[output]) for output in outputs}
+            worst = max(moved, key=lambda output: moved[output])
+            if moved[worst] >= APART.limit:
+                break
+        if moved[worst] < APART.limit:
+            said = f"moves {moved[worst]:.0%} of the decisions after the same ones before: too little to judge"
+            yield Finding(name, MOVES, bool(moved[worst]), message=said if moved[worst] else "has no effect")
+            continue
+        made = both.artifact(cast(both.stage, both.variant, inputs))
+        apart = _unequal(made[worst], answer(inputs, made)[worst]) / moved[worst]
+        held = APART.holds(apart)
+        yield Finding(name, MOVES, held, apart, APART, "" if held else f"{worst} moves otherwise than in the module")
+
+
+def _unequal(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the share of unequal whole numbers; 0 for other values, which follow from decisions."""
+    return float(np.mean(one != other)) if one.dtype.kind in "iu" else 0.0
+
+
+def drawn(stage: Stage, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return inputs of other sizes: the golden's values, repeated or cut, corrected by `Stage.resize`."""
+    made = {}
+    for name, tensor in stage.inputs.items():
+        value = inputs[name]
+        for axis, size in enumerate(tensor.shape):
+            if isinstance(size, Dim):
+                value = np.take(value, np.arange(size.at(sizes[size.name])) % value.shape[axis], axis)
+        made[name] = value
+    return {**made, **stage.resize(made, sizes)} if dims(stage) else made
+
+
+def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
+    """Return other values of the same kind: numbers of the same sign; integers in another order, or the last halved.
+
+    A 1 becomes 2, since what counts from 1 has no 0.
+    """
+    if value.dtype.kind == "f":
+        random = np.random.default_rng(zlib.crc32(name.encode())).uniform(-amount, amount, value.shape)
+        return (value * np.exp(random) if value.any() else random).astype(value.dtype)
+    rolled = np.roll(value, 1)
+    if not np.array_equal(rolled, value):
+        return rolled
+    changed = value.copy()
+    last = int(value.reshape(-1)[-1])
+    changed.reshape(-1)[-1] = (last // 2 or 2) if value.any() else 1
+    return changed
+
+
+def _moves(both: Both, name: str) -> Finding:
     """Judge the outputs that an input moves clearly.
 
     A carried input hands itself on: that counts only where upstream's reaches nothing else, as in the last layer of a
     stage that only fills caches.
     """
+    given, usual = both.usual, both.at_usual
     copies = [output for output, source in both.stage.carries.items() if source == name]
     others = [output for output in both.stage.outputs if output not in copies]
     noise = {output: both.noise(output, usual) for output in both.stage.outputs}
@@ -263,38 +261,34 @@ def _moves(both: _Both, name: str, given: Arrays, usual: Pair) -> Finding:
     return Finding(name, MOVES, False, apart[worst], APART, f"{worst} {how}")
 
 
-def _ends(stage: Stage, found: Arrays) -> Iterator[tuple[str, Arrays]]:
-    ranges = dims(stage)
-    lowest = {name: dim.low for name, dim in ranges.items()}
-    rare = _rare(stage) if large(stage) else []
-    for sizes in [lowest, *(sizes for sizes in _upwards(stage) if sizes not in rare)] if ranges else ():
-        yield _told(sizes), drawn(stage, found, sizes)
+def _sizes(stage: Stage) -> list[dict[str, int]]:
+    """Return the smallest sizes, those that fill each bucket but the last, those just above, and the largest.
 
-
-def _upwards(stage: Stage) -> list[dict[str, int]]:
-    """Return sizes that fill each bucket but the last, those just above, which fill the next one least; the largest."""
+    Just above a bucket, the next one is filled least.
+    """
     ranges = dims(stage)
     lowest, highest = ({name: getattr(dim, end) for name, dim in ranges.items()} for end in ("low", "high"))
-    found = [
+    between = [
         {**lowest, name: size}
         for name, dim in ranges.items()
         for bucket in dim.buckets[:-1]
         for size in (bucket, bucket + 1)
     ]
-    return [*(sizes for position, sizes in enumerate(found) if sizes not in (*found[:position], highest)), highest]
+    found = [lowest, *(sizes for sizes in between if sizes != highest), highest] if ranges else []
+    return [sizes for position, sizes in enumerate(found) if sizes not in found[:position]]
 
 
 def _rare(stage: Stage) -> list[dict[str, int]]:
     """Return the sizes that only a run of all cases probes: those of rare buckets, or the largest."""
-    every = _upwards(stage)
     if stage.common is None:
-        return every[-1:]
+        return _sizes(stage)[-1:]
     bucketed = {name for name, dim in dims(stage).items() if dim.buckets}
-    return [sizes for sizes in every if any(sizes[name] > stage.common for name in bucketed)]
+    return [sizes for sizes in _sizes(stage) if any(sizes[name] > stage.common for name in bucketed)]
 
 
-def _full(stage: Stage, seam: Seam, found: Arrays) -> Iterator[tuple[str, Arrays]]:
-    """Yield a step that writes the last slots of the caches, all slots before them filled."""
+def _full(both: Both) -> Iterator[Finding]:
+    """Judge a step that writes the last slots of the caches, all slots before them filled."""
+    stage, seam, found = both.stage, both.seam, both.golden
     slots = stepping.slots_of(stage)
     if not slots:
         return
@@ -308,10 +302,15 @@ def _full(stage: Stage, seam: Seam, found: Arrays) -> Iterator[tuple[str, Arrays
             if sizes[name] == size
         }
         positions = {name: np.full_like(found[name], size - written) for name in counters}
-        yield f"slots {size}", {**found, **caches, **positions}
+        yield _judged(both, f"slots {size}", {**found, **caches, **positions})
 
 
-def _edge(both: _Both, label: str, inputs: Arrays, usual: Arrays, at_usual: Pair) -> Finding:
+def _edge(both: Both, sizes: Mapping[str, int]) -> Finding:
+    label = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    return _judged(both, label, drawn(both.stage, both.golden, sizes))
+
+
+def _judged(both: Both, label: str, inputs: Arrays) -> Finding:
     """Judge the worst output at an edge, by the worst of its rows.
 
     Where a row is too far, it may be farther as much as the module itself amplifies rounding there.
@@ -322,9 +321,9 @@ def _edge(both: _Both, label: str, inputs: Arrays, usual: Arrays, at_usual: Pair
             return Finding(label, EDGE, False, message=f"{name} has the shape {shape}, the module's has {wanted}")
     floor = FLOOR[both.variant.precision]
     apart = both.worst_rows(pair)
-    room = {name: max(floor, WORSE * row) for name, row in both.worst_rows(at_usual).items()}
+    room = {name: max(floor, WORSE * row) for name, row in both.worst_rows(both.at_usual).items()}
     if any(not apart[name] <= room[name] for name in apart):
-        there, here = both.amplified(inputs, pair[1]), both.amplified(usual, at_usual[1])
+        there, here = both.amplified(inputs, pair[1]), both.amplified(both.usual, both.at_usual[1])
         room = {name: limit * max(1.0, there[name] / max(here[name], 1e-30)) for name, limit in room.items()}
     used = {name: apart[name] / room[name] if np.isfinite(apart[name]) else inf for name in apart}
     worst = max(used, key=lambda name: used[name])
@@ -352,13 +351,6 @@ def _norm(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm(np.subtract(one, other, dtype=np.float64).reshape(-1)))
 
 
-def _found(stage: Stage, seam: Seam) -> Arrays:
-    """Return the inputs of a golden; where it has steps, those of the middle one."""
-    if not stage.stepped:
-        return seam.inputs
-    return next(islice(stepping.crossings(stage, seam), stepping.count(stage, seam) // 2, None)).inputs
-
-
 def _filled(cache: np.ndarray, axis: int) -> np.ndarray:
     """Return a cache whose unwritten slots repeat the written ones."""
     rows = np.moveaxis(cache, axis, 0).copy()
@@ -369,5 +361,9 @@ def _filled(cache: np.ndarray, axis: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(rows, 0, axis))
 
 
-def _told(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+def rounded(module: nn.Module, stage: Stage, inputs: Arrays) -> Arrays:
+    """Run a copy of a module whose weights are as far from its own as rounding to half precision may put them."""
+    near, random, most = deepcopy(module), torch.Generator().manual_seed(0), ROUNDING["float16"]
+    for weight in near.parameters():
+        weight.mul_(1 + (2 * torch.rand(weight.shape, generator=random) - 1) * most)
+    return convert.call(near, stage, inputs)
