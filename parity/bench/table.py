@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from parity.base.text import Row, aligned, plain
-from parity.bench.record import ArtifactFacts, BenchRecord, CaseTimes, SystemBench
+from parity.bench.record import BenchRecord, SystemBench
 
 NONE = "–"
 
@@ -35,8 +35,14 @@ def cases(system: SystemBench) -> list[Row]:
     """Return T_enc, the other sizes, the audio, the chain, and each stage: its share of the chain's time, in ms."""
     names = dict.fromkeys(name for one in system.cases for name in list(one.sizes)[1:])
     stages = dict.fromkeys(name for one in system.cases for name in one.stage_ms)
-    head = ["case", "T_enc", *names, "audio s", "rounds", "chain ms", "RTFx", "× eager", *stages]
-    return _filled([head, *(_case(one, names, stages) for one in sorted(system.cases, key=lambda one: one.t_enc))])
+    rows: list[Row] = [["case", "T_enc", *names, "audio s", "rounds", "chain ms", "RTFx", "× eager", *stages]]
+    for one in sorted(system.cases, key=lambda one: one.t_enc):
+        sizes = [str(one.sizes.get(name, NONE)) for name in names]
+        heard = (_cell(one.audio_seconds), _cell(one.rtfx)) if one.audio_seconds else (NONE, NONE)
+        chain = [heard[0], str(one.rounds), _cell(one.chain_ms, 1), heard[1], _cell(one.ratio)]
+        times = [_cell(one.stage_ms.get(name), 1) for name in stages]
+        rows.append([one.case, str(one.t_enc or NONE), *sizes, *chain, *times])
+    return _filled(rows)
 
 
 def steps(system: SystemBench) -> list[Row]:
@@ -44,9 +50,9 @@ def steps(system: SystemBench) -> list[Row]:
     the last ones take than the first, and how long it is until there is audio."""
     rows: list[Row] = [["steps", "bucket", "count", "ms", "last / first", "first audio ms"]]
     for one in system.cases:
-        heard = NONE if one.first_audio_ms is None else f"{one.first_audio_ms:.1f}"
+        heard = _cell(one.first_audio_ms, 1)
         for stage, made in one.steps.items():
-            of = [str(made.bucket or NONE), str(made.count), f"{made.ms:.3f}", f"{made.growth:.2f}"]
+            of = [str(made.bucket or NONE), str(made.count), _cell(made.ms, 3), _cell(made.growth)]
             rows.append([f"{one.case} {stage}", *of, heard])
             heard = ""
     return _filled(rows)
@@ -54,15 +60,19 @@ def steps(system: SystemBench) -> list[Row]:
 
 def artifacts(system: SystemBench) -> list[Row]:
     """Return the cold start, apart from the times above, in which everything is warm."""
-    head = ["artifact", "MB", "load s", "first run ms", "× eager"]
-    ratios = {name: _range(system.cases, name) for one in system.cases for name in one.stage_ratio}
-    rows = [_artifact(one, ratios) for one in system.artifacts]
-    return _filled([head, *(row for row in rows if any(cell != NONE for cell in row[1:]))])
+    rows = []
+    for one in system.artifacts:
+        ratios = sorted(case.stage_ratio[one.stage] for case in system.cases if one.stage in case.stage_ratio)
+        ends = dict.fromkeys(map(_cell, (ratios[0], ratios[-1]) if ratios else (None,)))
+        cells = [_cell(one.size_mb), _cell(one.load_s), _cell(one.first_run_ms, 1), "…".join(ends)]
+        if any(cell != NONE for cell in cells):
+            rows.append([f"{one.stage} {one.variant}", *cells])
+    return _filled([["artifact", "MB", "load s", "first run ms", "× eager"], *rows])
 
 
 def alternatives(system: SystemBench) -> list[Row]:
     """Return what else could ship: its size, and its time against that of what does."""
-    rows = [[f"{one.stage} {one.variant}", f"{one.size_mb:.2f}", f"{one.ratio:.2f}"] for one in system.alternatives]
+    rows = [[f"{one.stage} {one.variant}", _cell(one.size_mb), _cell(one.ratio)] for one in system.alternatives]
     return [["beside what ships", "MB", "× its time"], *rows]
 
 
@@ -100,30 +110,5 @@ def _filled(rows: Sequence[Row]) -> list[Row]:
     return [list(row) for row in zip(names, *filled, strict=True)]
 
 
-def _case(one: CaseTimes, names: Mapping[str, None], stages: Mapping[str, None]) -> Row:
-    times = {name: f"{one.stage_ms[name]:.1f}" for name in one.stage_ms}
-    return [
-        one.case,
-        str(one.t_enc or NONE),
-        *(str(one.sizes.get(name, NONE)) for name in names),
-        f"{one.audio_seconds:.2f}" if one.audio_seconds else NONE,
-        str(one.rounds),
-        f"{one.chain_ms:.1f}",
-        f"{one.rtfx:.2f}" if one.audio_seconds else NONE,
-        NONE if one.ratio is None else f"{one.ratio:.2f}",
-        *(times.get(name, NONE) for name in stages),
-    ]
-
-
-def _artifact(one: ArtifactFacts, ratios: Mapping[str, str]) -> Row:
-    def said(value: float | None, digits: int) -> str:
-        return NONE if value is None else f"{value:.{digits}f}"
-
-    name = f"{one.stage} {one.variant}"
-    return [name, said(one.size_mb, 2), said(one.load_s, 2), said(one.first_run_ms, 1), ratios.get(one.stage, NONE)]
-
-
-def _range(timed: Sequence[CaseTimes], stage: str) -> str:
-    found = sorted(one.stage_ratio[stage] for one in timed if stage in one.stage_ratio)
-    low, high = f"{found[0]:.2f}", f"{found[-1]:.2f}"
-    return low if low == high else f"{low}…{high}"
+def _cell(value: float | None, digits: int = 2) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
