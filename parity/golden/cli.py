@@ -12,6 +12,7 @@ from parity.base.cache import Cache
 from parity.base.libraries import quiet
 from parity.base.paths import project
 from parity.declarations import Case, Reference
+from parity.golden import case_file
 from parity.golden.changes import Report
 from parity.golden.errors import ExtraWanted, GoldenError
 from parity.golden.refresh import ReasonWanted, diff, refresh
@@ -111,7 +112,8 @@ def _refresh(store: GoldenStore, options: argparse.Namespace) -> int:
         print(f"golden: {refused}", file=sys.stderr)
         return 1
     print(report)
-    print(f"  {'written' if report.written else 'nothing to write'}: {report.in_git / 1e6:.1f} MB of goldens in git")
+    size = case_file.size(store.root) / 1e6
+    print(f"  {'written' if report.written else 'nothing to write'}: {size:.1f} MB of goldens in git")
     return 0
 
 

@@ -56,13 +56,20 @@ def tensors(golden: Golden) -> Iterator[tuple[Place, np.ndarray]]:
     return places((seam.stage, seam.inputs, seam.outputs) for seam in golden.seams)
 
 
+def hashed(golden: Golden) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+    """Return stage, inputs and outputs of every seam, by the sha256 of the tensors. Shared arrays are hashed once."""
+    known = {id(array): array for _, array in tensors(golden)}
+    digests = {one: sha256(array) for one, array in known.items()}
+
+    def side(arrays: Arrays) -> dict[str, str]:
+        return {name: digests[id(array)] for name, array in arrays.items()}
+
+    return [(seam.stage, side(seam.inputs), side(seam.outputs)) for seam in golden.seams]
+
+
 def digests(golden: Golden) -> dict[Place, str]:
-    """Return the sha256 of every tensor. Places that share an array are hashed once."""
-    known: dict[int, str] = {}
-    for _, array in tensors(golden):
-        if id(array) not in known:
-            known[id(array)] = sha256(array)
-    return {place: known[id(array)] for place, array in tensors(golden)}
+    """Return the sha256 of every tensor."""
+    return dict(places(hashed(golden)))
 
 
 def arrays(golden: Golden) -> dict[str, np.ndarray]:
@@ -117,12 +124,8 @@ def _unusable(array: object, output: bool) -> str:
 
 def write(golden: Golden, folder: Path, seconds: float) -> None:
     """Write every distinct tensor once, the list of seams beside them, and the seconds that recording took."""
-    found = iter(digests(golden).values())
-    seams = [
-        (seam.stage, {name: next(found) for name in seam.inputs}, {name: next(found) for name in seam.outputs})
-        for seam in golden.seams
-    ]
-    save_file(arrays(golden), folder / _FILE, {"seams": json.dumps(seams), "seconds": f"{seconds:.4f}"})
+    notes = {"seams": json.dumps(hashed(golden)), "seconds": f"{seconds:.4f}"}
+    save_file(arrays(golden), folder / _FILE, notes)
 
 
 def seconds(folder: Path) -> float:
@@ -140,16 +143,23 @@ def read(folder: Path, reference: str, case: str) -> Golden:
         with safe_open(folder / _FILE, "numpy") as file:
             known = {digest: _frozen(file.get_tensor(digest)) for digest in file.keys()}  # noqa: SIM118
             seams = json.loads(file.metadata()["seams"])
-        return Golden(
-            reference,
-            case,
-            tuple(
-                Seam(stage, *({name: known[digest] for name, digest in side.items()} for side in sides))
-                for stage, *sides in seams
-            ),
-        )
+        return restored(reference, case, seams, known)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedGolden(folder, f"the recording can't be read: {error}", "delete this folder") from error
+
+
+def restored(
+    reference: str, case: str, seams: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]], known: Arrays
+) -> Golden:
+    """Return the golden of hashed seams; `known` has the tensors by their sha256."""
+    return Golden(
+        reference,
+        case,
+        tuple(
+            Seam(stage, *({name: known[digest] for name, digest in side.items()} for side in sides))
+            for stage, *sides in seams
+        ),
+    )
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -36,40 +35,23 @@ def sketch(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.reshape(-1)[::stride])
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Of the finite values. `zeros` and `nonfinite` are counts."""
-
-    min: float
-    max: float
-    mean: float
-    rms: float
-    zeros: int
-    nonfinite: int = 0
-
-    @staticmethod
-    def of(array: np.ndarray) -> Statistics:
-        low, high, total, squares, zeros, finite = math.inf, -math.inf, 0.0, 0.0, 0, 0
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, _CHUNK):
-            chunk = flat[start : start + _CHUNK].astype(np.float64)
-            values = chunk[np.isfinite(chunk)]
-            if not values.size:
-                continue
+def statistics(array: np.ndarray) -> dict[str, Any]:
+    """Return extremes, mean and rms of the finite values, and the counts of zeros and of values that are not finite."""
+    low, high, total, squares, zeros, finite = math.inf, -math.inf, 0.0, 0.0, 0, 0
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK].astype(np.float64)
+        values = chunk[np.isfinite(chunk)]
+        if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             total, squares = total + float(values.sum()), squares + float(values @ values)
             zeros, finite = zeros + int((values == 0).sum()), finite + values.size
-        if not finite:
-            return Statistics(0.0, 0.0, 0.0, 0.0, 0, array.size)
-        mean, rms = total / finite, math.sqrt(squares / finite)
-        return Statistics(_short(low), _short(high), _short(mean), _short(rms), zeros, array.size - finite)
+    known = (low, high, total / finite, math.sqrt(squares / finite)) if finite else (0.0,) * 4
+    # Nine digits tell fp32 values apart and hide the order of a sum.
+    found = {name: float(f"{value:.9g}") for name, value in zip(("min", "max", "mean", "rms"), known, strict=True)}
+    return {**found, "zeros": zeros, "nonfinite": array.size - finite}
 
 
 def exact(array: np.ndarray) -> bool:
     """Return whether a tensor must be equal bit for bit: whole numbers carry decisions, not roundings."""
     return bool(array.dtype.kind != "f")
-
-
-def _short(value: float) -> float:
-    """Round to nine digits, which tell fp32 values apart and hide the order of a sum."""
-    return float(f"{value:.9g}")
