@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
+from parity.bench.table import headline as bench_headline
+from parity.bench.table import remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
-from parity.report.bench import as_lines
 from parity.report.markup import percent
 from parity.report.summary import (
     Group,
@@ -17,6 +18,7 @@ from parity.report.summary import (
     headline,
     left_out,
     nearest,
+    origin,
     stages,
     strays,
     where,
@@ -39,7 +41,7 @@ def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
         lines += [f"> **A partial run**: this is not the full verdict. Left out: {left}.", ""]
     lines += [*_stages(record), ""]
     ends = [
-        *as_lines(bench, record.id, escape),
+        *(_bench(bench, record.id) if bench else ()),
         *_list("No verdict", [f"{id}: {why}" for id, why in without_verdict(record).items()]),
         *_list("Notes", record.notes),
         *_list("Not run here", record.not_run_here),
@@ -105,6 +107,17 @@ def _failures(record: RunRecord, room: int) -> Iterator[str]:
             yield from (f"**And {len(failed) - index} more failed checks: see the report.**", "")
             return
         yield from block
+
+
+def _bench(bench: BenchRecord, run: str) -> Iterator[str]:
+    yield from (f"**Bench**: {escape(bench_headline(bench))}. {escape(origin(bench, run))}", "")
+    for system in bench.systems:
+        yield from (f"### {escape(system.system)}", "")
+        for rows in tables(system):
+            head, *body = [f"| {' | '.join(map(escape, row))} |" for row in rows]
+            yield from (head, f"|---|{'--:|' * (len(rows[0]) - 1)}", *body, "")
+    if said := remarks(bench):
+        yield from (*(f"- {escape(line)}" for line in said), "")
 
 
 def _fenced(words: str) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from parity.compare.media import MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
-from parity.report.markup import Markup, join, listing, mark, section, tag
-from parity.report.summary import Evidence, in_order, place, where
+from parity.report.markup import NOTHING, Markup, gallery, join, mark, tag
+from parity.report.summary import Evidence, in_order, place
 from parity.report.timeline import NAMES, Band, bands, lasts, timeline
 from parity.verdict import Finding, Verdict
 
@@ -32,50 +33,33 @@ RATES = {
 
 def speaking(record: RunRecord, evidence: Evidence) -> Markup:
     """Return a card for each output whose candidate differs, and what could not or need not be shown."""
-    cards: list[Markup] = []
-    remarks: list[str] = []
-    room = BUDGET
-    for verdict, outputs, found in _meetings(record, evidence):
-        named = " and ".join(outputs)
-        if isinstance(found, str):
-            remarks.append(f"{where(verdict.check)}: {found}")
-        elif found.agreed:
-            remarks.append(
-                f"{where(verdict.check)}: {named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn"
-            )
-        elif room <= 0:
-            remarks.append(f"{where(verdict.check)}: {named} is left out, for the page would grow too large")
-        else:
-            cards.append(_card(verdict, outputs, found, opened=not (cards and verdict.passed)))
-            room -= len(cards[-1])
-    if not cards and not remarks:
-        return join([])
-    rest = tag("div", tag("h3", "Without a timeline"), listing(remarks), class_="card block") if remarks else ""
     note = (
         "What the artifact decides beside what upstream does. Speakers are compared by their number; the error rates "
         "pair them as fits best. The truth is put to whom of upstream's speakers it fits."
     )
-    return section("Who speaks when", *cards, rest, note=note if cards else "")
+    shown = _meetings(record, evidence)
+    return gallery("Who speaks when", note, "Without a timeline", shown, lambda cards: BUDGET - sum(map(len, cards)))
 
 
-def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, list[str], Meeting | str]]:
-    """Yield the turns of each check, equal outputs together, or why they cannot be shown."""
+def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, str, str | Callable[[bool], Markup]]]:
+    """Yield the turns of each check, equal outputs together, or why they cannot or need not be shown."""
     for verdict, folder in in_order(record, evidence):
         if folder is None:
-            gone = [one.output for one in verdict.findings if one.gate == "der"]
-            if gone and not verdict.passed:
-                yield verdict, gone, "its evidence is no longer kept"
+            if not verdict.passed and any(one.gate == "der" for one in verdict.findings):
+                yield verdict, "", "its evidence is no longer kept"
             continue
         alike: dict[tuple[bytes | None, ...], tuple[list[str], Meeting]] = {}
         for output in with_turns(folder):
             try:
                 found = read_meeting(folder, output)
             except MediaError as error:
-                yield verdict, [output], str(error)
+                yield verdict, output, str(error)
                 continue
             alike.setdefault(found.content, ([], found))[0].append(output)
-        for names, found in alike.values():
-            yield verdict, names, found
+        for outputs, found in alike.values():
+            named = " and ".join(outputs)
+            agreed = f"{named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn"
+            yield verdict, named, agreed if found.agreed else partial(_card, verdict, outputs, found)
 
 
 def _card(verdict: Verdict, outputs: Sequence[str], found: Meeting, opened: bool) -> Markup:
@@ -119,7 +103,7 @@ def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
     judged = {(one.output, one.gate): one for one in verdict.findings if one.value is not None}
     gates = [gate for gate in RATES if any((output, gate) in judged for output in outputs)]
     if not gates:
-        return join([])
+        return NOTHING
     head = tag("tr", tag("th"), *(tag("th", RATES[gate], scope="col") for gate in gates))
     rows = [
         tag("tr", tag("th", output, scope="row"), *(tag("td", _rate(judged.get((output, gate)))) for gate in gates))

@@ -6,11 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 
 from parity.base.text import many
+from parity.bench.record import BenchRecord
+from parity.bench.table import machine
 from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, Excerpt, RunRecord, excerpt
 from parity.verdict import UNBLAMED, Check, Finding, Verdict
@@ -219,23 +222,32 @@ def gate_name(gate: str) -> str:
     return gate.replace("_", " ")
 
 
+def origin(bench: BenchRecord, run: str) -> str:
+    """Return the machine of a bench, and its run if the report is about another one."""
+    started = datetime.fromisoformat(bench.started)
+    whose = "This run" if bench.id == run else f"Another run, {bench.id}, {started:%d %b %Y, %H:%M}"
+    return f"{whose}: {machine(bench.machine)}."
+
+
 def _groups(record: RunRecord, staged: bool) -> list[Group]:
     """Return the checks of a record by system, or by system and stage, in the order of the record."""
+
+    def place(check: Check) -> tuple[str, str]:
+        return check.system, check.stage if staged else ""
+
     raised, missing = {error.id for error in record.errors}, record.missing
-    checks: dict[tuple[str, str], dict[Check, None]] = defaultdict(dict)
+    checks: dict[tuple[str, str], list[Check]] = defaultdict(list)
     verdicts: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     for verdict in record.verdicts:
-        place = verdict.check.system, verdict.check.stage if staged else ""
-        verdicts[place].append(verdict)
-        checks[place][verdict.check] = None
-    for check in record.expected:
-        checks[check.system, check.stage if staged else ""][check] = None
+        verdicts[place(verdict.check)].append(verdict)
+    for check in dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected)):
+        checks[place(check)].append(check)
     return [
         Group(
-            *place,
-            tuple(verdicts[place]),
+            *key,
+            tuple(verdicts[key]),
             tuple(check for check in found if check.id in raised),
             tuple(check for check in found if check in missing),
         )
-        for place, found in checks.items()
+        for key, found in checks.items()
     ]
