@@ -70,7 +70,9 @@ def refresh(
         def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
             was = known.get(case.name)
             entry, recorded = _staged(store, case, number, say) or _stage(store, case, was, number, say)
-            entries[case.name] = was if was and _unchanged(store, case, was, entry) else entry
+            same = was and was.identity() == entry.identity() and was.kept().keys() == entry.kept().keys()
+            # The file in git can stay as it is, unless it is damaged.
+            entries[case.name] = was if was and same and _kept(store, case, was) else entry
             return entry, recorded
 
         result = _compared(store, old, chosen, not cases, made, say)
@@ -122,12 +124,6 @@ def _compared(
         reports += [CaseReport(name, "gone") for name in _undeclared(store, old)]
     parts = changed(old.provenance, store.provenance) if old else []
     return Report(store.reference.name, tuple(reports), tuple(parts))
-
-
-def _unchanged(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry) -> bool:
-    """Return whether the file in git can stay as it is."""
-    same = was.identity() == entry.identity() and was.kept().keys() == entry.kept().keys()
-    return same and bool(_kept(store, case, was))
 
 
 def _chosen(store: GoldenStore, cases: Sequence[Case], old: Lock | None) -> list[Case]:

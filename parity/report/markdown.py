@@ -13,7 +13,6 @@ from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report.markup import percent
 from parity.report.summary import (
-    Group,
     exercised,
     headline,
     left_out,
@@ -67,41 +66,26 @@ def _stages(record: RunRecord) -> Iterator[str]:
     yield "| | System | Stage | Checks | Exercised | Nearest to its bound | Used |"
     yield "|---|---|---|--:|---|---|--:|"
     for group in stages(record):
-        yield _row(group)
+        held = f"{len(group.verdicts) - len(group.failed)} of {len(group.verdicts) + group.lost}"
+        shown = f"{many(group.lost, 'check')} without a verdict; {nearest(group)}" if group.lost else nearest(group)
+        used = percent(share(group.closest[1])) if group.closest else ""
+        names = "✓" if group.passed else "✗", escape(group.system), escape(group.stage)
+        yield f"| {' | '.join([*names, held, escape(exercised(group)), escape(shown), used])} |"
     if lost := strays(record):
         yield f"| ✗ | | | | | {many(len(lost), 'error')} outside the checks | |"
     if not record.verdicts:
         yield "| ✗ | | | 0 | | nothing was judged | |"
 
 
-def _row(group: Group) -> str:
-    held, shown = len(group.verdicts) - len(group.failed), nearest(group)
-    if group.lost:
-        shown = f"{many(group.lost, 'check')} without a verdict; {shown}"
-    cells = [
-        "✓" if group.passed else "✗",
-        escape(group.system),
-        escape(group.stage),
-        f"{held} of {len(group.verdicts) + group.lost}",
-        escape(exercised(group)),
-        escape(shown),
-        percent(share(group.closest[1])) if group.closest else "",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
 def _failures(record: RunRecord, room: int) -> Iterator[str]:
-    """Return as many failures as there is room for; the rest is counted."""
+    """Yield as many failures as there is room for; the rest is counted."""
     failed = worst_first(record.failed)
     for index, verdict in enumerate(failed):
-        block = [
-            f"<details><summary>✗ {escape(where(verdict.check))}</summary>",
-            "",
-            *_fenced(explain(verdict)),
-            "",
-            "</details>",
-            "",
-        ]
+        words = explain(verdict)
+        # A fence is longer than any run of backticks in its code block.
+        fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", words))])
+        block = [f"<details><summary>✗ {escape(where(verdict.check))}</summary>", "", f"{fence}text"]
+        block += [*words.split("\n"), fence, "", "</details>", ""]
         room -= sum(len(line) + 1 for line in block)
         if room < 0:
             yield from (f"**And {len(failed) - index} more failed checks: see the report.**", "")
@@ -118,13 +102,6 @@ def _bench(bench: BenchRecord, run: str) -> Iterator[str]:
             yield from (head, f"|---|{'--:|' * (len(rows[0]) - 1)}", *body, "")
     if said := remarks(bench):
         yield from (*(f"- {escape(line)}" for line in said), "")
-
-
-def _fenced(words: str) -> list[str]:
-    """Return a code block whose fence is longer than any run of backticks in it."""
-    longest = max((len(run) for run in re.findall("`+", words)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"{fence}text", *words.split("\n"), fence]
 
 
 def _list(title: str, items: Sequence[str]) -> list[str]:

@@ -63,39 +63,32 @@ def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, 
 
 
 def _card(verdict: Verdict, outputs: Sequence[str], found: Meeting, opened: bool) -> Markup:
-    check = verdict.check
+    check, shown = verdict.check, bands(found)
     head = tag("h3", mark(verdict.passed), f"{check.system} · {check.stage} · {', '.join(outputs)}")
-    shown = bands(found)
+    missed = sum(stretches.seconds(one.missed) for one in shown)
+    invented = sum(stretches.seconds(one.invented) for one in shown)
+    words = f"{missed:.2f} s missed, {invented:.2f} s invented"
     return tag(
         "details",
-        tag("summary", head, tag("span", place(check), class_="soft"), tag("span", _words(shown), class_="push soft")),
+        tag("summary", head, tag("span", place(check), class_="soft"), tag("span", words, class_="push soft")),
         tag("div", _rates(verdict, outputs), *_figures(shown), class_="sound"),
         class_="card speaking",
         open=opened,
     )
 
 
-def _words(shown: Sequence[Band]) -> str:
-    missed = sum(stretches.seconds(one.missed) for one in shown)
-    invented = sum(stretches.seconds(one.invented) for one in shown)
-    return f"{missed:.2f} s missed, {invented:.2f} s invented"
-
-
 def _figures(shown: Sequence[Band]) -> Iterator[Markup]:
+    known = {**NAMES, "invented": "invented: artifact alone", "missed": "missed: upstream alone"}
+    if all(one.truth is None for one in shown):
+        del known["truth"]
+    legend = [tag("span", tag("i", class_=f"swatch {name}"), said) for name, said in known.items()]
     whole = lasts(shown)
-    yield tag("figure", tag("figcaption", _legend(shown), class_="legend"), timeline(shown, 0.0, whole))
+    yield tag("figure", tag("figcaption", *legend, class_="legend"), timeline(shown, 0.0, whole))
     if whole > 1.5 * EXCERPT:
         differing = [part for one in shown for part in (one.missed, one.invented)]
         begin = min(max(stretches.fullest(differing, EXCERPT - LEAD) - LEAD, 0.0), whole - EXCERPT)
         words = f"{begin:.0f} to {begin + EXCERPT:.0f} s, where the two differ most"
         yield tag("figure", tag("figcaption", words), timeline(shown, begin, begin + EXCERPT))
-
-
-def _legend(shown: Sequence[Band]) -> Markup:
-    known = [role for role in NAMES if role != "truth" or any(one.truth is not None for one in shown)]
-    words = [*((role, NAMES[role]) for role in known), ("invented", "invented: artifact alone")]
-    words.append(("missed", "missed: upstream alone"))
-    return join(tag("span", tag("i", class_=f"swatch {name}"), said) for name, said in words)
 
 
 def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
@@ -115,16 +108,12 @@ def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
 def _rate(finding: Finding | None) -> Markup:
     if finding is None or finding.value is None:
         return join(["–"])
-    difference = finding.gate == "der_delta"
-    said, bound = _percent(finding.value, difference), finding.bound
+    rate, bound, difference = finding.value, finding.bound, finding.gate == "der_delta"
     unit = "points" if difference else "%"
+    said = number(rate)
+    if math.isfinite(rate):
+        said = f"{round(100 * rate, 2) + 0.0:{'+' if difference else ''}.2f} {unit}"
+        said = said.replace("-", "−") if difference else said
     limit = f"≤ {100 * bound.limit:.3g} {unit}" if bound and bound.form == "max" else str(bound or "")
     value = tag("span", said, class_=None if finding.passed else "bad value", title=comparison(finding))
-    return join([value if finding.passed else join([mark(False), value]), " ", tag("span", limit, class_="soft")])
-
-
-def _percent(rate: float, difference: bool) -> str:
-    if not math.isfinite(rate):
-        return number(rate)
-    shown = round(100 * rate, 2) + 0.0
-    return f"{shown:+.2f} points".replace("-", "−") if difference else f"{shown:.2f} %"
+    return join([NOTHING if finding.passed else mark(False), value, " ", tag("span", limit, class_="soft")])
