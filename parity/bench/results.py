@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.base.toml import dotted
@@ -135,21 +135,18 @@ def outputs(benchmark: Benchmark, measured: Measured, faults: Sequence[Finding])
 
 def complete(system: System, ships: Deployed, limits: Limits, known: Sequence[str]) -> Result:
     """Judge that nothing is left out of the budgets, and nothing left behind in the baseline."""
-    found = [Finding(system.name, "complete", False, message=left) for left in _omissions(system, ships, limits, known)]
-    whole = "each artifact has its budgets, and the baseline has nothing else than what is measured"
-    return Result(tuple(found) or (Finding(system.name, "complete", True, message=whole),))
-
-
-def _omissions(system: System, ships: Deployed, limits: Limits, known: Sequence[str]) -> Iterator[str]:
-    """Return omissions: a machine or a stage without budgets, and a benchmark that was renamed or removed."""
+    left = budgets.complete(limits.budgets, system.stages, limits.profile, ships)
     if limits.profile is None:
         machine = limits.machine
         facts = ", ".join(f'{name} = "{machine[name]}"' for name in ("system", "model", "runtime") if machine[name])
-        yield f"no device profile fits {label(machine)}: add a [profile.{NO_PROFILE}] to {limits.source}, {facts}"
-    yield from budgets.complete(limits.budgets, system.stages, limits.profile, ships)
-    for name in limits.baseline.benchmark if limits.baseline else ():
-        if name not in known:
-            yield f"the baseline has {name}, which nothing measures any more: if that is meant, {RECORD} takes it out"
+        none = f"no device profile fits {label(machine)}: add a [profile.{NO_PROFILE}] to {limits.source}, {facts}"
+        left = [none, *left]
+    gone = [name for name in (limits.baseline.benchmark if limits.baseline else ()) if name not in known]
+    taken = f"which nothing measures any more: if that is meant, {RECORD} takes it out"
+    left += [f"the baseline has {name}, {taken}" for name in gone]
+    whole = "each artifact has its budgets, and the baseline has nothing else than what is measured"
+    found = [Finding(system.name, "complete", False, message=one) for one in left]
+    return Result(tuple(found) or (Finding(system.name, "complete", True, message=whole),))
 
 
 def _against(baseline: Baseline, benchmark: Benchmark, measured: Measured) -> Finding:

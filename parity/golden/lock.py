@@ -244,25 +244,20 @@ def write(lock: Lock) -> bytes:
 def read(path: Path) -> Lock | None:
     """Return the lock, or None where nothing was ever recorded."""
     try:
-        return parse(files.read_plain(path, MAX_BYTES))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DamagedGolden(path, f"can't be read: {error}", f"git checkout -- {path}") from error
-
-
-def parse(data: bytes) -> Lock:
-    """Return the lock that these bytes are; a ValueError names the part that is wrong."""
-    try:
+        data = files.read_plain(path, MAX_BYTES)
         json.loads(data, object_pairs_hook=_unique)  # pydantic takes the last of two equal names in silence
         return Lock.model_validate_json(data)
+    except FileNotFoundError:
+        return None
     except ValidationError as error:
         first, *more = error.errors(include_url=False, include_context=False)
         place = ".".join(map(str, first["loc"])) or "the file"
-        others = f", and {len(more)} more faults" if more else ""
-        raise ValueError(f"{place}: {first['msg']}{others}") from error
+        fault = f"{place}: {first['msg']}" + (f", and {len(more)} more faults" if more else "")
+    except ValueError as error:
+        fault = str(error)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        fault = "it is nested too deeply"
+    raise DamagedGolden(path, f"can't be read: {fault}", f"git checkout -- {path}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

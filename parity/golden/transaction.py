@@ -7,7 +7,7 @@ case files that are not the ones that the lock names: these are reported as dama
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,28 +32,24 @@ class Transaction:
         """Keep other processes from refreshing this folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / _IGNORE).write_text("*\n")
-        held = FileLock(self._lock)
         try:
-            held.acquire(timeout=0.2)  # `busy` holds it for an instant
+            held = FileLock(self._lock).acquire(timeout=0.2)  # `busy` holds it for an instant
         except Timeout:
             raise RefreshRefused(self.place, "another refresh is running", "wait until it ends") from None
-        try:
+        with held:
             yield
-        finally:
-            held.release()
 
     @property
     def busy(self) -> bool:
         """True while a process refreshes this folder."""
-        if not self._lock.exists():
-            return False
-        with suppress(OSError):  # a folder that can't be written to is not being refreshed
-            held = FileLock(self._lock)
+        if self._lock.exists():
             try:
-                held.acquire(timeout=0)
+                with FileLock(self._lock, timeout=0):
+                    pass
             except Timeout:
                 return True
-            held.release()
+            except OSError:
+                pass  # a folder that can't be written to is not being refreshed
         return False
 
     def files(self) -> list[Path]:

@@ -89,21 +89,15 @@ def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
 
 
 def _transport(part: Pair, clips: Clips) -> Markup:
-    voices = [
-        tag("audio", preload="auto", data_voice=name, data_clip=clips.keep(signal, part.rate))
-        for name, signal in (("reference", part.reference), ("candidate", part.candidate))
-    ]
-    switch = tag(
-        "span",
-        tag("button", "A reference", type="button", class_="a", aria_pressed="true"),
-        tag("button", "B candidate", type="button", class_="b", aria_pressed="false"),
-        class_="switch",
-        role="group",
-        aria_label="Which one is heard",
-    )
-    play = tag("button", "▶ Play", type="button", class_="play")
-    seek = Markup('<input type="range" min="0" max="1" step="any" value="0" aria-label="Position">')
-    return tag("div", play, switch, seek, tag("span", "…", class_="clock"), *voices, class_="row")
+    return Markup(
+        '<div class="row"><button type="button" class="play">▶ Play</button>'
+        '<span class="switch" role="group" aria-label="Which one is heard">'
+        '<button type="button" class="a" aria-pressed="true">A reference</button>'
+        '<button type="button" class="b" aria-pressed="false">B candidate</button></span>'
+        '<input type="range" min="0" max="1" step="any" value="0" aria-label="Position"><span class="clock">…</span>'
+        '<audio preload="auto" data-voice="reference" data-clip="{}"></audio>'
+        '<audio preload="auto" data-voice="candidate" data-clip="{}"></audio></div>'
+    ).format(clips.keep(part.reference, part.rate), clips.keep(part.candidate, part.rate))
 
 
 def _pictures(pair: Pair) -> Markup:

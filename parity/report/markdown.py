@@ -7,23 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord
-from parity.bench.table import headline as bench_headline
-from parity.bench.table import remarks, tables
+from parity.bench.table import headline, remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
+from parity.report import summary
 from parity.report.markup import percent
-from parity.report.summary import (
-    exercised,
-    headline,
-    left_out,
-    nearest,
-    origin,
-    stages,
-    strays,
-    where,
-    without_verdict,
-    worst_first,
-)
 from parity.report.terminal import explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
@@ -34,14 +22,14 @@ LONGEST = 60_000
 def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
     """Return the verdict, a table of stages, worst first, and each failure folded away."""
     symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
-    lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
+    lines = [f"## {symbol} Parity {escape(summary.headline(record))}", ""]
     if record.partial:
-        left = escape(left_out(record) or "see below")
+        left = escape(summary.left_out(record) or "see below")
         lines += [f"> **A partial run**: this is not the full verdict. Left out: {left}.", ""]
     lines += [*_stages(record), ""]
     ends = [
         *(_bench(bench, record.id) if bench else ()),
-        *_list("No verdict", [f"{id}: {why}" for id, why in without_verdict(record).items()]),
+        *_list("No verdict", [f"{id}: {why}" for id, why in summary.without_verdict(record).items()]),
         *_list("Notes", record.notes),
         *_list("Not run here", record.not_run_here),
         *_list("Skipped", [f"{skip.id}: {skip.reason}" for skip in record.skipped]),
@@ -65,13 +53,13 @@ def escape(words: str) -> str:
 def _stages(record: RunRecord) -> Iterator[str]:
     yield "| | System | Stage | Checks | Exercised | Nearest to its bound | Used |"
     yield "|---|---|---|--:|---|---|--:|"
-    for group in stages(record):
+    for group in summary.stages(record):
         held = f"{len(group.verdicts) - len(group.failed)} of {len(group.verdicts) + group.lost}"
-        shown = f"{many(group.lost, 'check')} without a verdict; {nearest(group)}" if group.lost else nearest(group)
+        without = f"{many(group.lost, 'check')} without a verdict; " if group.lost else ""
+        texts = group.system, group.stage, held, summary.exercised(group), without + summary.nearest(group)
         used = percent(share(group.closest[1])) if group.closest else ""
-        names = "✓" if group.passed else "✗", escape(group.system), escape(group.stage)
-        yield f"| {' | '.join([*names, held, escape(exercised(group)), escape(shown), used])} |"
-    if lost := strays(record):
+        yield f"| {'✓' if group.passed else '✗'} | {' | '.join(map(escape, texts))} | {used} |"
+    if lost := summary.strays(record):
         yield f"| ✗ | | | | | {many(len(lost), 'error')} outside the checks | |"
     if not record.verdicts:
         yield "| ✗ | | | 0 | | nothing was judged | |"
@@ -79,12 +67,12 @@ def _stages(record: RunRecord) -> Iterator[str]:
 
 def _failures(record: RunRecord, room: int) -> Iterator[str]:
     """Yield as many failures as there is room for; the rest is counted."""
-    failed = worst_first(record.failed)
+    failed = summary.worst_first(record.failed)
     for index, verdict in enumerate(failed):
         words = explain(verdict)
         # A fence is longer than any run of backticks in its code block.
         fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", words))])
-        block = [f"<details><summary>✗ {escape(where(verdict.check))}</summary>", "", f"{fence}text"]
+        block = [f"<details><summary>✗ {escape(summary.where(verdict.check))}</summary>", "", f"{fence}text"]
         block += [*words.split("\n"), fence, "", "</details>", ""]
         room -= sum(len(line) + 1 for line in block)
         if room < 0:
@@ -94,7 +82,7 @@ def _failures(record: RunRecord, room: int) -> Iterator[str]:
 
 
 def _bench(bench: BenchRecord, run: str) -> Iterator[str]:
-    yield from (f"**Bench**: {escape(bench_headline(bench))}. {escape(origin(bench, run))}", "")
+    yield from (f"**Bench**: {escape(headline(bench))}. {escape(summary.origin(bench, run))}", "")
     for system in bench.systems:
         yield from (f"### {escape(system.system)}", "")
         for rows in tables(system):
