@@ -197,7 +197,9 @@ class ChainTimer:
         import torch
 
         module = self._modules[stage.name]
-        tensors = [torch.from_numpy(np.array(_wide(inputs[name]))) for name in stage.inputs]
+        given = [inputs[name] for name in stage.inputs]
+        wide = [np.array(x, np.float32 if x.dtype == np.float16 else x.dtype, order="C") for x in given]
+        tensors = [torch.from_numpy(x) for x in wide]
 
         def run() -> Timed:
             with torch.inference_mode():
@@ -282,7 +284,3 @@ def _note_sizes(made: Round, stage: Stage, inputs: Arrays, outputs: Arrays) -> N
             if name in arrays:
                 place = f"{stage.name}.{name}"
                 made.samples[place] = made.samples.get(place, 0) + arrays[name].size
-
-
-def _wide(value: np.ndarray) -> np.ndarray:
-    return value.astype(np.float32) if value.dtype == np.float16 else np.ascontiguousarray(value)

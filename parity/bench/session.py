@@ -168,10 +168,17 @@ class Bench:
 
     def record_baselines(self, reason: str) -> list[str]:
         """Make what was measured and passed the baseline of this machine; return what changed."""
+        date = f"{self.started:%Y-%m-%d}"
+        entries: dict[str, dict[str, Entry]] = {}
+        for benchmark, result in self.results.items():
+            if benchmark.kind == "speed" and result.passed:
+                (measured,) = self.measurements.of(benchmark)
+                timing, sizes = measured.timings[benchmark.stage], measured.times.sizes
+                made = baseline.entry(timing.unit, sizes, timing.samples, date)
+                entries.setdefault(benchmark.system, {})[benchmark.id] = made
         lines = []
-        for name in self.systems:
-            if entries := dict(self._entries(name)):
-                lines += baseline.record(self.folder(name), self.machine, entries, self._known(name), reason)
+        for name, of in entries.items():
+            lines += baseline.record(self.folder(name), self.machine, of, self._known(name), reason)
         return lines
 
     def megabytes(self, system: str, stage: Stage, variant: Variant | None = None) -> float:
@@ -255,14 +262,6 @@ class Bench:
         """Return the gates that the timed outputs break."""
         bench = self.workbench(system)
         return list(dict.fromkeys(fault for compared in measured.compared for fault in compared.faults(bench)))
-
-    def _entries(self, system: str) -> Iterator[tuple[str, Entry]]:
-        date = f"{self.started:%Y-%m-%d}"
-        for benchmark, result in self.results.items():
-            if benchmark.system == system and benchmark.kind == "speed" and result.passed:
-                (measured,) = self.measurements.of(benchmark)
-                timing = measured.timings[benchmark.stage]
-                yield benchmark.id, baseline.entry(timing.unit, measured.times.sizes, timing.samples, date)
 
     def _known(self, system: str) -> list[str]:
         """Return every benchmark that may have a baseline, on any case."""

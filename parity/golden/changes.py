@@ -13,8 +13,7 @@ import numpy as np
 from parity.base.arithmetic import distance
 from parity.declarations import Golden
 from parity.golden.lock import CaseEntry, Entry, foreign, summary
-from parity.golden.recording import Place, arrays, digests, tensors
-from parity.golden.sketch import sketch
+from parity.golden.recording import Place, arrays, digests, sketch, tensors
 
 Status = Literal["same", "new", "moved", "moved by rounding", "gone"]
 

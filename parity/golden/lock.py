@@ -20,8 +20,7 @@ from parity.base import files, fingerprint
 from parity.base.arithmetic import distance
 from parity.declarations import Golden, Reference
 from parity.golden.errors import DamagedGolden
-from parity.golden.recording import Place, arrays, hashed, places
-from parity.golden.sketch import WIDEST, DType, exact, sha256, sketch, statistics
+from parity.golden.recording import WIDEST, DType, Place, arrays, exact, hashed, places, sha256, sketch, statistics
 from parity.plan.weights import Weights
 
 NAME = "lock.json"

@@ -20,10 +20,10 @@ from parity.base.libraries import threads
 from parity.base.paths import project
 from parity.declarations import Case, Golden, Reference
 from parity.golden import case_file, lock, recording, rounding
+from parity.golden.case_file import Transaction
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
 from parity.golden.lock import CASE_IN_GIT, CaseEntry, Entry, Provenance, foreign, hashes
 from parity.golden.recording import digests, tensors
-from parity.golden.transaction import Transaction
 from parity.plan.weights import Weights
 
 KIND = "golden"

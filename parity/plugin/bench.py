@@ -11,9 +11,8 @@ import pytest
 from parity.bench import record as records
 from parity.bench.baseline import BaselineError
 from parity.bench.measurements import Benchmark, Mode
-from parity.bench.record import BenchRecord
+from parity.bench.record import BenchRecord, table
 from parity.bench.session import Bench
-from parity.bench.table import table
 from parity.bench.timing import REPLAY
 from parity.declarations import System
 from parity.plugin.items import NotPassedError, SystemItem, failed

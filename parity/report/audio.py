@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-import wave
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,53 +50,53 @@ def finite_part(signal: Samples) -> Samples:
 
 def wav(signal: Samples, rate: int) -> bytes:
     """Return 16-bit PCM, clipped at full scale as a sound card would."""
+    from scipy.io import wavfile  # takes a tenth of a second
+
     pcm = np.rint(np.clip(finite_part(signal), -1, 1) * 32767).astype("<i2")
     file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(rate)
-        writer.writeframes(pcm.tobytes())
+    wavfile.write(file, rate, pcm)
     return file.getvalue()
 
 
 def excerpt(pair: Pair) -> tuple[float, Pair]:
     """Return the part to listen to, and where it begins: all of it, or where the two differ most."""
-    length, size = max(len(pair.reference), len(pair.candidate)), int(EXCERPT * pair.rate)
-    if length <= size:
+    wrong, size = np.square(difference(pair), dtype=np.float64), int(EXCERPT * pair.rate)
+    if len(wrong) <= size:
         return 0.0, pair
-    wrong = np.square(difference(pair), dtype=np.float64)
     total = np.concatenate([[0.0], np.cumsum(wrong)])
     begin = int(np.argmax(total[size:] - total[:-size]))
-    return begin / pair.rate, Pair(
-        pair.output, pair.rate, pair.reference[begin : begin + size], pair.candidate[begin : begin + size]
-    )
+    part = slice(begin, begin + size)
+    return begin / pair.rate, replace(pair, reference=pair.reference[part], candidate=pair.candidate[part])
 
 
 def difference(pair: Pair) -> Samples:
     """Return candidate minus reference; the shorter one is followed by silence."""
+    reference, candidate = whole(pair)
+    return candidate - reference
+
+
+def whole(pair: Pair) -> list[Samples]:
+    """Return the finite parts of reference and candidate, the shorter one followed by silence."""
     length = max(len(pair.reference), len(pair.candidate))
-    result = np.zeros(length, np.float32)
-    result[: len(pair.candidate)] += finite_part(pair.candidate)
-    result[: len(pair.reference)] -= finite_part(pair.reference)
-    return result
+    return [np.pad(finite_part(one), (0, length - len(one))) for one in (pair.reference, pair.candidate)]
 
 
 def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
-    """Return power in decibels in mel-spaced rows, the highest on top, for a signal of `samples` when whole."""
-    hop = max(64, -(-samples // COLUMNS))
+def spectrogram(signal: Samples, rate: int) -> Image2D:
+    """Return power in decibels in mel-spaced rows, the highest on top."""
+    hop = max(64, -(-len(signal) // COLUMNS))
     size = max(1024, 1 << (hop - 1).bit_length())
-    frames = max(1, -(-samples // hop))
+    frames = max(1, -(-len(signal) // hop))
     padded = np.zeros((frames - 1) * hop + size)
-    padded[size // 2 : size // 2 + len(signal)] = finite_part(signal)[: len(padded) - size // 2]
+    padded[size // 2 : size // 2 + len(signal)] = signal[: len(padded) - size // 2]
     # Not the transform of the metrics: that is librosa's, whose import takes longer than all pictures of a page.
     window = np.hanning(size + 1)[:-1]
     power = np.square(np.abs(np.fft.rfft(sliding_window_view(padded, size)[::hop] * window)) / (size / 2)).T
-    edges = np.rint(_hertz(np.linspace(0, _mel(rate / 2), ROWS + 1)) / (rate / 2) * (power.shape[0] - 1)).astype(int)
+    hertz = 700 * (10 ** (np.linspace(0, _mel(rate / 2), ROWS + 1) / 2595) - 1)
+    edges = np.rint(hertz / (rate / 2) * (power.shape[0] - 1)).astype(int)
     rows = [power[low : max(high, low + 1)].mean(axis=0) for low, high in pairwise(edges)]
     result: Image2D = 10 * np.log10(np.maximum(np.stack(rows[::-1]), 1e-16))
     return result
@@ -104,10 +104,7 @@ def spectrogram(signal: Samples, rate: int, samples: int) -> Image2D:
 
 def spectra(pair: Pair) -> dict[str, bytes]:
     """Return four pictures on one scale: reference, candidate, difference of levels, level of the difference."""
-    length = max(len(pair.reference), len(pair.candidate))
-    reference, candidate, error = (
-        spectrogram(signal, pair.rate, length) for signal in (pair.reference, pair.candidate, difference(pair))
-    )
+    reference, candidate, error = (spectrogram(one, pair.rate) for one in (*whole(pair), difference(pair)))
     top = max(float(reference.max()), float(candidate.max()), -120.0)
     floor = top - RANGE
     change = np.maximum(candidate, floor) - np.maximum(reference, floor)
@@ -130,8 +127,8 @@ def ticks(rate: int) -> list[tuple[str, float]]:
 
 def waveforms(pair: Pair, columns: int = 480, height: int = 96) -> str:
     """Return both signals as overlaid envelopes, with dashed lines at full scale and marks at non-finite values."""
+    both = [_envelope(signal, columns) for signal in whole(pair)]
     length = max(len(pair.reference), len(pair.candidate))
-    both = [_envelope(signal, length, columns) for signal in (pair.reference, pair.candidate)]
     scale = max(1e-6, *(float(np.abs(ends).max()) for ends in both)) * 1.05
     middle = height / 2
     parts = [f'<svg class="wave" viewBox="0 0 {columns} {height}" preserveAspectRatio="none" aria-hidden="true">']
@@ -157,13 +154,8 @@ def _mel(hertz: float) -> float:
     return 2595 * float(np.log10(1 + hertz / 700))
 
 
-def _hertz(mel: Image2D) -> Image2D:
-    return 700 * (10 ** (mel / 2595) - 1)
-
-
-def _envelope(signal: Samples, length: int, columns: int) -> tuple[Samples, Samples]:
-    padded = np.zeros(max(length, columns), np.float32)
-    padded[: len(signal)] = finite_part(signal)
+def _envelope(signal: Samples, columns: int) -> tuple[Samples, Samples]:
+    padded = np.pad(signal, (0, max(0, columns - len(signal))))
     starts = np.arange(columns) * len(padded) // columns
     return np.minimum.reduceat(padded, starts), np.maximum.reduceat(padded, starts)
 

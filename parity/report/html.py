@@ -11,8 +11,7 @@ from pathlib import Path
 from string import Template
 
 from parity.base.text import duration, many
-from parity.bench.record import BenchRecord
-from parity.bench.table import headline, remarks, tables
+from parity.bench.record import BenchRecord, headline, remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import Excerpt, RunRecord
 from parity.report.findings import anchor, failures, findings

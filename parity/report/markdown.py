@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from parity.base.text import duration, many
-from parity.bench.record import BenchRecord
-from parity.bench.table import headline, remarks, tables
+from parity.bench.record import BenchRecord, headline, remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report import summary

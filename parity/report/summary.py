@@ -12,8 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from parity.base.text import many
-from parity.bench.record import BenchRecord
-from parity.bench.table import machine
+from parity.bench.record import BenchRecord, machine
 from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, Excerpt, RunRecord, excerpt
 from parity.verdict import UNBLAMED, Check, Finding, Verdict
@@ -71,11 +70,6 @@ class Group:
         pairs = [(verdict, finding) for verdict in self.verdicts for finding in verdict.findings]
         return max(pairs, key=lambda pair: badness(pair[1]), default=None)
 
-    @property
-    def badness(self) -> tuple[float, float, float]:
-        nearest = badness(self.closest[1])[1] if self.closest else 0.0
-        return (0.0 if self.passed else 1.0, nearest, len(self.failed) + self.lost)
-
 
 def badness(finding: Finding) -> tuple[float, float]:
     """Return a sort key of findings: broken ones last, then by the used share of the bound."""
@@ -90,8 +84,12 @@ def systems(record: RunRecord) -> list[Group]:
 
 def stages(record: RunRecord) -> list[Group]:
     """Return one group per stage, worst first: failed ones, then those nearest to a bound."""
-    groups = _groups(record, staged=True)
-    return sorted(groups, key=lambda group: group.badness, reverse=True)
+
+    def key(group: Group) -> tuple[bool, float, int]:
+        used = badness(group.closest[1])[1] if group.closest else 0.0
+        return (not group.passed, used, len(group.failed) + group.lost)
+
+    return sorted(_groups(record, staged=True), key=key, reverse=True)
 
 
 def strays(record: RunRecord) -> list[Errored]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
 
 from parity.base.text import many, plain
 from parity.judge.headroom import comparison, number
@@ -84,8 +83,8 @@ def _remark(record: RunRecord, group: Group) -> str:
 def _counts(record: RunRecord) -> Iterator[str]:
     if reused := sum(verdict.reused for verdict in record.verdicts):
         yield f"reused evidence: {reused} of {many(len(record.verdicts), 'check')}, nothing that made them changed"
-    for reason, group in groupby(sorted(record.skipped, key=lambda skip: skip.reason), key=lambda skip: skip.reason):
-        yield f"skipped: {many(len(list(group)), 'check')}: {plain(reason)}"
+    for reason, count in sorted(Counter(skip.reason for skip in record.skipped).items()):
+        yield f"skipped: {many(count, 'check')}: {plain(reason)}"
 
 
 def _beside(findings: list[Finding]) -> str:

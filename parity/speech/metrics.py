@@ -22,7 +22,6 @@ from parity.speech.sound import Sound, SpeechError
 
 T = TypeVar("T")
 Better = Literal["higher", "lower"]
-Embedding = NDArray[np.float64]
 SIMILARITIES: Mapping[Named, str] = {"voice": "speaker similarity", "recording": "recording similarity"}
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 _OTHER = re.compile(r"[^\w']|_")
@@ -133,11 +132,14 @@ def likeness(
     of: Named = "voice",
     margins: Mapping[Named, float] = DEFAULTS,
 ) -> Ruling:
-    """Return the likeness of the embeddings of candidate and reference; 1 for the reference itself."""
+    """Return the cosine of the embeddings of candidate and reference: 1 for one direction, 0 for nothing in common."""
     truth = embedding(encoder, passage.reference)
 
     def score(spoken: Sound) -> float:
-        return similarity(truth, embedding(encoder, spoken))
+        other = embedding(encoder, spoken)
+        if truth.shape != other.shape:
+            raise SpeechError(f"encoder {encoder.name} gave {truth.size} numbers, and {other.size} for {spoken.name}")
+        return float(truth @ other / (np.linalg.norm(truth) * np.linalg.norm(other)))
 
     metric = Metric(SIMILARITIES[of], score, "higher", 0.0, margins[of])
     return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
@@ -185,15 +187,8 @@ def normalised(text: str) -> str:
     return " ".join(_LOOSE.sub(" ", _OTHER.sub(" ", plain)).split())
 
 
-def embedding(encoder: SpeakerEncoder, spoken: Sound) -> Embedding:
+def embedding(encoder: SpeakerEncoder, spoken: Sound) -> NDArray[np.float64]:
     found = np.asarray(encoder.embed(spoken.samples, spoken.rate), np.float64).reshape(-1)
     if not found.size or not np.isfinite(found).all() or not found.any():
         raise SpeechError(f"encoder {encoder.name} gave no usable embedding for {spoken.name}: empty, NaN or all zeros")
     return found
-
-
-def similarity(one: Embedding, other: Embedding) -> float:
-    """Return the cosine: 1 for the same direction, 0 for nothing in common."""
-    if one.shape != other.shape:
-        raise SpeechError(f"embeddings of {one.size} and {other.size} numbers: they come from different encoders")
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

@@ -9,7 +9,7 @@ from parity.base.arithmetic import distance
 from parity.declarations import Golden, Seam
 from parity.golden.changes import movements
 from parity.golden.lock import CaseEntry, Entry, foreign
-from parity.golden.sketch import SAMPLES, sha256, sketch, statistics
+from parity.golden.recording import SAMPLES, sha256, sketch, statistics
 
 RNG = np.random.default_rng(0)
 SIGNAL = RNG.standard_normal((4, 256, 200)).astype(np.float32)
