@@ -157,10 +157,6 @@ def _fault(entry: Entry, kept: np.ndarray) -> str:
     return "" if kept.shape == samples else f"has {list(kept.shape)} samples where {list(samples)} are expected"
 
 
-def size(root: Path) -> int:
-    return sum(path.stat().st_size for path in tracked(root))
-
-
 def tracked(root: Path) -> Iterator[Path]:
     """Yield the files below golden/ that are meant for git.
 

@@ -12,7 +12,7 @@ from parity.base.cache import Cache
 from parity.base.libraries import quiet
 from parity.base.paths import project
 from parity.declarations import Case, Reference
-from parity.golden import case_file
+from parity.golden.case_file import tracked
 from parity.golden.errors import ExtraWanted, GoldenError
 from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify
@@ -107,7 +107,7 @@ def _refresh(store: GoldenStore, options: argparse.Namespace) -> int:
         print(f"golden: {refused}", file=sys.stderr)
         return 1
     print(report)
-    size = case_file.size(store.root) / 1e6
+    size = sum(path.stat().st_size for path in tracked(store.root)) / 1e6
     print(f"  {'written' if report.written else 'nothing to write'}: {size:.1f} MB of goldens in git")
     return 0
 
