@@ -1,24 +1,79 @@
-"""Measurements of one run: a timer for each distinct system, and only what the selected benchmarks need."""
+"""Benchmarks of a system, and their measurements: a timer for each distinct system, and only what is selected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 from parity.base.text import duration
-from parity.bench.benchmarks import Benchmark
 from parity.bench.timer import Measured, SystemTimer, identity
-from parity.bench.timing import LONG, QUICK, Clock, Effort
+from parity.bench.timing import Clock, Effort
 from parity.declarations import Case, System
 from parity.judge.workbench import Workbench
-from parity.plan.checks import CHAIN
+from parity.plan.checks import CHAIN, Deployed
 
+Kind = Literal["speed", "overall", "load", "size", "placement", "complete"]
+BUNDLE, ALL = "bundle", "all"
 Mode = Literal["full", "quick", "record"]
-EFFORTS = {"full": Effort(), "quick": QUICK, "record": LONG}
+EFFORTS: dict[Mode, Effort] = {
+    "full": Effort(),
+    "quick": Effort(seconds=2.0, samples=2, alternatives=False),
+    # Many later runs are compared with a baseline.
+    "record": Effort(seconds=45.0, samples=12),
+}
 OVERHEAD = 5.0
 """Seconds to load and warm up a chain, as far as is known before the first one is measured."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One thing to measure and judge.
+
+    "overall" is the speed over all cases of a run, "complete" that nothing is left out of budgets and baseline. `stage`
+    may be the chain, the bundle of all that ships, or all of the system.
+    """
+
+    kind: Kind
+    system: str
+    stage: str
+    variant: str
+    case: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name in a baseline. The variant is part of it: the times of another one are not comparable."""
+        return "-".join(part for part in (self.system, self.stage, self.variant, self.case) if part)
+
+    @property
+    def test(self) -> str:
+        """The name among the tests, where a speed, a load and a size of one artifact differ."""
+        return self.id if self.kind == "speed" else f"{self.kind}-{self.id}"
+
+
+def benchmarks(system: System, cases: Iterable[Case], ships: Deployed) -> Iterator[Benchmark]:
+    """Yield every benchmark of a system, on these cases. A program has one size, that of all its methods."""
+    yield from speeds(system, cases, ships)
+    stages = {stage.name: ships.variants[stage.name].name for stage in system.stages}
+    kinds: dict[Kind, dict[str, str]] = {
+        "overall": {**stages, CHAIN: ships.name},
+        "load": stages,
+        "size": {**({} if ships.whole else stages), BUNDLE: ships.name},
+        "placement": stages,
+        "complete": {ALL: ships.name},
+    }
+    for kind, parts in kinds.items():
+        for stage, variant in parts.items():
+            yield Benchmark(kind, system.name, stage, variant)
+
+
+def speeds(system: System, cases: Iterable[Case], ships: Deployed) -> Iterator[Benchmark]:
+    for case in cases:
+        for stage in system.stages:
+            yield Benchmark("speed", system.name, stage.name, ships.variants[stage.name].name, case.name)
+        yield Benchmark("speed", system.name, CHAIN, ships.name, case.name)
 
 
 class Measurements:
@@ -99,16 +154,15 @@ class Measurements:
             say(f"timing {done + 1} of {len(chains)}, about {left} left: {named}")
             with self._kept(system, case.name):
                 self.timer(system).measured(case)
-            if system not in [later for later, _, _ in chains[done + 1 :]]:
-                self.close(system)
+            if system not in [later for later, _, _ in chains[done + 1 :]] and (timer := self.known(system)):
+                timer.close()
         if chains:
             say(f"timed {len(chains)} in {duration(self.clock() - began)}")
 
-    def close(self, *systems: str) -> None:
-        """Unload the artifacts of these systems, or of all."""
-        for timer in [self.known(system) for system in systems] if systems else self._timers.values():
-            if timer:
-                timer.close()
+    def close(self) -> None:
+        """Unload all artifacts."""
+        for timer in self._timers.values():
+            timer.close()
 
     def _chains(self) -> Iterator[tuple[str, Case, str]]:
         """Yield the distinct chains that the selected benchmarks need: the system, the case, and both in words.
@@ -136,7 +190,7 @@ class Measurements:
             if self._identities.get(benchmark.system) == key and case.name in names:
                 path = {stage.name for stage in self.systems[benchmark.system].stages if not stage.aside}
                 found |= path if benchmark.stage == CHAIN else {benchmark.stage}
-        return found or {stage.name for stage in self._timers[key].system.stages}
+        return found or {stage.name for stage in self._timers[key].bench.system.stages}
 
     @contextmanager
     def _kept(self, system: str, case: str) -> Iterator[None]:

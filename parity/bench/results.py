@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.base.toml import dotted
-from parity.bench import regression
-from parity.bench.baseline import Baseline
-from parity.bench.benchmarks import BUNDLE, Benchmark
-from parity.bench.machine import Machine, label
+from parity.bench.baseline import FACTOR, JITTER, Baseline, BaselineError, Entry, Machine, compare, label
+from parity.bench.measurements import BUNDLE, Benchmark
 from parity.bench.timer import Measured
-from parity.bench.timing import Timing
 from parity.declarations import System
 from parity.judge import budgets
 from parity.judge.budgets import DEVICE, KINDS, PLACEMENT_KINDS, Budget, Budgets, Profile, suggest
@@ -25,19 +22,11 @@ NO_PROFILE = "NAME"
 
 
 @dataclass(frozen=True)
-class Suggestion:
-    """An entry that budgets.toml lacks: the table, and the line to put there."""
-
-    table: str
-    line: str
-
-
-@dataclass(frozen=True)
 class Result:
-    """The findings of one benchmark, and the budgets that it lacks."""
+    """The findings of one benchmark, and the budgets that it lacks: the table of each, and the line to put there."""
 
     findings: tuple[Finding, ...]
-    suggestions: tuple[Suggestion, ...] = ()
+    suggestions: tuple[tuple[str, str], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -74,32 +63,30 @@ def speed(benchmark: Benchmark, measured: Measured, faults: Sequence[Finding], l
     found = [outputs(benchmark, measured, faults)]
     if limits.baseline is not None:
         found.append(_against(limits.baseline, benchmark, measured))
-    timing = measured.timings[benchmark.stage]
+    timing, times = measured.timings[benchmark.stage], measured.times
     if timing.ratios:
         return Result(tuple(found))
     kind = ("chain_ms",) if benchmark.stage == CHAIN else ("stage_ms", benchmark.stage)
-    path = limits.of_profile(*kind, str(measured.t_enc))
+    path = limits.of_profile(*kind, str(times.t_enc))
     if budget := limits.find(path):
         return Result((*found, budget.check(timing.milliseconds)))
-    return Result(tuple(found), _suggested(path, timing.milliseconds, f"{measured.rounds} rounds"))
+    return Result(tuple(found), _suggested(path, timing.milliseconds, f"{times.rounds} rounds"))
 
 
 def overall(benchmark: Benchmark, found: Sequence[tuple[Measured, Sequence[Finding]]], limits: Limits) -> Result:
     """Judge the speed over all cases of a run by the machine's profile: by ratios to PyTorch, or by RTFx."""
     if not found:
         raise ValueError(f"{benchmark.id}: no case was measured: select one")
-    chain, measured = benchmark.stage == CHAIN, [one for one, _ in found]
-    cases = f"{len(measured)} case{'s' * (len(measured) > 1)}"
-    timings = [one.timings[benchmark.stage] for one in measured]
-    ratios = [timing.ratio for timing in timings if timing.ratio is not None]
-    if ratios:
-        path = limits.of_profile("chain_ratio") if chain else limits.of_profile("stage_ratio", benchmark.stage)
+    cases = f"{len(found)} case{'s' * (len(found) > 1)}"
+    timings = [one.timings[benchmark.stage] for one, _ in found]
+    if ratios := [timing.ratio for timing in timings if timing.ratio is not None]:
+        path = ("chain_ratio",) if benchmark.stage == CHAIN else ("stage_ratio", benchmark.stage)
         samples = sum(len(timing.ratios) for timing in timings)
-        origin = f"geometric mean over {cases}, medians of {samples} samples, {label(limits.machine)}"
-        result = _bound(path, statistics.geometric_mean(ratios), origin, limits)
+        value, origin = statistics.geometric_mean(ratios), f"geometric mean over {cases}, medians of {samples} samples"
     else:
-        origin = f"mean over {cases}, {label(limits.machine)}"
-        result = _bound(limits.of_profile("rtfx"), statistics.mean(one.rtfx for one in measured), origin, limits)
+        path, origin = ("rtfx",), f"mean over {cases}"
+        value = statistics.mean(one.times.rtfx for one, _ in found)
+    result = _bound(limits.of_profile(*path), value, f"{origin}, {label(limits.machine)}", limits)
     wrong = [outputs(benchmark, one, faults) for one, faults in found]
     return Result((*result.findings, *(one for one in wrong if not one.passed)), result.suggestions)
 
@@ -114,23 +101,22 @@ def load(benchmark: Benchmark, loads: Sequence[float], limits: Limits) -> Result
 
 
 def size(benchmark: Benchmark, megabytes: float, limits: Limits, ships: Deployed) -> Result:
-    whole = ("program", ships.program, "size_mb") if ships.whole else (BUNDLE, "size_mb")
-    path = whole if benchmark.stage == BUNDLE else ("artifact", benchmark.stage, benchmark.variant, "size_mb")
-    return _bound(path, megabytes, f"the files of the {'program' if ships.whole else 'package'}", limits)
+    path: tuple[str, ...] = ("artifact", benchmark.stage, benchmark.variant)
+    if benchmark.stage == BUNDLE:
+        path = ("program", ships.program) if ships.whole else (BUNDLE,)
+    return _bound((*path, "size_mb"), megabytes, f"the files of the {'program' if ships.whole else 'package'}", limits)
 
 
 def placement(benchmark: Benchmark, found: Placement, limits: Limits) -> Result:
     """Judge each bounded share of the estimated cost. If none is bounded, each is reported as missing."""
-    table = ("placement", benchmark.stage, benchmark.variant)
-    bounded = [kind for kind in PLACEMENT_KINDS if limits.find((*table, kind))]
+    stage, variant = benchmark.stage, benchmark.variant
     if not found.shares:
-        why = (
-            f"the compute plan of {benchmark.stage} {benchmark.variant} estimates no cost: nothing tells where it runs"
-        )
-        return Result((Finding(f"{benchmark.stage}.{benchmark.variant}", "placement", False, message=why),))
+        why = f"the compute plan of {stage} {variant} estimates no cost: nothing tells where it runs"
+        return Result((Finding(f"{stage}.{variant}", "placement", False, message=why),))
+    paths = [("placement", stage, variant, kind) for kind in PLACEMENT_KINDS]
     results = [
-        _bound((*table, kind), found.shares.get(kind.removesuffix("_share"), 0.0), "the compute plan", limits)
-        for kind in bounded or PLACEMENT_KINDS
+        _bound(path, found.shares.get(path[-1].removesuffix("_share"), 0.0), "the compute plan", limits)
+        for path in [path for path in paths if limits.find(path)] or paths
     ]
     findings = tuple(finding for result in results for finding in result.findings)
     return Result(findings, tuple(line for result in results for line in result.suggestions))
@@ -138,48 +124,43 @@ def placement(benchmark: Benchmark, found: Placement, limits: Limits) -> Result:
 
 def outputs(benchmark: Benchmark, measured: Measured, faults: Sequence[Finding]) -> Finding:
     """Find out if each round computed what the gates want, in this stage or, for the chain, in any."""
-    stage = benchmark.stage
+    stage, case = benchmark.stage, measured.times.case
     wrong = [fault for fault in faults if stage == CHAIN or fault.output.startswith(f"{stage}.")]
     if not wrong:
-        return Finding(stage, "outputs", True, message=f"within their gates in every round ({measured.case})")
+        return Finding(stage, "outputs", True, message=f"within their gates in every round ({case})")
     more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-    said = f"what was timed computes something else on {measured.case}: {wrong[0].line()}{more}"
+    said = f"what was timed computes something else on {case}: {wrong[0].line()}{more}"
     return Finding(stage, "outputs", False, message=said)
 
 
 def complete(system: System, ships: Deployed, limits: Limits, known: Sequence[str]) -> Result:
     """Judge that nothing is left out of the budgets, and nothing left behind in the baseline."""
-    found = [Finding(system.name, "complete", False, message=left) for left in _omissions(system, ships, limits, known)]
-    whole = "each artifact has its budgets, and the baseline has nothing else than what is measured"
-    return Result(tuple(found) or (Finding(system.name, "complete", True, message=whole),))
-
-
-def _omissions(system: System, ships: Deployed, limits: Limits, known: Sequence[str]) -> Iterator[str]:
-    """Return omissions: a machine or a stage without budgets, and a benchmark that was renamed or removed."""
+    left = budgets.complete(limits.budgets, system.stages, limits.profile, ships)
     if limits.profile is None:
         machine = limits.machine
         facts = ", ".join(f'{name} = "{machine[name]}"' for name in ("system", "model", "runtime") if machine[name])
-        yield f"no device profile fits {label(machine)}: add a [profile.{NO_PROFILE}] to {limits.source}, {facts}"
-    yield from budgets.complete(limits.budgets, system.stages, limits.profile, ships)
-    for name in limits.baseline.entries if limits.baseline else ():
-        if name not in known:
-            yield f"the baseline has {name}, which nothing measures any more: if that is meant, {RECORD} takes it out"
+        none = f"no device profile fits {label(machine)}: add a [profile.{NO_PROFILE}] to {limits.source}, {facts}"
+        left = [none, *left]
+    gone = [name for name in (limits.baseline.benchmark if limits.baseline else ()) if name not in known]
+    taken = f"which nothing measures any more: if that is meant, {RECORD} takes it out"
+    left += [f"the baseline has {name}, {taken}" for name in gone]
+    whole = "each artifact has its budgets, and the baseline has nothing else than what is measured"
+    found = [Finding(system.name, "complete", False, message=one) for one in left]
+    return Result(tuple(found) or (Finding(system.name, "complete", True, message=whole),))
 
 
 def _against(baseline: Baseline, benchmark: Benchmark, measured: Measured) -> Finding:
     """Compare the speed with the machine's baseline."""
-    stage, timing = benchmark.stage, measured.timings[benchmark.stage]
-    now = statistics.median(timing.samples)
-    if fault := _incomparable(baseline, benchmark, measured, timing):
-        return Finding(stage, "baseline", False, now, message=fault)
-    before, least = baseline.entries[benchmark.id], _jitter(measured, stage)
+    stage, timing, times = benchmark.stage, measured.timings[benchmark.stage], measured.times
+    now, least = statistics.median(timing.samples), _jitter(measured, stage)
     try:
-        change = regression.compare(before.samples, timing.samples, least)
-    except regression.TooFewSamples as error:
+        before = _comparable(baseline, benchmark.id, times.sizes, timing.unit)
+        change = compare(before.samples, timing.samples, least)
+    except BaselineError as error:
         return Finding(stage, "baseline", False, now, message=str(error))
-    most = max(before.median * regression.FACTOR, before.median + least)
+    most = max(before.median * FACTOR, before.median + least)
     bound = Bound("max", float(f"{most:.4g}"), 0.0, timing.unit)
-    said = f"{change.factor:.2f} × the baseline's {before.median:g} {timing.unit} on {measured.case} (p {change.p:.1g})"
+    said = f"{change.factor:.2f} × the baseline's {before.median:g} {timing.unit} on {times.case} (p {change.p:.1g})"
     if change.slower:
         return Finding(stage, "baseline", False, now, bound, f"slower: {said}")
     faster = f"faster: {said}; make it the baseline: {RECORD}" if change.faster else ""
@@ -188,30 +169,30 @@ def _against(baseline: Baseline, benchmark: Benchmark, measured: Measured) -> Fi
 
 def _jitter(measured: Measured, stage: str) -> float:
     """Return the jitter of all calls of a stage, or of the chain's, in the unit of its samples."""
-    calls = [measured.steps[name].count if name in measured.steps else 1 for name in measured.timings if name != CHAIN]
-    count = sum(calls) if stage == CHAIN else measured.steps[stage].count if stage in measured.steps else 1
-    timing = measured.timings[stage]
-    share = 1e3 * regression.JITTER * count / timing.milliseconds
-    return share * statistics.median(timing.samples)
+    steps, timing = measured.times.steps, measured.timings[stage]
+    stages = list(measured.times.stage_ms) if stage == CHAIN else [stage]
+    count = sum(steps[name].count if name in steps else 1 for name in stages)
+    return 1e3 * JITTER * count / timing.milliseconds * statistics.median(timing.samples)
 
 
-def _incomparable(baseline: Baseline, benchmark: Benchmark, measured: Measured, timing: Timing) -> str:
-    """Return why there is nothing to compare with, and what to do; empty if there is."""
-    before, name = baseline.entries.get(benchmark.id), benchmark.id
+def _comparable(baseline: Baseline, name: str, sizes: Mapping[str, int], unit: str) -> Entry:
+    """Return the entry of a benchmark; raise why there is nothing to compare with, and what to do."""
+    before = baseline.benchmark.get(name)
     if before is None:
-        return f"the baseline of this machine has no {name}: new or renamed? Record it: {RECORD} -k {name}"
-    if dict(before.sizes) != dict(measured.sizes):
-        return (
-            f"the baseline of {name} was measured at {_sizes(before.sizes)}, this at {_sizes(measured.sizes)}: "
-            f"record it again: {RECORD}"
+        raise BaselineError(
+            f"the baseline of this machine has no {name}: new or renamed? Record it: {RECORD} -k {name}"
         )
-    if before.unit != timing.unit:
-        return f"the baseline of {name} is in {before.unit}, this in {timing.unit}: record it again: {RECORD}"
-    return ""
-
-
-def _sizes(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size}" for name, size in sizes.items()) or "no dynamic size"
+    if before.sizes != dict(sizes):
+        was, now = (
+            ", ".join(f"{dim} {size}" for dim, size in one.items()) or "no dynamic size"
+            for one in (before.sizes, sizes)
+        )
+        differs = f"was measured at {was}, this at {now}"
+    elif before.unit != unit:
+        differs = f"is in {before.unit}, this in {unit}"
+    else:
+        return before
+    raise BaselineError(f"the baseline of {name} {differs}: record it again: {RECORD}")
 
 
 def _bound(path: tuple[str, ...], value: float, origin: str, limits: Limits) -> Result:
@@ -224,13 +205,13 @@ def _bound(path: tuple[str, ...], value: float, origin: str, limits: Limits) -> 
     return Result((finding,), _suggested(path, value, origin))
 
 
-def _suggested(path: tuple[str, ...], value: float, origin: str) -> tuple[Suggestion, ...]:
+def _suggested(path: tuple[str, ...], value: float, origin: str) -> tuple[tuple[str, str], ...]:
     kind = _kind(path)
     if not KINDS[kind].possible(value):
         return ()
     at = path.index(kind)
-    table, key = (path[:at], path[at:]) if len(path) - at == 1 else (path[: at + 1], path[at + 1 :])
-    return (Suggestion(dotted(table), f"{dotted(key)} = {suggest(kind, value, origin)}"),)
+    at += at < len(path) - 1
+    return ((dotted(path[:at]), f"{dotted(path[at:])} = {suggest(kind, value, origin)}"),)
 
 
 def _kind(path: tuple[str, ...]) -> str:

@@ -1,23 +1,28 @@
 """One run of a system's chain, timed stage by stage: each artifact, and beside it the same stage in PyTorch.
 
 The stages are timed on what the stages before them gave, as deployed, so that the chain's time is the sum of theirs and
-of the host's.
+of the host's. The outputs are judged by the gates: the speed of an artifact with wrong outputs means nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
 
 from parity.bench.timing import Clock, in_turns, steadied
-from parity.declarations import AUDIBLE, Arrays, Case, Dim, Golden, Stage, System, Tensor, Variant
+from parity.compare import evidence
+from parity.compare.outputs import chain_outputs
+from parity.declarations import AUDIBLE, Arrays, Case, Golden, Stage, System, Tensor, Variant
+from parity.judge.budgets import ANYWHERE
 from parity.judge.workbench import Workbench
-from parity.run import Session
+from parity.plan.checks import CHAIN
 from parity.run.chain import Chain
 from parity.run.runtime import Crosser, fitting
+from parity.verdict import Finding
 
 EAGER = "eager"
 WITHIN = frozenset({"milrun"})
@@ -47,8 +52,7 @@ class StageTimes:
 class Round:
     """The times of one run of the chain: of its stages and of the host glue; the sizes and the audio in it.
 
-    `first_audio` is what the artifacts took until there was audio. `run` holds all that was computed, until it has been
-    judged.
+    `first_audio` is what the artifacts took until there was audio.
     """
 
     system: System
@@ -59,7 +63,6 @@ class Round:
     samples: dict[str, int] = field(default_factory=dict)
     audio_seconds: float = 0.0
     first_audio: float | None = None
-    run: Chain | None = None
 
     @property
     def path(self) -> dict[str, StageTimes]:
@@ -71,45 +74,58 @@ class Round:
         return sum(times.seconds for times in self.path.values()) + self.host
 
     def ratios(self, stage: str) -> list[float]:
-        times = self.stages[stage]
-        return times.ratios(self.ships[stage].name, EAGER)
-
-    def chain_ratios(self) -> list[float]:
-        """Return the time of the chain against the chain in PyTorch, once for each sample of its most sampled stage."""
+        """Return the time of a stage against PyTorch, once for each sample; of the chain, as often as for the stage
+        with most samples."""
+        if stage != CHAIN:
+            return self.stages[stage].ratios(self.ships[stage].name, EAGER)
         ratios = {name: self.ratios(name) for name in self.path}
         if not all(ratios.values()):
             return []
-        found = []
-        for index in range(max(map(len, ratios.values()))):
-            eager = sum(self.path[name].seconds / of[index % len(of)] for name, of in ratios.items())
-            found.append(self.chain / (eager + self.host))
-        return found
+        return [
+            self.chain / (sum(self.path[name].seconds / of[index % len(of)] for name, of in ratios.items()) + self.host)
+            for index in range(max(map(len, ratios.values())))
+        ]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One set of outputs against upstream's: the contract, and the metrics of each output."""
+
+    contract: tuple[Finding, ...]
+    values: Mapping[str, Mapping[str, float]]
+
+    def faults(self, bench: Workbench) -> Iterator[Finding]:
+        for finding in (*self.contract, *bench.judged(CHAIN, bench.deployed.name, self.values)):
+            if not finding.passed:
+                yield finding
 
 
 class ChainTimer:
     """Runs the chain of one system in rounds.
 
     Args:
-        session: Gives the loaded artifact of a stage and a variant.
+        artifact: Gives the loaded artifact of a stage and a variant.
         timed: The stages to compare. Those beside the path that are not among them do not run at all.
-        peer: Whether to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are.
-        alternatives: Whether to time the other variants that could ship.
+        beside: Whether to time the other variants that could ship.
     """
 
     def __init__(
         self,
         bench: Workbench,
-        session: Callable[[Stage, Variant], Session],
-        timed: frozenset[str],
+        artifact: Callable[[Stage, Variant], Crosser],
+        timed: Collection[str],
         clock: Clock,
-        *,
-        peer: bool,
-        alternatives: bool,
+        beside: bool,
     ) -> None:
-        self.bench, self.session, self.timed, self.clock = bench, session, timed, clock
-        self.peer, self.alternatives = peer, alternatives
+        self.bench, self.artifact, self.timed, self.clock, self.beside = bench, artifact, timed, clock, beside
         self.first_runs: dict[str, float] = {}
-        self._crossers: dict[tuple[str, str], Crosser] = {}
+        aside = {stage.name for stage in bench.system.stages if stage.aside}
+        self.left_out = aside.difference(timed)
+
+    @property
+    def peer(self) -> bool:
+        """True to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are."""
+        return self.bench.runtime.name in ANYWHERE
 
     def waited(self) -> float:
         """Return the seconds that do not count. Where work runs in other processes, all seconds count."""
@@ -118,32 +134,30 @@ class ChainTimer:
     def now(self) -> float:
         return self.clock() - self.waited()
 
-    def round(self, case: Case, golden: Golden, number: int, every: Mapping[str, int]) -> Round:
-        """Run the chain once. Others run beside the stages that `every` names, at steps of this distance."""
+    def round(self, case: Case, golden: Golden, number: int, every: Mapping[str, int]) -> tuple[Round, Chain]:
+        """Run the chain once; return its times, and all that it computed.
+
+        Others run beside the stages that `every` names, at steps of this distance.
+        """
         system, away = self.bench.system, 0.0
         made = Round(system, self.bench.deployed.variants)
-        now = self.now
 
         def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
             nonlocal away
-            began = now()
+            began = self.now()
             outputs = self._run(made, system.stage(name), inputs, number, every)
-            away += now() - began
+            away += self.now() - began
             return outputs
 
-        made.run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
-        made.run.left_out = self.left_out
-        began = now()
-        system.chain(made.run, case)
+        run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
+        run.left_out = self.left_out
+        began = self.now()
+        system.chain(run, case)
         if never := [stage.name for stage in system.stages if stage.name not in {*made.stages, *self.left_out}]:
             raise ValueError(f"{system.name}, case {case.name}: the chain never ran {', '.join(never)}: mend its glue")
-        made.host = max(now() - began - away, 0.0)
-        made.audio_seconds = _audio_seconds(made)
-        return made
-
-    @cached_property
-    def left_out(self) -> frozenset[str]:
-        return frozenset(stage.name for stage in self.bench.system.stages if stage.aside) - self.timed
+        made.host = max(self.now() - began - away, 0.0)
+        made.audio_seconds = _audio_seconds(made, run)
+        return made, run
 
     def _run(
         self, made: Round, stage: Stage, inputs: Arrays, number: int, every: Mapping[str, int]
@@ -153,7 +167,7 @@ class ChainTimer:
         runs: dict[str, Callable[[], Timed]] = {ships.name: partial(self._artifact, stage, ships, inputs)}
         compared = stage.name in self.timed and stage.name in every and len(times.steps) % every[stage.name] == 0
         if compared:
-            others = alternatives(stage, ships) if self.alternatives else []
+            others = alternatives(stage, ships) if self.beside else []
             runs |= {variant.name: partial(self._artifact, stage, variant, inputs) for variant in others}
             runs |= {EAGER: self._eager(stage, inputs)} if self.peer else {}
         if not stage.stepped:  # a stage of many steps is steady by their number
@@ -171,13 +185,9 @@ class ChainTimer:
         return outputs
 
     def _artifact(self, stage: Stage, variant: Variant, inputs: Arrays) -> Timed:
-        key = stage.name, variant.name
-        if key not in self._crossers:
-            self._crossers[key] = Crosser(stage, variant, self.session(stage, variant))
-        crosser = self._crossers[key]
-        began = self.waited()
-        outputs = crosser(inputs)
-        seconds = float(crosser.session.run_seconds) - (self.waited() - began)
+        artifact, began = self.artifact(stage, variant), self.waited()
+        outputs = artifact(inputs)
+        seconds = float(artifact.session.run_seconds) - (self.waited() - began)
         if variant == self.bench.deployed.variants[stage.name]:
             self.first_runs.setdefault(stage.name, seconds)
         return seconds, outputs
@@ -187,7 +197,9 @@ class ChainTimer:
         import torch
 
         module = self._modules[stage.name]
-        tensors = [torch.from_numpy(np.array(_wide(inputs[name]))) for name in stage.inputs]
+        given = [inputs[name] for name in stage.inputs]
+        wide = [np.array(x, np.float32 if x.dtype == np.float16 else x.dtype, order="C") for x in given]
+        tensors = [torch.from_numpy(x) for x in wide]
 
         def run() -> Timed:
             with torch.inference_mode():
@@ -205,10 +217,35 @@ class ChainTimer:
 class _Selected(Chain):
     """A chain in which some stages beside the path do not run."""
 
-    left_out: frozenset[str] = frozenset()
+    left_out: Collection[str] = ()
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
         return {} if stage in self.left_out else super().__call__(stage, inputs)
+
+
+def compare(bench: Workbench, run: Chain, stages: Collection[str]) -> Compared:
+    """Compare the outputs of the stages that ran."""
+    system, ships = bench.system, bench.deployed
+    ran = replace(system, stages=tuple(stage for stage in system.stages if stage.name in stages))
+    compared = list(chain_outputs(ran, run, ships.variants, bench.runtime.numerics))
+    contract, values = evidence.measure(compared, system.reference.sample_rate, bench.asked(CHAIN, ships.name))
+    if not contract and not values:
+        raise ValueError(f"{system.name}: the chain gave no output to judge, so its speed says nothing")
+    return Compared(tuple(contract), values)
+
+
+def digest(run: Chain, stages: Collection[str]) -> str:
+    """Return a digest of everything that was computed or decided."""
+    found = hashlib.sha256()
+    computed: list[tuple[str, Arrays]] = [("host", run.own)]
+    for stage in map(run.system.stage, stages):
+        computed += [(f"{stage.name} out", run.outputs(stage)), (f"{stage.name} decided", run.decisions(stage))]
+    for place, arrays in computed:
+        for name in sorted(arrays):
+            value = np.ascontiguousarray(arrays[name])
+            found.update(f"{place} {name} {value.dtype} {value.shape}\n".encode())
+            found.update(value.tobytes())
+    return found.hexdigest()
 
 
 def alternatives(stage: Stage, ships: Variant) -> list[Variant]:
@@ -220,20 +257,11 @@ def alternatives(stage: Stage, ships: Variant) -> list[Variant]:
     return [variant for variant in stage.variants if variant != ships and way(variant) == way(ships)]
 
 
-def t_enc(system: System, sizes: Mapping[str, int]) -> int:
-    """Return the first dynamic size of the first stage, such as the number of tokens; 0 where nothing is dynamic."""
-    for tensor in system.stages[0].inputs.values():
-        for size in tensor.shape:
-            if isinstance(size, Dim):
-                return sizes.get(size.name, 0)
-    return 0
-
-
-def _audio_seconds(made: Round) -> float:
+def _audio_seconds(made: Round, run: Chain) -> float:
     """Return the seconds of speech; for a system that only listens, the seconds that it heard or decided on."""
-    system, run = made.system, made.run
+    system = made.system
     for name, tensor in system.decisions.items():
-        if tensor.rate and run is not None:
+        if tensor.rate:
             return len(run.own[name]) / tensor.rate
     for side in ("outputs", "inputs"):
         for stage in reversed(system.stages):
@@ -256,7 +284,3 @@ def _note_sizes(made: Round, stage: Stage, inputs: Arrays, outputs: Arrays) -> N
             if name in arrays:
                 place = f"{stage.name}.{name}"
                 made.samples[place] = made.samples.get(place, 0) + arrays[name].size
-
-
-def _wide(value: np.ndarray) -> np.ndarray:
-    return value.astype(np.float32) if value.dtype == np.float16 else np.ascontiguousarray(value)

@@ -1,22 +1,23 @@
-"""The bench of one run: what it measures, what is judged of it, and what becomes the baseline."""
+"""The bench of one run: what it measures, what is judged of it, what becomes the baseline, and the record of it all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from parity.base.paths import BUDGETS
-from parity.bench import baseline, machine, results
-from parity.bench.baseline import Baseline, Entry
-from parity.bench.benchmarks import BUNDLE, Benchmark, benchmarks, speeds
-from parity.bench.measurements import EFFORTS, Measurements, Mode
+from parity.bench import baseline, results
+from parity.bench.baseline import Baseline, Entry, Machine
+from parity.bench.measurements import BUNDLE, EFFORTS, Benchmark, Measurements, Mode, benchmarks, speeds
+from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, Judged, SystemBench
 from parity.bench.results import RECORD, Limits, Result
 from parity.bench.round import alternatives
 from parity.bench.timer import Measured
-from parity.bench.timing import Clock, ThreadClock
+from parity.bench.timing import Clock
 from parity.declarations import Stage, Variant
 from parity.judge import budgets
 from parity.judge.budgets import ANYWHERE, Budgets
@@ -52,14 +53,15 @@ class Bench:
         self.ships = {name: ships for name, system in known.items() if (ships := deployed(system, format))}
         self.systems = {name: known[name] for name in self.ships}
         self.cases = suite.cases
-        self.measurements = Measurements(self.systems, self.cases, self.workbench, mode, clock or ThreadClock())
+        self.measurements = Measurements(self.systems, self.cases, self.workbench, mode, clock or Clock())
         self._limits: dict[str, Limits] = {}
         self._extended: set[tuple[str, str]] = set()
 
     def plan(self) -> list[Benchmark]:
         """Return every benchmark of this run. Only Core ML says where its ops run; only beside PyTorch has each stage a
         ratio of its own."""
-        left_out = {"load", "placement"} if self.mode == "quick" else set() if self.placed else {"placement"}
+        left_out = set() if self.machine["runtime"] == "coreml" else {"placement"}
+        left_out |= {"load", "placement"} if self.mode == "quick" else set()
         return [
             one
             for name, system in self.systems.items()
@@ -88,9 +90,9 @@ class Bench:
             loads = self.measurements.loads(benchmark)
             return loads, f"{benchmark.system} load", {"first_load_s": loads[0]}
         (measured,) = self.measurements.of(benchmark)
-        timing = measured.timings[benchmark.stage]
-        extra: dict[str, Any] = {"T_enc": measured.t_enc, **measured.sizes, "audio_s": measured.audio_seconds}
-        extra |= {"RTFx": measured.audio_seconds * 1e3 / timing.milliseconds, "machine": dict(self.machine)}
+        timing, times = measured.timings[benchmark.stage], measured.times
+        extra: dict[str, Any] = {"T_enc": times.t_enc, **times.sizes, "audio_s": times.audio_seconds}
+        extra |= {"RTFx": times.audio_seconds * 1e3 / timing.milliseconds, "machine": dict(self.machine)}
         extra |= {"ratio_to_eager": timing.ratio} if timing.ratios else {}
         return timing.seconds, f"{benchmark.system} {benchmark.case}", extra
 
@@ -128,8 +130,8 @@ class Bench:
         return self.suite.project.golden_folder / system / self.suite.weights(self.systems[system]).folder
 
     @cached_property
-    def machine(self) -> machine.Machine:
-        return machine.this(self.suite.runtimes[0], self.suite.options.compute_units)
+    def machine(self) -> Machine:
+        return baseline.this_machine(self.suite.runtimes[0], self.suite.options.compute_units)
 
     @property
     def beside(self) -> bool:
@@ -137,50 +139,46 @@ class Bench:
         return self.suite.runtimes[0].name in ANYWHERE
 
     @property
-    def placed(self) -> bool:
-        """True where the runtime tells where each op runs."""
-        return self.suite.runtimes[0].name == "coreml"
-
-    @property
     def suggestions(self) -> dict[str, list[str]]:
         """The budgets that are missing, as lines to paste, by table."""
         found: dict[str, list[str]] = {}
-        for one in dict.fromkeys(one for result in self.results.values() for one in result.suggestions):
-            found.setdefault(one.table, []).append(one.line)
+        for table, line in dict.fromkeys(one for result in self.results.values() for one in result.suggestions):
+            found.setdefault(table, []).append(line)
         return found
 
     def notes(self) -> list[str]:
         """Say what is true of the whole run: what it leaves out, that it was quick, that there is no baseline."""
-        return [*self._untimed(), *self._conditions()]
-
-    def _untimed(self) -> list[str]:
-        format = self.suite.runtimes[0].format
-        left = [name for name, system in self.suite.systems().items() if name not in self.ships]
-        return [
+        format, systems = self.suite.runtimes[0].format, self.suite.systems()
+        found = [
             f"{name} is not timed: what ships of it is unchained"
-            for name in left
-            if any(stage.shipping.format == format for stage in self.suite.systems()[name].stages)
+            for name in systems
+            if name not in self.ships and any(stage.shipping.format == format for stage in systems[name].stages)
         ]
-
-    def _conditions(self) -> list[str]:
         if self.mode == "quick":
-            return ["quick: a few rounds, judged by ratios to eager PyTorch; no loads, no baseline"]
+            return [*found, "quick: a few rounds, judged by ratios to eager PyTorch; no loads, no baseline"]
         timed = dict.fromkeys(one.system for one in self.results if one.kind == "speed")
         lacking = [system for system in timed if not self.baseline(system)]
-        if not lacking or self.mode == "record":
-            return []
-        by = "ratios to eager PyTorch" if self.beside else "budgets"
-        return [
-            f"no baseline for {', '.join(lacking)} on this machine ({machine.label(self.machine)}): judged by {by}. "
-            f"Record one while nothing else runs: {RECORD}"
-        ]
+        if lacking and self.mode != "record":
+            by = "ratios to eager PyTorch" if self.beside else "budgets"
+            found.append(
+                f"no baseline for {', '.join(lacking)} on this machine ({baseline.label(self.machine)}): judged by "
+                f"{by}. Record one while nothing else runs: {RECORD}"
+            )
+        return found
 
     def record_baselines(self, reason: str) -> list[str]:
         """Make what was measured and passed the baseline of this machine; return what changed."""
+        date = f"{self.started:%Y-%m-%d}"
+        entries: dict[str, dict[str, Entry]] = {}
+        for benchmark, result in self.results.items():
+            if benchmark.kind == "speed" and result.passed:
+                (measured,) = self.measurements.of(benchmark)
+                timing, sizes = measured.timings[benchmark.stage], measured.times.sizes
+                made = baseline.entry(timing.unit, sizes, timing.samples, date)
+                entries.setdefault(benchmark.system, {})[benchmark.id] = made
         lines = []
-        for name in self.systems:
-            if entries := dict(self._entries(name)):
-                lines += baseline.record(self.folder(name), self.machine, entries, self._known(name), reason)
+        for name, of in entries.items():
+            lines += baseline.record(self.folder(name), self.machine, of, self._known(name), reason)
         return lines
 
     def megabytes(self, system: str, stage: Stage, variant: Variant | None = None) -> float:
@@ -189,47 +187,81 @@ class Bench:
         files = [package] if package.is_file() else package.rglob("*")
         return sum(path.stat().st_size for path in files if path.is_file()) / MEGABYTE
 
-    def close(self) -> None:
-        self.measurements.close()
+    def record(self, partial: bool, errors: Mapping[str, str], recorded: Sequence[str] = ()) -> BenchRecord:
+        """Return the record of the bench. `errors` has, by test, what failed without a finding."""
+        return BenchRecord(
+            id=self.suite.run_id,
+            started=self.started.isoformat(timespec="seconds"),
+            machine=self.machine,
+            partial=partial,
+            systems=tuple(self._systems()),
+            judged=tuple(Judged(one.test, result.findings) for one, result in self.results.items()),
+            errors=errors,
+            recorded=tuple(recorded),
+            notes=tuple(self.notes()),
+        )
+
+    def _systems(self) -> Iterator[SystemBench]:
+        shown: dict[int, str] = {}
+        for name in dict.fromkeys(one.system for one in self.results):
+            timer = self.measurements.known(name)
+            measured = tuple(timer.cases.values()) if timer else ()
+            yield SystemBench(
+                system=name,
+                cases=tuple(one.times for one in measured),
+                artifacts=tuple(self._artifacts(name)),
+                alternatives=tuple(self._alternatives(name, measured)),
+                same_as=shown.get(id(timer), "") if measured else "",
+            )
+            shown.setdefault(id(timer), name)
+
+    def _artifacts(self, system: str) -> Iterator[ArtifactFacts]:
+        """Yield what was measured of each artifact; nothing is measured only to be shown."""
+        wanted = {(one.kind, one.stage) for one in self.results if one.system == system}
+        timer = self.measurements.known(system)
+        for stage in self.systems[system].stages:
+            loaded = timer if ("load", stage.name) in wanted else None
+            first = loaded.first_runs.get(stage.name) if loaded else None
+            yield ArtifactFacts(
+                stage=stage.name,
+                variant=self.ships[system].variants[stage.name].name,
+                size_mb=self.megabytes(system, stage) if ("size", stage.name) in wanted else None,
+                load_s=loaded.loads(stage)[0] if loaded else None,
+                first_run_ms=None if first is None else 1e3 * first,
+            )
+
+    def _alternatives(self, system: str, found: Sequence[Measured]) -> Iterator[Alternative]:
+        for stage in self.systems[system].stages:
+            beside = [one.alternatives.get(stage.name, {}) for one in found]
+            for variant in dict.fromkeys(name for ratios in beside for name in ratios):
+                size = self.megabytes(system, stage, stage.variant(variant))
+                ratio = statistics.median(ratios[variant] for ratios in beside if variant in ratios)
+                yield Alternative(stage=stage.name, variant=variant, size_mb=size, ratio=ratio)
 
     def _judge(self, benchmark: Benchmark) -> Result:
-        system, limits = self.systems[benchmark.system], self.limits(benchmark.system)
+        name, limits = benchmark.system, self.limits(benchmark.system)
+        system, ships = self.systems[name], self.ships[name]
         if benchmark.kind == "complete":
-            return results.complete(system, self.ships[system.name], limits, self._known(system.name))
-        if benchmark.kind == "speed":
-            (measured,) = self.measurements.of(benchmark)
-            return results.speed(benchmark, measured, self._faults(system.name, measured), limits)
-        if benchmark.kind == "overall":
-            found = self.measurements.of(benchmark)
-            return results.overall(benchmark, [(one, self._faults(system.name, one)) for one in found], limits)
-        if benchmark.stage == BUNDLE:
-            ships = self.ships[system.name]
-            counted = [stage for stage in system.stages if not stage.aside][: 1 if ships.whole else None]
-            whole = sum(self.megabytes(system.name, stage) for stage in counted)
-            return results.size(benchmark, whole, limits, ships)
+            return results.complete(system, ships, limits, self._known(name))
+        if benchmark.kind in ("speed", "overall"):
+            found = [(one, self._faults(name, one)) for one in self.measurements.of(benchmark)]
+            if benchmark.kind == "overall":
+                return results.overall(benchmark, found, limits)
+            return results.speed(benchmark, *found[0], limits)
         if benchmark.kind == "load":
             return results.load(benchmark, self.measurements.loads(benchmark), limits)
-        bench, stage, ships = self.workbench(system.name), system.stage(benchmark.stage), self.ships[system.name]
         if benchmark.kind == "size":
-            return results.size(benchmark, self.megabytes(system.name, stage), limits, ships)
-        variant = ships.variants[stage.name]
-        found_at = self.placement_of(
-            bench.artifacts.get(stage, variant).package, bench.compute_units or stage.units(variant)
-        )
-        return results.placement(benchmark, found_at, limits)
+            stages = [stage for stage in system.stages if not stage.aside][: 1 if ships.whole else None]
+            counted = stages if benchmark.stage == BUNDLE else [system.stage(benchmark.stage)]
+            return results.size(benchmark, sum(self.megabytes(name, stage) for stage in counted), limits, ships)
+        bench, stage, variant = self.workbench(name), system.stage(benchmark.stage), ships.variants[benchmark.stage]
+        package, units = bench.artifacts.get(stage, variant).package, bench.compute_units or stage.units(variant)
+        return results.placement(benchmark, self.placement_of(package, units), limits)
 
     def _faults(self, system: str, measured: Measured) -> Sequence[Finding]:
         """Return the gates that the timed outputs break."""
         bench = self.workbench(system)
         return list(dict.fromkeys(fault for compared in measured.compared for fault in compared.faults(bench)))
-
-    def _entries(self, system: str) -> Iterator[tuple[str, Entry]]:
-        date = f"{self.started:%Y-%m-%d}"
-        for benchmark, result in self.results.items():
-            if benchmark.system == system and benchmark.kind == "speed" and result.passed:
-                (measured,) = self.measurements.of(benchmark)
-                timing = measured.timings[benchmark.stage]
-                yield benchmark.id, baseline.entry(timing.unit, measured.sizes, timing.samples, date)
 
     def _known(self, system: str) -> list[str]:
         """Return every benchmark that may have a baseline, on any case."""

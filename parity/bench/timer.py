@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from parity.base.fingerprint import code, digest
-from parity.bench.machine import THREADS
-from parity.bench.outputs import Compared, Outputs
-from parity.bench.record import StepTimes
-from parity.bench.round import ChainTimer, Round, alternatives, t_enc
+from parity.bench import round as rounded
+from parity.bench.record import CaseTimes, StepTimes
+from parity.bench.round import ChainTimer, Compared, Round, alternatives
 from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
-from parity.declarations import Case, Stage, System, Variant
-from parity.judge.budgets import ANYWHERE
+from parity.declarations import Case, Dim, Stage, System, Variant
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN
-from parity.run import Session
+from parity.run.runtime import Crosser
 
 LOADS = 3
 COMPARED = 16
@@ -26,161 +24,137 @@ COMPARED = 16
 LONGER = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Measured:
-    """One case of one system: its sizes, the times of each stage and of the chain, and the outputs beside upstream's.
+    """One case of one system: its times in few numbers and in full, by stage and of the chain, and its outputs beside
+    upstream's.
 
     `alternatives` has, by stage and variant, the time of a variant against that of the one that ships.
     """
 
-    case: str
-    sizes: Mapping[str, int]
-    t_enc: int
-    audio_seconds: float
+    times: CaseTimes
     timings: Mapping[str, Timing]
     compared: tuple[Compared, ...]
-    steps: Mapping[str, StepTimes] = field(default_factory=dict)
-    first_audio_ms: float | None = None
-    alternatives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    @property
-    def rounds(self) -> int:
-        return len(self.timings[CHAIN].seconds)
-
-    @property
-    def rtfx(self) -> float:
-        """Seconds of audio per second."""
-        return 1e3 * self.audio_seconds / self.timings[CHAIN].milliseconds
+    alternatives: Mapping[str, Mapping[str, float]]
 
 
 class SystemTimer:
     """Measures one system; or several that have the same artifacts, glue and cases, and so the same times.
 
     Nothing is loaded before it is asked for, and nothing is measured twice. `timed` says which stages of a case are to
-    be compared with what runs beside them.
+    be compared with what runs beside them. `cases` has what was measured so far, `first_runs` the seconds of the first
+    run after the first load, of each stage that ran at all.
     """
 
     def __init__(
         self, bench: Workbench, effort: Effort, clock: Clock, timed: Callable[[Case], Collection[str]]
     ) -> None:
         self.bench, self.effort, self.clock, self._timed = bench, effort, clock, timed
-        self._outputs = Outputs(bench)
-        self._sessions: dict[tuple[str, str], Session] = {}
+        self._artifacts: dict[tuple[str, str], Crosser] = {}
         self._loads: dict[str, tuple[float, ...]] = {}
-        self._first_runs: dict[str, float] = {}
+        self.first_runs: dict[str, float] = {}
         self._rounds: dict[str, list[Round]] = {}
-        self._measured: dict[str, Measured] = {}
-
-    @property
-    def system(self) -> System:
-        return self.bench.system
-
-    @property
-    def peer(self) -> bool:
-        """True to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are."""
-        return self.bench.runtime.name in ANYWHERE
+        self._compared: dict[str, dict[str, Compared]] = {}
+        self.cases: dict[str, Measured] = {}
 
     def loads(self, stage: Stage) -> tuple[float, ...]:
         """Return the seconds of several loads of the shipping artifact, the first in this process first."""
         if stage.name not in self._loads:
-            ships = self.bench.deployed.variants[stage.name]
-            with undisturbed(THREADS):
-                took = []
-                for number in range(LOADS):
+            ships, took = self.bench.deployed.variants[stage.name], []
+            with undisturbed():
+                for _ in range(LOADS):
                     session = self.bench.session(stage, ships)
                     took.append(session.load_seconds)
-                    if number == 0:
-                        self._sessions[stage.name, ships.name] = session
-                    else:
+                    kept = self._artifacts.setdefault((stage.name, ships.name), Crosser(stage, ships, session))
+                    if kept.session is not session:
                         session.close()
             self._loads[stage.name] = tuple(took)
         return self._loads[stage.name]
 
-    def first_run(self, stage: Stage) -> float | None:
-        """Return the seconds of the first run after the first load, if the stage ran at all."""
-        return self._first_runs.get(stage.name)
-
     def measured(self, case: Case) -> Measured:
-        if case.name not in self._measured:
+        if case.name not in self.cases:
             self._measure(case, self.effort)
-        return self._measured[case.name]
+        return self.cases[case.name]
 
     def extend(self, case: Case) -> None:
         """Measure a case again and for longer, and count the rounds so far as well."""
         self._measure(case, replace(self.effort, seconds=LONGER * self.effort.seconds))
 
-    @property
-    def so_far(self) -> tuple[Measured, ...]:
-        return tuple(self._measured.values())
-
     def close(self) -> None:
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
+        for artifact in self._artifacts.values():
+            artifact.session.close()
+        self._artifacts.clear()
 
-    def _session(self, stage: Stage, variant: Variant) -> Session:
+    def _artifact(self, stage: Stage, variant: Variant) -> Crosser:
         key = stage.name, variant.name
-        if key not in self._sessions:
-            self._sessions[key] = self.bench.session(stage, variant)
-        return self._sessions[key]
+        if key not in self._artifacts:
+            self._artifacts[key] = Crosser(stage, variant, self.bench.session(stage, variant))
+        return self._artifacts[key]
 
     def _measure(self, case: Case, effort: Effort) -> None:
         timed = frozenset(self._timed(case))
-        chain = ChainTimer(
-            self.bench, self._session, timed, self.clock, peer=self.peer, alternatives=effort.alternatives
-        )
+        chain = ChainTimer(self.bench, self._artifact, timed, self.clock, effort.alternatives)
         golden = self.bench.goldens.load(case)
+        compared = self._compared.setdefault(case.name, {})
 
         def run(number: int, every: Mapping[str, int]) -> Round:
-            made = chain.round(case, golden, number, every)
-            self._outputs.compare(case, made)
+            made, computed = chain.round(case, golden, number, every)
+            # Most rounds give the bits of an earlier one.
+            if (key := rounded.digest(computed, made.stages)) not in compared:
+                compared[key] = rounded.compare(self.bench, computed, made.stages)
             return made
 
         def enough(found: list[Round]) -> bool:
-            taken = [sum(len(made.ratios(name)) for made in found) for name in timed] if self.peer else [len(found)]
+            taken = [sum(len(made.ratios(name)) for made in found) for name in timed] if chain.peer else [len(found)]
             return min(taken, default=len(found)) >= effort.samples
 
-        with undisturbed(THREADS):
-            warm = run(0, {stage.name: 1 for stage in self.system.stages if not stage.stepped})
+        with undisturbed():
+            warm = run(0, {stage.name: 1 for stage in self.bench.system.stages if not stage.stepped})
             every = {name: max(1, len(times.steps) // COMPARED) for name, times in warm.stages.items()}
             found = self._rounds.setdefault(case.name, [])
             found += rounds(lambda number: run(number, every), effort, enough, self.clock)
-        self._first_runs = {**chain.first_runs, **self._first_runs}
-        self._measured[case.name] = _measured(self.bench, case, found, self._outputs.of(case))
+        self.first_runs = {**chain.first_runs, **self.first_runs}
+        self.cases[case.name] = _measured(self.bench, case, found, tuple(compared.values()))
 
 
 def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tuple[Compared, ...]) -> Measured:
-    system, ships = bench.system, bench.deployed.variants
-    first, ran = found[0], [stage for stage in system.stages if stage.name in found[0].stages]
+    ships, first = bench.deployed.variants, found[0]
+    ran = [stage for stage in bench.system.stages if stage.name in first.stages]
+    seconds = {stage.name: tuple(made.stages[stage.name].seconds for made in found) for stage in ran}
+    seconds[CHAIN] = tuple(made.chain for made in found)
     timings = {
-        stage.name: Timing(
-            tuple(made.stages[stage.name].seconds for made in found),
-            tuple(ratio for made in found for ratio in made.ratios(stage.name)),
-        )
-        for stage in ran
+        name: Timing(taken, tuple(ratio for made in found for ratio in made.ratios(name)))
+        for name, taken in seconds.items()
     }
-    timings[CHAIN] = Timing(
-        tuple(made.chain for made in found), tuple(ratio for made in found for ratio in made.chain_ratios())
-    )
     steps = {
         stage.name: _steps([made.stages[stage.name].steps for made in found], first.stages[stage.name].bucket)
         for stage in ran
         if stage.stepped
     }
     waits = [made.first_audio for made in found if made.first_audio is not None]
-    return Measured(
+    stages, chain = {stage.name: timings[stage.name] for stage in ran}, timings[CHAIN]
+    times = CaseTimes(
         case=case.name,
         sizes=first.sizes,
-        t_enc=t_enc(system, first.sizes),
+        t_enc=_t_enc(bench.system, first.sizes),
         audio_seconds=first.audio_seconds,
-        timings=timings,
-        compared=compared,
+        rounds=len(found),
+        chain_ms=chain.milliseconds,
+        rtfx=1e3 * first.audio_seconds / chain.milliseconds,
+        ratio=chain.ratio,
+        stage_ms={name: timing.milliseconds for name, timing in stages.items()},
+        stage_ratio={name: timing.ratio for name, timing in stages.items() if timing.ratio is not None},
         steps=steps,
         first_audio_ms=1e3 * statistics.median(waits) if waits and steps else None,
-        alternatives={
-            stage.name: beside for stage in ran if (beside := _alternatives(stage, ships[stage.name], found))
-        },
     )
+    beside = {stage.name: _alternatives(stage, ships[stage.name], found) for stage in ran}
+    return Measured(times, timings, compared, beside)
+
+
+def _t_enc(system: System, sizes: Mapping[str, int]) -> int:
+    """Return the first dynamic size of the first stage, such as the number of tokens; 0 where nothing is dynamic."""
+    shapes = (tensor.shape for tensor in system.stages[0].inputs.values())
+    return next((sizes.get(size.name, 0) for shape in shapes for size in shape if isinstance(size, Dim)), 0)
 
 
 def _steps(of_rounds: Sequence[Sequence[float]], bucket: int | None) -> StepTimes:

@@ -8,33 +8,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from parity.base.libraries import threads
 
 T = TypeVar("T")
 SHORT, REPEATS = 0.010, 9
 """A run shorter than this many seconds is repeated, at most so often, for one sample."""
+THREADS = 1
+"""Of torch, for milrun and eager alike: one is the least noisy on machines that are shared. XNNPACK takes all."""
 
 
-class Clock(Protocol):
-    """Seconds since some moment, and those of them for which this thread had to wait for a core."""
-
-    def __call__(self) -> float: ...
-
-    def waited(self) -> float: ...
-
-
-class ThreadClock:
+class Clock:
     """The clock of this machine. What runs in one thread of this process is timed without its waits, so that other
     processes on the machine hardly count."""
 
     def __call__(self) -> float:
+        """Return the seconds since some moment."""
         return time.perf_counter()
 
     def waited(self) -> float:
+        """Return those of them for which this thread had to wait for a core."""
         return time.perf_counter() - time.thread_time()
 
 
@@ -50,11 +44,6 @@ class Effort:
     samples: int = 5
     most: int = 20
     alternatives: bool = True
-
-
-QUICK = Effort(seconds=2.0, samples=2, alternatives=False)
-LONG = Effort(seconds=45.0, samples=12)
-"""For a baseline: many later runs are compared with it."""
 
 
 @dataclass(frozen=True)
@@ -116,23 +105,19 @@ def steadied(run: Callable[[], tuple[float, T]]) -> tuple[float, T]:
 
 
 @contextmanager
-def undisturbed(count: int) -> Iterator[None]:
-    """Give torch `count` threads, and collect no garbage, which would hit whoever happens to allocate."""
+def undisturbed() -> Iterator[None]:
+    """Give torch `THREADS` threads, and collect no garbage, which would hit whoever happens to allocate."""
     collecting = gc.isenabled()
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
-        with threads(count):
+        with threads(THREADS):
             yield
     finally:
         gc.unfreeze()
         if collecting:
             gc.enable()
-
-
-def p95(samples: tuple[float, ...]) -> float:
-    return float(np.percentile(samples, 95))
 
 
 class Replay:

@@ -1,36 +1,99 @@
-"""The file of one case in git: small tensors whole, sketches of the others, each tensor once.
+"""The file of one case in git, with small tensors whole, sketches of the others, and each tensor once; and the way in
+which a refresh brings such files into place.
 
 A case that keeps every tensor whole is compressed: windows over a spectrogram, caches and queues are mostly copies of
-rows that other tensors hold as well. xz packs 113 MB of a
-streaming diarizer's into 4.7 MB, and packing by shared rows into 8.0 MB.
+rows that other tensors hold as well. xz packs 113 MB of a streaming diarizer's into 4.7 MB, and packing by shared rows
+into 8.0 MB.
+
+A refresh gathers its files in the folder `.refresh` until all of them are there. They then come into place one by one,
+each by a rename, lock.json last. A refresh that is killed meanwhile leaves case files that are not the ones that the
+lock names: these are reported as damaged, and the next refresh goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import lzma
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from parity.base.files import read_plain
+from parity.base.files import read_plain, write_atomically
 from parity.declarations import Golden
-from parity.golden.errors import DamagedGolden
+from parity.golden import lock
+from parity.golden.errors import DamagedGolden, RefreshRefused
 from parity.golden.lock import CaseEntry, Entry, File
-from parity.golden.recording import arrays
-from parity.golden.sketch import sha256, sketch
+from parity.golden.recording import arrays, sha256, sketch
 from parity.plan.weights import foreign
 
 SUFFIX, PACKED = ".safetensors", ".safetensors.xz"
 MAX_BYTES = 30_000_000
 """Of all that git holds under golden/, so of any one file."""
 STAGING = ".refresh"
+_IGNORE = ".gitignore"
 _HEADER = 1 << 20
 _MEMORY = 80 << 20
 """Of the decoder. Preset 9 has a dictionary of 64 MiB."""
+
+
+class Transaction:
+    """The files of a refresh of one folder of goldens, until they are in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place, self.folder = folder, folder / STAGING
+        self._lock = self.folder / "lock"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from refreshing this folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / _IGNORE).write_text("*\n")
+        try:
+            held = FileLock(self._lock).acquire(timeout=0.2)  # `busy` holds it for an instant
+        except Timeout:
+            raise RefreshRefused(self.place, "another refresh is running", "wait until it ends") from None
+        with held:
+            yield
+
+    @property
+    def busy(self) -> bool:
+        """True while a process refreshes this folder."""
+        if self._lock.exists():
+            try:
+                with FileLock(self._lock, timeout=0):
+                    pass
+            except Timeout:
+                return True
+            except OSError:
+                pass  # a folder that can't be written to is not being refreshed
+        return False
+
+    def files(self) -> list[Path]:
+        """Return what a refresh that was interrupted or refused left for the next one."""
+        return [path for path in self.folder.glob("*") if path.name not in ("lock", _IGNORE)]
+
+    def add(self, name: str, data: bytes) -> None:
+        write_atomically(self.folder / name, data)
+
+    def commit(self, names: Iterable[str], gone: Iterable[str], new: lock.Lock) -> None:
+        """Move the named files into place, remove those that are gone, and replace the lock."""
+        self.add(lock.NAME, lock.write(new))
+        for name in names:
+            if (self.folder / name).exists():  # else an interrupted refresh has moved it
+                (self.folder / name).replace(self.place / name)
+        for name in gone:
+            (self.place / name).unlink(missing_ok=True)
+        (self.folder / lock.NAME).replace(self.place / lock.NAME)
+        self.clear()
+
+    def clear(self) -> None:
+        for path in self.files():
+            path.unlink()
 
 
 def pack(case: CaseEntry, golden: Golden, packed: bool = False) -> tuple[CaseEntry, bytes]:
@@ -92,10 +155,6 @@ def _fault(entry: Entry, kept: np.ndarray) -> str:
         return "" if sha256(kept) == entry.sha256 else "is not the tensor that the lock names"
     samples = sketch(np.broadcast_to(np.zeros((), np.uint8), (entry.size,))).shape
     return "" if kept.shape == samples else f"has {list(kept.shape)} samples where {list(samples)} are expected"
-
-
-def size(root: Path) -> int:
-    return sum(path.stat().st_size for path in tracked(root))
 
 
 def tracked(root: Path) -> Iterator[Path]:

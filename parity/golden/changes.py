@@ -6,18 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from parity.base.arithmetic import distance
 from parity.declarations import Golden
-from parity.golden.lock import CaseEntry, Entry, foreign
-from parity.golden.provenance import summary
-from parity.golden.recording import Place, arrays, digests, tensors
-from parity.golden.sketch import sketch
+from parity.golden.lock import CaseEntry, Entry, foreign, summary
+from parity.golden.recording import Place, arrays, digests, sketch, tensors
 
-Status = Literal["new", "same", "moved", "gone"]
+Status = Literal["same", "new", "moved", "moved by rounding", "gone"]
 
 
 @dataclass(frozen=True)
@@ -48,30 +46,22 @@ class Movement:
 
 @dataclass(frozen=True)
 class CaseReport:
+    """The outcome for one case. It moved by rounding if another machine's rounding explains all that moved."""
+
     case: str
     status: Status
-    movements: tuple[Movement, ...]
-    tensors: int
-    seconds: float
-
-    @property
-    def rounding(self) -> bool:
-        """True if another machine's rounding explains all that moved."""
-        return self.status == "moved" and all(movement.rounding for movement in self.movements)
-
-    @property
-    def changed(self) -> bool:
-        """True if recorded values change for another reason than rounding."""
-        return self.status == "gone" or (self.status == "moved" and not self.rounding)
+    movements: tuple[Movement, ...] = ()
+    tensors: int = 0
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         if self.status == "gone":
             return f"{self.case}: recorded, but no longer declared"
-        if self.status != "moved":
+        if not self.movements:
             what = "recorded for the first time" if self.status == "new" else "the same bits as recorded"
             return f"{self.case}: {what}, {self.tensors} tensors, {self.seconds:.1f} s"
-        count = f"{len(self.movements)} of {self.tensors} tensors moved"
-        head = f"{self.case}: {count}{', by rounding only' if self.rounding else ''}, {self.seconds:.1f} s"
+        only = ", by rounding only" if self.status == "moved by rounding" else ""
+        head = f"{self.case}: {len(self.movements)} of {self.tensors} tensors moved{only}, {self.seconds:.1f} s"
         return "\n".join([head, *(f"    {movement}" for movement in self.movements)])
 
 
@@ -82,29 +72,27 @@ class Report:
     system: str
     cases: tuple[CaseReport, ...]
     provenance: tuple[str, ...] = ()
-    in_git: int = 0
     written: bool = False
 
     @property
     def same(self) -> bool:
         """True if all bits are the same; false where nothing was compared."""
-        return bool(self.cases) and all(case.status == "same" for case in self.cases)
+        return {case.status for case in self.cases} == {"same"}
 
     @property
     def same_truth(self) -> bool:
         """True if everything is the same up to rounding."""
-        return bool(self.cases) and all(case.status == "same" or case.rounding for case in self.cases)
+        return bool(self.cases) and {case.status for case in self.cases} <= {"same", "moved by rounding"}
 
     def __str__(self) -> str:
-        told = Counter("moved by rounding" if case.rounding else case.status for case in self.cases)
-        order = ("same", "new", "moved", "moved by rounding", "gone")
-        counts = [f"{told[status]} {status}" for status in order if told[status]]
+        told = Counter(case.status for case in self.cases)
+        counts = [f"{told[status]} {status}" for status in get_args(Status) if told[status]]
         lines = [f"{self.system}: {len(self.cases)} cases: {', '.join(counts)}"]
         if self.provenance:
             lines.append(f"  since the last refresh: {summary(self.provenance)}")
-        elif any(case.status == "moved" and case.changed for case in self.cases):
+        elif told["moved"]:
             lines.append("  nothing that the lock names has changed: is the reference deterministic?")
-        if any(case.rounding for case in self.cases):
+        if told["moved by rounding"]:
             lines.append("  what moved by rounding only stays as it was recorded")
         return "\n".join(lines)
 
@@ -138,11 +126,9 @@ def _movement(place: Place, was: Entry, kept: np.ndarray | None, whole: np.ndarr
         return Movement(place, f"{now.dtype.name}{list(now.shape)}, it was {was.dtype}{list(was.shape)}")
     if whole is None and was.in_git:
         whole = kept
-    rounding = kept is not None and not foreign(was, kept, now)
-    if whole is not None:
-        apart = distance(whole, now)
-        return Movement(place, "", apart.relative_l2, apart.max_abs, 0, rounding, was.nonfinite)
-    if kept is None:
+    before, after = (kept, sketch(now)) if whole is None else (whole, now)
+    if before is None:
         return Movement(place, "differs; of its recorded values, only the hash is left")
-    apart = distance(kept, sketch(now))
-    return Movement(place, "", apart.relative_l2, apart.max_abs, kept.size, rounding, was.nonfinite)
+    rounding = kept is not None and not foreign(was, kept, now)
+    apart, samples = distance(before, after), before.size if whole is None else 0
+    return Movement(place, "", apart.relative_l2, apart.max_abs, samples, rounding, was.nonfinite)

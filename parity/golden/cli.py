@@ -12,7 +12,7 @@ from parity.base.cache import Cache
 from parity.base.libraries import quiet
 from parity.base.paths import project
 from parity.declarations import Case, Reference
-from parity.golden.changes import Report
+from parity.golden.case_file import tracked
 from parity.golden.errors import ExtraWanted, GoldenError
 from parity.golden.refresh import ReasonWanted, diff, refresh
 from parity.golden.status import status, verify
@@ -49,7 +49,8 @@ def main(
                 weights = choose(reference, option, kept)
                 stores.append(GoldenStore(dressed(reference, weights), root or project().golden_folder, kept, weights))
     except _TOLD as error:
-        return _failed(error)
+        print(f"golden: {error}", file=sys.stderr)
+        return 2
     with quiet():
         return max([_done(store, options) for store in stores])
 
@@ -70,13 +71,8 @@ def _done(store: GoldenStore, options: argparse.Namespace) -> int:
         return int(options.do(store, options))
     except ExtraWanted as error:
         print(f"golden: {store.reference.name} skipped: {error}", file=sys.stderr)
-        return 2
     except _TOLD as error:
-        return _failed(error)
-
-
-def _failed(error: Exception) -> int:
-    print(f"golden: {error}", file=sys.stderr)
+        print(f"golden: {error}", file=sys.stderr)
     return 2
 
 
@@ -111,7 +107,8 @@ def _refresh(store: GoldenStore, options: argparse.Namespace) -> int:
         print(f"golden: {refused}", file=sys.stderr)
         return 1
     print(report)
-    print(f"  {'written' if report.written else 'nothing to write'}: {report.in_git / 1e6:.1f} MB of goldens in git")
+    size = sum(path.stat().st_size for path in tracked(store.root)) / 1e6
+    print(f"  {'written' if report.written else 'nothing to write'}: {size:.1f} MB of goldens in git")
     return 0
 
 
@@ -127,16 +124,15 @@ def _verify(store: GoldenStore, options: argparse.Namespace) -> int:
     for fault in faults:
         print(f"  {fault}")
     holds = not faults and (report.same or (options.allow_rounding and report.same_truth))
-    print(f"  {_verdict(report, holds)}")
-    return 0 if holds else 1
-
-
-def _verdict(report: Report, holds: bool) -> str:
     if holds:
-        return "verified: the same bits" if report.same else "verified: the same truth, up to this machine's rounding"
-    if report.same_truth and not report.same:
-        return "not verified: it differs by rounding only; on another machine, --allow-rounding accepts that"
-    return "not verified"
+        print(
+            "  verified: the same bits" if report.same else "  verified: the same truth, up to this machine's rounding"
+        )
+    elif report.same_truth and not report.same:
+        print("  not verified: it differs by rounding only; on another machine, --allow-rounding accepts that")
+    else:
+        print("  not verified")
+    return 0 if holds else 1
 
 
 def _status(store: GoldenStore, options: argparse.Namespace) -> int:

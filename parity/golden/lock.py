@@ -1,13 +1,14 @@
 """lock.json: provenance, history, and for each case every tensor's shape, dtype, hash and statistics.
 
-The tensors stand at their seams, in the order of the data.
+The provenance is the versions of the reference's packages, its weights and its code. The tensors stand at their seams,
+in the order of the data.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,15 +18,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from parity.base import files, fingerprint
 from parity.base.arithmetic import distance
-from parity.declarations import Golden
+from parity.declarations import Golden, Reference
 from parity.golden.errors import DamagedGolden
-from parity.golden.provenance import Provenance
-from parity.golden.recording import Place, arrays, digests, places
-from parity.golden.sketch import WIDEST, DType, Statistics, exact, sha256, sketch
+from parity.golden.recording import WIDEST, DType, Place, arrays, exact, hashed, places, sha256, sketch, statistics
+from parity.plan.weights import Weights
 
 NAME = "lock.json"
 MAX_BYTES = 16 << 20
-_WIDTH = 320
+_WIDTH, _SHOWN = 320, 5
 IN_GIT = 512 * 1024
 """Bytes up to which a tensor goes into git whole, if its case still has room."""
 CASE_IN_GIT = 4 * IN_GIT
@@ -49,6 +49,7 @@ Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, PlainSerializer(_plain)]
 Key = Annotated[str, AfterValidator(partial(files.key, "the"))]
 Texts = Annotated[dict[str, str], Field(min_length=1)]
+Provenance = dict[str, dict[str, str]]
 
 
 class Strict(BaseModel):
@@ -93,7 +94,7 @@ class Entry(Strict):
     def bytes(self) -> int:
         return self.size * np.dtype(self.dtype).itemsize
 
-    def moved(self, now: Statistics, bound: float) -> str:
+    def moved(self, now: Mapping[str, float], bound: float) -> str:
         """Return the statistic that is farther off than rounding explains, or nothing.
 
         Averages hold where values do not; extremes are single values. Where the spread is so wide that the sketch can't
@@ -114,7 +115,7 @@ class Entry(Strict):
             "nonfinite": 0,
         }
         for name, most in allowed.items():
-            before, after = getattr(self, name), getattr(now, name)
+            before, after = getattr(self, name), now[name]
             if not abs(after - before) <= most:
                 return f"{name} {before:.6g} → {after:.6g}"
         return ""
@@ -124,20 +125,13 @@ class Entry(Strict):
         """Return the entry of an array, whole if it has at most `room` bytes. A spread within tolerance is left out."""
         wide = float(f"{spread:.3g}") if spread * ROOM > RELATIVE_L2 else 0.0
         known: dict[str, Any] = {"dtype": array.dtype.name, "stored": "whole" if array.nbytes <= room else "sketch"}
-        return Entry(shape=array.shape, **vars(Statistics.of(array)), spread=wide, sha256=digest, **known)
-
-
-Side = Annotated[dict[Key, Entry], Field(min_length=1)]
+        return Entry(shape=array.shape, **statistics(array), spread=wide, sha256=digest, **known)
 
 
 class SeamEntry(Strict):
     stage: Key
-    inputs: Side
-    outputs: Side
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        return self.inputs, self.outputs
+    inputs: Annotated[dict[Key, Entry], Field(min_length=1)]
+    outputs: Annotated[dict[Key, Entry], Field(min_length=1)]
 
 
 class File(Strict):
@@ -192,16 +186,12 @@ class CaseEntry(Strict):
             most = array.nbytes if whole else min(room, IN_GIT)
             entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), most)
             room -= array.nbytes if entries[digest].in_git else 0
-        found = iter(digests(golden).values())
-        seams = tuple(
-            SeamEntry(
-                stage=seam.stage,
-                inputs={name: entries[next(found)] for name in seam.inputs},
-                outputs={name: entries[next(found)] for name in seam.outputs},
-            )
-            for seam in golden.seams
-        )
-        return CaseEntry(inputs=hashes(inputs), seams=seams)
+
+        def side(digests: Mapping[str, str]) -> dict[str, Entry]:
+            return {name: entries[digest] for name, digest in digests.items()}
+
+        seams = [SeamEntry(stage=stage, inputs=side(i), outputs=side(o)) for stage, i, o in hashed(golden)]
+        return CaseEntry(inputs=hashes(inputs), seams=tuple(seams))
 
 
 class Refreshed(Strict):
@@ -225,7 +215,24 @@ class Lock(Strict):
 
     @property
     def provenance(self) -> Provenance:
-        return Provenance(self.packages, self.weights, self.code)
+        return {"packages": self.packages, "weights": self.weights, "code": self.code}
+
+
+def provenance(reference: Reference, weights: Weights) -> Provenance:
+    """Return the provenance of today, without local labels: `2.13.0+cpu` and `2.13.0` are one release of torch."""
+    versions = fingerprint.libraries(*reference.packages)
+    code = fingerprint.code(reference.build, reference.record)
+    if not versions or not code:
+        what = "packages" if code else "code of its own"
+        raise ValueError(f"reference {reference.name} has no {what}: then nothing tells when its truth is stale")
+    packages = {name: version.split("+")[0] for name, version in sorted(versions.items())}
+    return {"packages": packages, "weights": dict(weights.identity), "code": code}
+
+
+def summary(parts: Sequence[str]) -> str:
+    """Return the parts of the provenance that changed, as text."""
+    more = len(parts) - _SHOWN
+    return "; ".join(parts[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def write(lock: Lock) -> bytes:
@@ -236,25 +243,20 @@ def write(lock: Lock) -> bytes:
 def read(path: Path) -> Lock | None:
     """Return the lock, or None where nothing was ever recorded."""
     try:
-        return parse(files.read_plain(path, MAX_BYTES))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DamagedGolden(path, f"can't be read: {error}", f"git checkout -- {path}") from error
-
-
-def parse(data: bytes) -> Lock:
-    """Return the lock that these bytes are; a ValueError names the part that is wrong."""
-    try:
+        data = files.read_plain(path, MAX_BYTES)
         json.loads(data, object_pairs_hook=_unique)  # pydantic takes the last of two equal names in silence
         return Lock.model_validate_json(data)
+    except FileNotFoundError:
+        return None
     except ValidationError as error:
         first, *more = error.errors(include_url=False, include_context=False)
         place = ".".join(map(str, first["loc"])) or "the file"
-        others = f", and {len(more)} more faults" if more else ""
-        raise ValueError(f"{place}: {first['msg']}{others}") from error
+        fault = f"{place}: {first['msg']}" + (f", and {len(more)} more faults" if more else "")
+    except ValueError as error:
+        fault = str(error)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        fault = "it is nested too deeply"
+    raise DamagedGolden(path, f"can't be read: {fault}", f"git checkout -- {path}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -303,5 +305,5 @@ def foreign(entry: Entry, kept: np.ndarray, array: np.ndarray) -> str:
     bound = max(RELATIVE_L2, ROOM * entry.spread)
     if not apart.relative_l2 <= bound:
         return f"relative L2 {apart.relative_l2:.3g} > {bound:.3g}"
-    moved = entry.moved(Statistics.of(array), bound)
+    moved = entry.moved(statistics(array), bound)
     return f"statistics moved: {moved}" if moved else ""

@@ -1,12 +1,17 @@
-"""The tensors of one case: recorded from the reference, written to a file, read back."""
+"""The tensors of one case: recorded from the reference, written to a file, read back, and told in few numbers.
+
+The numbers of a tensor are its hash, its statistics, and a sketch that identifies another recording of it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,8 +20,13 @@ from safetensors.numpy import save_file
 from parity.base.files import key
 from parity.declarations import Arrays, Case, Golden, Reference, Seam
 from parity.golden.errors import DamagedGolden, UnusableRecording
-from parity.golden.sketch import DTYPES, sha256
 
+SAMPLES = 2048
+DType = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+DTYPES: tuple[str, ...] = get_args(DType)
+_CHUNK = 1 << 20
+WIDEST = 2.0
+"""Spread: two tensors of one rms that have nothing in common are 1.4 apart."""
 _FILE = "recording.safetensors"
 _MEND = "have the reference's record() yield what upstream really computes there"
 T = TypeVar("T")
@@ -56,13 +66,20 @@ def tensors(golden: Golden) -> Iterator[tuple[Place, np.ndarray]]:
     return places((seam.stage, seam.inputs, seam.outputs) for seam in golden.seams)
 
 
+def hashed(golden: Golden) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+    """Return stage, inputs and outputs of every seam, by the sha256 of the tensors. Shared arrays are hashed once."""
+    known = {id(array): array for _, array in tensors(golden)}
+    digests = {one: sha256(array) for one, array in known.items()}
+
+    def side(arrays: Arrays) -> dict[str, str]:
+        return {name: digests[id(array)] for name, array in arrays.items()}
+
+    return [(seam.stage, side(seam.inputs), side(seam.outputs)) for seam in golden.seams]
+
+
 def digests(golden: Golden) -> dict[Place, str]:
-    """Return the sha256 of every tensor. Places that share an array are hashed once."""
-    known: dict[int, str] = {}
-    for _, array in tensors(golden):
-        if id(array) not in known:
-            known[id(array)] = sha256(array)
-    return {place: known[id(array)] for place, array in tensors(golden)}
+    """Return the sha256 of every tensor."""
+    return dict(places(hashed(golden)))
 
 
 def arrays(golden: Golden) -> dict[str, np.ndarray]:
@@ -117,12 +134,8 @@ def _unusable(array: object, output: bool) -> str:
 
 def write(golden: Golden, folder: Path, seconds: float) -> None:
     """Write every distinct tensor once, the list of seams beside them, and the seconds that recording took."""
-    found = iter(digests(golden).values())
-    seams = [
-        (seam.stage, {name: next(found) for name in seam.inputs}, {name: next(found) for name in seam.outputs})
-        for seam in golden.seams
-    ]
-    save_file(arrays(golden), folder / _FILE, {"seams": json.dumps(seams), "seconds": f"{seconds:.4f}"})
+    notes = {"seams": json.dumps(hashed(golden)), "seconds": f"{seconds:.4f}"}
+    save_file(arrays(golden), folder / _FILE, notes)
 
 
 def seconds(folder: Path) -> float:
@@ -140,18 +153,66 @@ def read(folder: Path, reference: str, case: str) -> Golden:
         with safe_open(folder / _FILE, "numpy") as file:
             known = {digest: _frozen(file.get_tensor(digest)) for digest in file.keys()}  # noqa: SIM118
             seams = json.loads(file.metadata()["seams"])
-        return Golden(
-            reference,
-            case,
-            tuple(
-                Seam(stage, *({name: known[digest] for name, digest in side.items()} for side in sides))
-                for stage, *sides in seams
-            ),
-        )
+        return restored(reference, case, seams, known)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedGolden(folder, f"the recording can't be read: {error}", "delete this folder") from error
+
+
+def restored(
+    reference: str, case: str, seams: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]], known: Arrays
+) -> Golden:
+    """Return the golden of hashed seams; `known` has the tensors by their sha256."""
+    return Golden(
+        reference,
+        case,
+        tuple(
+            Seam(stage, *({name: known[digest] for name, digest in side.items()} for side in sides))
+            for stage, *sides in seams
+        ),
+    )
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
+
+
+def sha256(array: np.ndarray) -> str:
+    """Return the hash of dtype, shape and little-endian bytes. It is equal for equal tensors only, on every machine."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
+    digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def sketch(array: np.ndarray) -> np.ndarray:
+    """Return up to 2,048 samples at one stride over the flat tensor.
+
+    The stride shares no factor with the size. So along every axis the samples visit all positions in turn.
+    """
+    stride = max(1, -(-array.size // SAMPLES))
+    while math.gcd(stride, array.size) > 1:
+        stride += 1
+    return np.ascontiguousarray(array.reshape(-1)[::stride])
+
+
+def statistics(array: np.ndarray) -> dict[str, Any]:
+    """Return extremes, mean and rms of the finite values, and the counts of zeros and of values that are not finite."""
+    low, high, total, squares, zeros, finite = math.inf, -math.inf, 0.0, 0.0, 0, 0
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK].astype(np.float64)
+        values = chunk[np.isfinite(chunk)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            total, squares = total + float(values.sum()), squares + float(values @ values)
+            zeros, finite = zeros + int((values == 0).sum()), finite + values.size
+    known = (low, high, total / finite, math.sqrt(squares / finite)) if finite else (0.0,) * 4
+    # Nine digits tell fp32 values apart and hide the order of a sum.
+    found = {name: float(f"{value:.9g}") for name, value in zip(("min", "max", "mean", "rms"), known, strict=True)}
+    return {**found, "zeros": zeros, "nonfinite": array.size - finite}
+
+
+def exact(array: np.ndarray) -> bool:
+    """Return whether a tensor must be equal bit for bit: whole numbers carry decisions, not roundings."""
+    return bool(array.dtype.kind != "f")

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from parity.base.fingerprint import changed, digest
 from parity.declarations import Case, Golden
-from parity.golden import case_file, lock, provenance, recording
-from parity.golden.changes import CaseReport, Movement, Report, Status, movements
+from parity.golden import case_file, lock, recording
+from parity.golden.changes import CaseReport, Report, Status, movements
 from parity.golden.errors import DamagedGolden, RefreshRefused
 from parity.golden.lock import CaseEntry, Lock, Refreshed, Strict, hashes
 from parity.golden.rounding import spread
@@ -69,23 +70,25 @@ def refresh(
         def made(case: Case, number: str) -> tuple[CaseEntry, Golden]:
             was = known.get(case.name)
             entry, recorded = _staged(store, case, number, say) or _stage(store, case, was, number, say)
-            entries[case.name] = was if was and _unchanged(store, case, was, entry) else entry
+            same = was and was.identity() == entry.identity() and was.kept().keys() == entry.kept().keys()
+            # The file in git can stay as it is, unless it is damaged.
+            entries[case.name] = was if was and same and _kept(store, case, was) else entry
             return entry, recorded
 
         result = _compared(store, old, chosen, not cases, made, say)
         # Another machine's rounding moves no recorded bit.
-        entries |= {report.case: known[report.case] for report in result.cases if report.rounding}
+        entries |= {one.case: known[one.case] for one in result.cases if one.status == "moved by rounding"}
         moved = [name for name, entry in entries.items() if entry is not known.get(name)]
         new = _new_lock(store, old, entries, result.cases, reason.strip(), date)
         if old and not moved and list(new.cases) == list(old.cases) and not result.provenance:
             store.transaction.clear()
             return result
-        if any(report.changed for report in result.cases) and not reason.strip():
+        if any(one.status in ("moved", "gone") for one in result.cases) and not reason.strip():
             raise ReasonWanted(store, result)
         _assert_writable(store, new, set(entries))
         dropped = [store.path(name).name for name in old.cases if name not in new.cases] if old else []
         store.transaction.commit([store.path(name).name for name in moved], dropped, new)
-        return replace(result, written=True, in_git=case_file.size(store.root))
+        return replace(result, written=True)
 
 
 def diff(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> Report:
@@ -108,32 +111,28 @@ def _compared(
         start = time.perf_counter()
         entry, recorded = made(case, f"({number} of {len(cases)})")
         was = old.cases.get(case.name) if old else None
-        moved: tuple[Movement, ...] = ()
+        status: Status = "same" if was else "new"
+        moved = []
         if was:
             before = store.recorded(case, was) if was.identity() != entry.identity() else None
-            moved = tuple(movements(was, _kept(store, case, was), before, recorded))
-        status: Status = "new" if was is None else "moved" if moved else "same"
-        reports.append(CaseReport(case.name, status, moved, len(entry.kept()), time.perf_counter() - start))
+            moved = movements(was, _kept(store, case, was), before, recorded)
+        if moved:
+            status = "moved by rounding" if all(one.rounding for one in moved) else "moved"
+        reports.append(CaseReport(case.name, status, tuple(moved), len(entry.kept()), time.perf_counter() - start))
         say(str(reports[-1]))
     if old and complete:
-        reports += [CaseReport(name, "gone", (), 0, 0.0) for name in _undeclared(store, old)]
-    changed = provenance.changes(old.provenance, store.provenance) if old else []
-    return Report(store.reference.name, tuple(reports), tuple(changed), case_file.size(store.root))
-
-
-def _unchanged(store: GoldenStore, case: Case, was: CaseEntry, entry: CaseEntry) -> bool:
-    """Return whether the file in git can stay as it is."""
-    same = was.identity() == entry.identity() and was.kept().keys() == entry.kept().keys()
-    return same and bool(_kept(store, case, was))
+        reports += [CaseReport(name, "gone") for name in _undeclared(store, old)]
+    parts = changed(old.provenance, store.provenance) if old else []
+    return Report(store.reference.name, tuple(reports), tuple(parts))
 
 
 def _chosen(store: GoldenStore, cases: Sequence[Case], old: Lock | None) -> list[Case]:
     everything = list(store.reference.cases)
     if not everything:
         raise RefreshRefused(store.reference.name, "it declares no case", "give its reference at least one")
-    changed = provenance.changes(old.provenance, store.provenance) if old and cases else []
-    if changed and {case.name for case in cases} != {case.name for case in everything}:
-        why = f"the other cases would be left behind: {provenance.summary(changed)}"
+    parts = changed(old.provenance, store.provenance) if old and cases else []
+    if parts and {case.name for case in cases} != {case.name for case in everything}:
+        why = f"the other cases would be left behind: {lock.summary(parts)}"
         raise RefreshRefused(store.reference.name, why, "refresh all cases together")
     return list(cases) or everything
 
@@ -163,7 +162,7 @@ def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, number: str, s
     entry, data = case_file.pack(entry, recorded, store.whole)
     store.keep(entry, lambda folder: recording.write(recorded, folder, store.took[case.name]))
     store.transaction.add(store.path(case.name).name, data)
-    note = _Staged(provenance=store.provenance.digest(), case=entry)
+    note = _Staged(provenance=digest(store.provenance), case=entry)
     store.transaction.add(f"{case.name}.json", note.model_dump_json().encode())
     return entry, recorded
 
@@ -177,7 +176,7 @@ def _staged(store: GoldenStore, case: Case, number: str, say: Say) -> tuple[Case
     staged = store.transaction.folder / path.name
     try:
         found = _Staged.model_validate_json(note.read_bytes())
-        if found.provenance != store.provenance.digest() or found.case.inputs != hashes(case.inputs):
+        if found.provenance != digest(store.provenance) or found.case.inputs != hashes(case.inputs):
             return None
         case_file.read(staged if staged.exists() else path, found.case)
         recorded = store.recorded(case, found.case)
@@ -203,16 +202,13 @@ def _new_lock(
     if old and "gone" not in statuses:
         order += _undeclared(store, old)
     default = "first recording" if old is None else "new cases" if "new" in statuses else "no value moved"
-    touched = tuple(report.case for report in reports if report.status != "same" and not report.rounding)
+    touched = tuple(one.case for one in reports if one.status not in ("same", "moved by rounding"))
     today = date or datetime.now(UTC).date().isoformat()
     entry = Refreshed(date=today, reason=reason or default, cases=touched)
-    made = store.provenance
     return Lock(
         schema=1,
         system=store.reference.name,
-        packages=dict(made.packages),
-        weights=dict(made.weights),
-        code=dict(made.code),
+        **store.provenance,
         cases={name: known[name] for name in order if name in known},
         history=(*(old.history if old else ()), entry),
     )

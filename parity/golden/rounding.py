@@ -16,8 +16,7 @@ import torch
 from parity.base.arithmetic import distance
 from parity.declarations import Arrays, Case, Golden
 from parity.golden.errors import UnusableRecording
-from parity.golden.recording import digests, tensors
-from parity.golden.sketch import WIDEST, exact
+from parity.golden.recording import WIDEST, digests, exact, tensors
 
 _ULPS = 4
 
@@ -27,14 +26,23 @@ def spread(case: Case, recorded: Golden, record: Callable[[Case], Golden]) -> di
     other = rerecorded(case, record)
     before, after, digest = dict(tensors(recorded)), dict(tensors(other)), digests(recorded)
     found: dict[str, float] = {}
-    for place in [*before, *after]:
-        if fault := _fault(before.get(place), after.get(place)):
+    for place in dict.fromkeys((*before, *after)):
+        here, there, fault, apart = before.get(place), after.get(place), "", 0.0
+        if here is None or there is None:
+            fault = "it comes or goes"
+        elif here.shape != there.shape:
+            fault = f"its shape is {list(there.shape)} and not {list(here.shape)}"
+        elif exact(here):
+            same = here.dtype == there.dtype and np.array_equal(here, there)
+            fault = "" if same else "it has other whole numbers"
+        elif not (apart := distance(here, there).relative_l2) <= WIDEST:
+            fault = "nothing of it is left"
+        if fault:
             raise UnusableRecording(
                 f"case {case.name}: {place}",
                 f"hangs on rounding: with inputs {_ULPS} ulp off, {fault}",
                 "take an input that decides more clearly",
             )
-        apart = distance(before[place], after[place]).relative_l2
         found[digest[place]] = max(found.get(digest[place], 0.0), apart)
     return found
 
@@ -45,16 +53,6 @@ def rerecorded(case: Case, record: Callable[[Case], Golden]) -> Golden:
         warnings.filterwarnings("ignore", message="TF32")  # said of a setting that is only put back
         with torch.backends.mkldnn.flags(enabled=False):
             return record(replace(case, inputs=_nudged(case.inputs)))
-
-
-def _fault(here: np.ndarray | None, there: np.ndarray | None) -> str:
-    if here is None or there is None:
-        return "it comes or goes"
-    if here.shape != there.shape:
-        return f"its shape is {list(there.shape)} and not {list(here.shape)}"
-    if exact(here):
-        return "" if here.dtype == there.dtype and np.array_equal(here, there) else "it has other whole numbers"
-    return "" if distance(here, there).relative_l2 <= WIDEST else "nothing of it is left"
 
 
 def _nudged(inputs: Arrays) -> dict[str, np.ndarray]:

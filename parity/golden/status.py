@@ -31,41 +31,37 @@ class CaseStatus:
     at_hand: bool = True
 
     def __str__(self) -> str:
-        note = self.why if self.why else "" if self.at_hand else "large tensors are recorded again at first use"
+        note = self.why or ("" if self.at_hand else "large tensors are recorded again at first use")
         size = _size(self.bytes) if self.bytes else ""
         return f"  {self.case:<16} {self.state:<8} {size:>9}  {note}".rstrip()
 
 
 @dataclass(frozen=True)
 class Status:
-    system: str
-    weights: str
+    """The state of a system under one set of weights. Faults keep it from being fresh, notes do not."""
+
+    title: str
     cases: tuple[CaseStatus, ...]
-    faults: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    bytes: int = 0
-    in_git: bool = True
+    faults: list[str]
+    notes: list[str]
 
     @property
     def fresh(self) -> bool:
-        return bool(self.cases) and all(case.state == "fresh" for case in self.cases) and not self.faults
+        return {case.state for case in self.cases} == {"fresh"} and not self.faults
 
     def __str__(self) -> str:
-        where = "in git" if self.in_git else "on this machine"
-        lines = [f"{self.system}, {self.weights} weights: {len(self.cases)} cases, {_size(self.bytes)} {where}"]
-        lines += [str(case) for case in self.cases]
-        lines += [f"  {line}" for line in (*self.faults, *self.notes)]
-        lines += [f"  mend: {mend}" for mend in dict.fromkeys(case.mend for case in self.cases if case.mend)]
-        return "\n".join(lines)
+        mends = dict.fromkeys(case.mend for case in self.cases if case.mend)
+        said = [*self.faults, *self.notes, *(f"mend: {mend}" for mend in mends)]
+        return "\n".join([self.title, *map(str, self.cases), *(f"  {line}" for line in said)])
 
 
 def status(store: GoldenStore) -> Status:
     cases = tuple(_case(store, case) for case in store.reference.cases)
+    size = _size(sum(path.stat().st_size for path in _own(store.folder)))
+    where = "in git" if store.weights.in_git else "on this machine"
+    title = f"{store.reference.name}, {store.weights} weights: {len(cases)} cases, {size} {where}"
     unfinished = "an unfinished refresh left recordings: refresh again to go on with it"
-    notes = (unfinished,) if store.transaction.files() else ()
-    size = sum(path.stat().st_size for path in _own(store.folder))
-    weights = store.weights
-    return Status(store.reference.name, str(weights), cases, tuple(strays(store)), notes, size, weights.in_git)
+    return Status(title, cases, strays(store), [unfinished] if store.transaction.files() else [])
 
 
 def verify(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> tuple[Report, list[str]]:
@@ -80,19 +76,18 @@ def verify(store: GoldenStore, cases: Sequence[Case] = (), say: Say = print) -> 
 
 def strays(store: GoldenStore) -> list[str]:
     """Return the files that belong to no golden, and the recorded cases that are not declared."""
-    found = []
     try:
         recorded = store.read_lock()
     except DamagedGolden:
         recorded = None
     names = set(recorded.cases) if recorded else set()
     expected = {store.path(name).name for name in names} | {lock.NAME}
-    for path in _own(store.folder):
-        if path.name not in expected:
-            found.append(f"{path}: no golden uses this file. Mend: remove it")
-    for name in sorted(names - {case.name for case in store.reference.cases}):
-        found.append(f"{store.reference.name} declares no case {name}, but it is recorded. Mend: {store.mend}")
-    return found
+    unused = [path for path in _own(store.folder) if path.name not in expected]
+    system, undeclared = store.reference.name, sorted(names - {case.name for case in store.reference.cases})
+    return [
+        *(f"{path}: no golden uses this file. Mend: remove it" for path in unused),
+        *(f"{system} declares no case {name}, but it is recorded. Mend: {store.mend}" for name in undeclared),
+    ]
 
 
 def _own(folder: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache as once
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from parity.base.cache import Cache
 from parity.base.files import file_name
 from parity.base.libraries import threads
 from parity.base.paths import project
-from parity.declarations import Case, Golden, Reference, Seam
-from parity.golden import case_file, lock, provenance, recording, rounding
+from parity.declarations import Case, Golden, Reference
+from parity.golden import case_file, lock, recording, rounding
+from parity.golden.case_file import Transaction
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
-from parity.golden.lock import CASE_IN_GIT, CaseEntry, foreign, hashes
-from parity.golden.provenance import Provenance
+from parity.golden.lock import CASE_IN_GIT, CaseEntry, Entry, Provenance, foreign, hashes
 from parity.golden.recording import digests, tensors
-from parity.golden.transaction import Transaction
 from parity.plan.weights import Weights
 
 KIND = "golden"
@@ -60,8 +60,8 @@ class GoldenStore:
         self._loaded: dict[str, Golden] = {}
         self._refused: dict[str, NotTheSameTruth] = {}
         self._identities: dict[str, tuple[tuple[tuple[int, int], ...], str]] = {}
-        self._provenance = once(lambda: provenance.current(reference, weights))
-        self._models: list[Any] = []
+        self._provenance = once(partial(lock.provenance, reference, weights))
+        self._model = once(lambda: reference.build(weights.checkpoint()))
 
     def within(self, scope: str) -> GoldenStore:
         """Return this store for the system of a scope: its goldens find `scope.stage` under the name of the stage."""
@@ -76,13 +76,11 @@ class GoldenStore:
     @property
     def model(self) -> Any:
         """The reference as it is recorded: a model of its own, since those that modules are cut from are changed."""
-        if not self._models:
-            self._models.append(self.reference.build(self.weights.checkpoint()))
-        return self._models[0]
+        return self._model()
 
     def forget_model(self) -> None:
         """Give up the memory of the model. The next recording builds another."""
-        self._models.clear()
+        self._model.cache_clear()
 
     @property
     def mend(self) -> str:
@@ -123,7 +121,11 @@ class GoldenStore:
         """Return the golden of a case."""
         if case.name not in self._loaded:
             entry, kept = self.checked(case)
-            self._loaded[case.name] = self._golden(case, entry, kept)
+            if all(tensor.in_git for _, tensor in entry.places()):
+                seams = ((one.stage, _hashes(one.inputs), _hashes(one.outputs)) for one in entry.seams)
+                self._loaded[case.name] = recording.restored(self.reference.name, case.name, seams, kept)
+            else:
+                self._loaded[case.name] = self._proven(case, entry, kept)
         return replace(self._loaded[case.name], scope=self.scope)
 
     def identity(self, case: Case) -> str:
@@ -226,30 +228,21 @@ class GoldenStore:
         raise AssertionError
 
     def _assert_fresh(self, found: lock.Lock, case: Case, entry: CaseEntry) -> None:
-        parts = provenance.changes(found.provenance, self.provenance)
+        parts = fingerprint.changed(found.provenance, self.provenance)
         inputs = hashes(case.inputs)
         names = sorted(name for name in {*inputs, *entry.inputs} if inputs.get(name) != entry.inputs.get(name))
         parts += [f"input {name} of the case {'changed' if name in entry.inputs else 'is new'}" for name in names]
         if parts:
-            raise StaleGolden(self._where(case), f"the golden is stale: {provenance.summary(parts)}", self.mend)
+            raise StaleGolden(self._where(case), f"the golden is stale: {lock.summary(parts)}", self.mend)
 
     def _where(self, case: Case) -> str:
         return f"{self.reference.name}, case {case.name}"
 
-    def _golden(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
-        """Return the golden from one run. On another machine, outputs belong to that run's inputs, not to git's."""
-        if not all(tensor.in_git for _, tensor in entry.places()):
-            return self._proven(case, entry, kept)
-        seams = (
-            Seam(seam.stage, *({name: kept[of.sha256] for name, of in side.items()} for side in seam.sides))
-            for seam in entry.seams
-        )
-        return Golden(self.reference.name, case.name, tuple(seams))
-
     def _proven(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray]) -> Golden:
         """Return the complete recording, made again if this machine has none.
 
-        One that gave something else is not made once more: every check of the case would wait for it.
+        All of it is from one run: on another machine, outputs belong to that run's inputs, not to git's. One that gave
+        something else is not made once more: every check of the case would wait for it.
         """
         key = self._key(entry)
 
@@ -284,6 +277,10 @@ class GoldenStore:
                     f"{place}, recorded again, {fault}",
                     f"python -m golden diff {self.reference.name} shows all that moved",
                 )
+
+
+def _hashes(side: Mapping[str, Entry]) -> dict[str, str]:
+    return {name: entry.sha256 for name, entry in side.items()}
 
 
 def open_store(reference: Reference, cache: Cache, weights: Weights) -> GoldenStore:

@@ -10,12 +10,9 @@ import pytest
 
 from parity.bench import record as records
 from parity.bench.baseline import BaselineError
-from parity.bench.benchmarks import Benchmark
-from parity.bench.measurements import Mode
-from parity.bench.record import BenchRecord
+from parity.bench.measurements import Benchmark, Mode
+from parity.bench.record import BenchRecord, table
 from parity.bench.session import Bench
-from parity.bench.summary import summary
-from parity.bench.table import table
 from parity.bench.timing import REPLAY
 from parity.declarations import System
 from parity.plugin.items import NotPassedError, SystemItem, failed
@@ -133,9 +130,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not found.results or errors:
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
     partial = found.mode == "quick" or set(selected) != set(found.plan())
-    config.stash[RECORD] = summary(found, partial, errors, recorded)
+    config.stash[RECORD] = found.record(partial, errors, recorded)
     records.save(config.stash[RECORD], suite_of(config).folder)
-    found.close()
+    found.measurements.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -1,13 +1,81 @@
-"""Every finding of every stage: the worst per gate with its trend, and below it the whole list."""
+"""Failures and findings of every stage: what broke and what held, the worst per gate with its trend, and all of it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from parity.base.text import many
-from parity.judge.headroom import number, share
-from parity.report.figures import sparkline
-from parity.report.markup import Markup, join, mark, meter, row, section, tag, tally
-from parity.report.summary import Group, Trends, badness, gate_name, place, worst_first
-from parity.verdict import Finding, Verdict
+from parity.judge.headroom import comparison, number, share
+from parity.record.run import RunRecord
+from parity.report.markup import NOTHING, Markup, head_row, join, mark, meter, percent, row, section, tag, tally
+from parity.report.summary import Group, Trends, badness, gate_name, place, without_verdict, worst_first
+from parity.report.terminal import FAULTS
+from parity.verdict import Blame, Finding, Verdict
+
+
+def failures(record: RunRecord) -> Markup:
+    """Return a card for each failed verdict, worst first, and one for checks without a verdict."""
+    cards = [_failed(verdict) for verdict in worst_first(record.failed)]
+    if lost := without_verdict(record):
+        rows = [tag("tr", tag("th", tag("code", id), class_="id"), tag("td", why)) for id, why in lost.items()]
+        cards.append(_card("!", "No verdict", "a run that lacks one is not a pass", rows))
+    if not record.verdicts:
+        cards.append(tag("article", tag("h3", "Nothing was judged: the run has no verdict"), class_="card failure"))
+    return section("Failures", *cards)
+
+
+def _card(symbol: str, title: str, beside: str, rows: Sequence[Markup], *parts: Markup) -> Markup:
+    name = tag("span", tag("span", symbol, class_="mark bad"), title)
+    table = tag("table", *rows, class_="broken")
+    return tag("article", tag("h3", name, tag("span", beside, class_="soft")), table, *parts, class_="card failure")
+
+
+def _failed(verdict: Verdict) -> Markup:
+    check = verdict.check
+    rows = [_broken(finding) for finding in sorted(verdict.failures, key=badness, reverse=True)]
+    if not verdict.findings:
+        rows = [tag("tr", tag("td", "Nothing was compared, and nothing may pass so."))]
+    blame = _blame(verdict.blame, check.stage) if verdict.blame else NOTHING
+    return _card("✗", f"{check.system} · {check.stage}", place(check), rows, _held(verdict), blame)
+
+
+def _broken(finding: Finding) -> Markup:
+    over = share(finding)
+    beyond = f"{percent(over)} its bound" if over is not None and 1 < over < float("inf") else ""
+    said = "" if finding.value is None else comparison(finding)
+    return tag(
+        "tr",
+        tag("th", finding.output, scope="row"),
+        tag("td", gate_name(finding.gate), class_="value"),
+        tag("td", join([tag("span", said, class_="bad value"), " " if said else "", finding.message])),
+        tag("td", beyond, class_="soft"),
+    )
+
+
+def _held(verdict: Verdict) -> Markup:
+    """Return the findings that held on outputs that broke; they are often the clue."""
+    broken = {finding.output for finding in verdict.failures}
+    held = [one for one in verdict.findings if one.passed and one.output in broken and one.value is not None]
+    words = ", ".join(f"{one.output} {gate_name(one.gate)} {number(one.value or 0.0)}" for one in held)
+    return tag("p", f"Beside it holds: {words}", class_="soft") if held else NOTHING
+
+
+def _blame(blame: Blame, stage: str) -> Markup:
+    lines: list[tuple[str, Markup]] = []
+    if blame.looks_like:
+        detail = [" ", tag("span", f"({blame.detail})", class_="soft")] if blame.detail else []
+        lines.append(("Looks like", tag("dd", blame.looks_like, *detail, class_="looks")))
+    if blame.stage != stage:
+        lines.append(("Begins in stage", tag("dd", f"{blame.stage}, output {blame.output}")))
+    if blame.value:
+        op = f" {blame.op_type}, op {blame.op_index} of {blame.op_count}" if blame.op_type else ""
+        lines.append(("First divergence", tag("dd", tag("code", blame.value), op)))
+    if blame.source:
+        lines.append(("Source", tag("dd", tag("code", blame.source))))
+    if blame.fault in FAULTS:
+        lines.append(("Fault", tag("dd", FAULTS[blame.fault])))
+    return tag("dl", *(join([tag("dt", name), said]) for name, said in lines), class_="blame")
 
 
 def findings(groups: list[Group], trends: Trends) -> Markup:
@@ -17,7 +85,7 @@ def findings(groups: list[Group], trends: Trends) -> Markup:
     if runs > 1:
         note += f" The line is that share over the last {runs} runs, on a logarithmic scale; dashed is the bound."
     folds = [_stage(index, group, trends) for index, group in enumerate(groups)]
-    return section("Every finding", *folds, note=note) if folds else join([])
+    return section("Every finding", *folds, note=note)
 
 
 def anchor(index: int) -> str:
@@ -31,8 +99,7 @@ def _stage(index: int, group: Group, trends: Trends) -> Markup:
         tag("span", many(sum(len(verdict.findings) for verdict in group.verdicts), "finding"), class_="soft"),
         tag("span", tally(group), class_="push"),
     )
-    names = ("Output", "Gate", "Value", "Bound", "Used")
-    head = tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Value" else None) for name in names)))
+    head = tag("thead", head_row("Output", "Gate", "Value", "Bound", "Used", right=["Value"]))
     whole = tag(
         "details",
         tag("summary", f"All of them, check by check ({len(group.verdicts)})"),
@@ -64,7 +131,7 @@ def _gates(group: Group, trends: Trends) -> Markup:
         )
         for gate, (verdict, finding) in sorted(worst.items(), key=lambda item: badness(item[1][1]), reverse=True)
     ]
-    return tag("table", tag("thead", head), tag("tbody", *rows), class_="gates plain") if rows else join([])
+    return tag("table", tag("thead", head), tag("tbody", *rows), class_="gates plain") if rows else NOTHING
 
 
 def _verdict(verdict: Verdict) -> Markup:
@@ -92,6 +159,28 @@ def _rows(verdict: Verdict) -> list[Markup]:
 def _row(finding: Finding) -> Markup:
     value = number(finding.value) if finding.value is not None else ""
     said = f"{finding.bound or ''} {finding.message}".strip()
-    gate = gate_name(finding.gate)
-    name = gate if finding.passed else join([mark(False), gate])
+    name = join([NOTHING if finding.passed else mark(False), gate_name(finding.gate)])
     return row(finding.output, name, value, said, meter(share(finding)))
+
+
+def sparkline(shares: Sequence[float | None], width: int = 96, height: int = 22) -> str:
+    """Return the used shares of a bound over the runs, oldest left, on a logarithmic scale with a dashed line at 1."""
+    known = {index: share for index, share in enumerate(shares) if share is not None}
+    if len(known) < 2:
+        return ""
+    *_, last = bounded = [min(max(share, 1e-4), 100.0) for share in known.values()]
+    least, most = min(0.3, *bounded) * 0.8, max(1.0, *bounded) * 1.25
+
+    def at(share: float) -> float:
+        inside = min(max(share, least), most)
+        return height - 3 - math.log(inside / least) / math.log(most / least) * (height - 6)
+
+    step = (width - 8) / (len(shares) - 1)
+    points = [f"{4 + index * step:.1f},{at(share):.1f}" for index, share in known.items()]
+    x, _, y = points[-1].partition(",")
+    return (
+        f'<svg class="spark" width="{width}" height="{height}" viewBox="0 0 {width} {height}" aria-hidden="true">'
+        f'<line class="bound" x1="0" x2="{width}" y1="{at(1):.1f}" y2="{at(1):.1f}"/>'
+        f'<polyline points="{" ".join(points)}"/>'
+        f'<circle class="{"over" if last > 1 else "under"}" cx="{x}" cy="{y}" r="2.5"/></svg>'
+    )

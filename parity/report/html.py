@@ -11,16 +11,14 @@ from pathlib import Path
 from string import Template
 
 from parity.base.text import duration, many
-from parity.bench.record import BenchRecord
+from parity.bench.record import BenchRecord, headline, remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import Excerpt, RunRecord
-from parity.report.bench import as_section
-from parity.report.failures import failures
-from parity.report.findings import anchor, findings
+from parity.report.findings import anchor, failures, findings
 from parity.report.listening import Clips, listening
-from parity.report.markup import Markup, join, listing, mark, meter, section, tag, tally, text
+from parity.report.markup import NOTHING, Markup, block, head_row, join, listing, mark, meter, section, tag, tally, text
 from parity.report.speaking import speaking
-from parity.report.summary import Evidence, Group, exercised, left_out, nearest, proven, stages, strays, trends
+from parity.report.summary import Evidence, Group, exercised, left_out, nearest, origin, proven, stages, strays, trends
 
 HERE = Path(__file__).parent
 
@@ -39,9 +37,17 @@ def render(
             speaking(record, evidence),
             listening(record, evidence, clips),
             findings(groups, trends(record, history)),
-            as_section(bench, record.id),
-            _notes(record),
-            _not_run(record),
+            _bench(bench, record.id) if bench else NOTHING,
+            section("Notes", block(record.notes)),
+            section(
+                "Not run here",
+                block(record.not_run_here),
+                block(
+                    [f"{skip.id}: {skip.reason}" for skip in record.skipped],
+                    f"Skipped: {many(len(record.skipped), 'check')}",
+                ),
+                note="Nothing above says anything about these.",
+            ),
             _how(record),
         ]
     )
@@ -59,7 +65,7 @@ def render(
 
 def _partial(record: RunRecord) -> Markup:
     if not record.partial:
-        return join([])
+        return NOTHING
     return tag(
         "div",
         "◐ A partial run: this is not the full verdict.",
@@ -105,7 +111,7 @@ def _facts(record: RunRecord) -> Markup:
 
 def _overview(record: RunRecord, groups: list[Group]) -> Markup:
     names = ("Stage", "Artifacts", "Checks", "Exercised", "Nearest to its bound", "Used")
-    head = tag("thead", tag("tr", *(tag("th", name, class_="n" if name == "Used" else None) for name in names)))
+    head = tag("thead", head_row(*names, right=["Used"]))
     rows = [_row(index, group) for index, group in enumerate(groups)]
     lost = strays(record)
     if lost or not groups:
@@ -132,22 +138,18 @@ def _row(index: int, group: Group) -> Markup:
     )
 
 
-def _notes(record: RunRecord) -> Markup:
-    if not record.notes:
-        return join([])
-    return section("Notes", tag("div", listing(record.notes), class_="card block"))
-
-
-def _not_run(record: RunRecord) -> Markup:
-    parts = []
-    if record.not_run_here:
-        parts.append(tag("div", listing(record.not_run_here), class_="card block"))
-    if record.skipped:
-        skips = [f"{skip.id}: {skip.reason}" for skip in record.skipped]
-        parts.append(
-            tag("div", tag("h3", f"Skipped: {many(len(skips), 'check')}"), listing(skips), class_="card block")
-        )
-    return section("Not run here", *parts, note="Nothing above says anything about these.") if parts else join([])
+def _bench(bench: BenchRecord, run: str) -> Markup:
+    parts: list[Markup] = [tag("p", mark(bench.passed), headline(bench))]
+    for system in bench.systems:
+        parts.append(tag("h3", system.system))
+        for rows in tables(system):
+            head, *body = (
+                tag("tr", *(tag(kind, cell, class_="n" if column else None) for column, cell in enumerate(cells)))
+                for kind, cells in zip(["th", *["td"] * (len(rows) - 1)], rows, strict=True)
+            )
+            parts.append(tag("table", tag("thead", head), tag("tbody", *body), class_="plain"))
+    parts += [listing(said)] if (said := remarks(bench)) else []
+    return section("Speed, size and load time", tag("div", *parts, class_="card block"), note=origin(bench, run))
 
 
 def _how(record: RunRecord) -> Markup:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from parity.compare.media import MediaError, Pair, Samples, read_audio
 from parity.record.run import RunRecord
-from parity.report import audio, figures
-from parity.report.markup import Markup, join, listing, mark, section, tag
-from parity.report.summary import Evidence, in_order, place, where
+from parity.report import audio
+from parity.report.markup import Markup, gallery, head_row, join, mark, tag
+from parity.report.summary import Evidence, in_order, place
 from parity.verdict import Verdict
 
 BUDGET = 3_500_000
@@ -38,36 +39,30 @@ class Clips:
 
 def listening(record: RunRecord, evidence: Evidence, clips: Clips) -> Markup:
     """Return a card per audio output, and what could not be shown."""
-    cards: list[Markup] = []
-    remarks: list[str] = []
-    for verdict, found in _audio(record, evidence):
-        if isinstance(found, str):
-            remarks.append(f"{where(verdict.check)}: {found}")
-        elif np.array_equal(found.reference, found.candidate):
-            remarks.append(f"{where(verdict.check)}: {found.output} is the reference, sample by sample")
-        elif clips.budget <= 0:
-            remarks.append(f"{where(verdict.check)}: {found.output} is left out, for the page would grow too large")
-        else:
-            cards.append(_card(verdict, found, clips, opened=not (cards and verdict.passed)))
-    if not cards and not remarks:
-        return join([])
-    rest = tag("div", tag("h3", "Without a picture"), listing(remarks), class_="card block") if remarks else ""
-    note = "A is what upstream computes, B is what the artifact computes. Levels are as they are: a gain can be heard."
-    return section("Listen", *cards, rest, note=f"{note} The keys a and b switch while it plays." if cards else "")
+    note = (
+        "A is what upstream computes, B is what the artifact computes. Levels are as they are: a gain can be heard. "
+        "The keys a and b switch while it plays."
+    )
+    shown = _audio(record, evidence, clips)
+    return gallery("Listen", note, "Without a picture", shown, lambda cards: clips.budget)
 
 
-def _audio(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Pair | str]]:
-    """Yield each audio output, those of failed checks first, or why its evidence cannot be shown."""
+def _audio(
+    record: RunRecord, evidence: Evidence, clips: Clips
+) -> Iterator[tuple[Verdict, str, str | Callable[[bool], Markup]]]:
+    """Yield each audio output, those of failed checks first, or why it cannot or need not be shown."""
     for verdict, folder in in_order(record, evidence):
         if folder is None:
             if not verdict.passed:
-                yield verdict, "its evidence is no longer kept"
+                yield verdict, "", "its evidence is no longer kept"
             continue
         try:
             for pair in read_audio(folder):
-                yield verdict, pair
+                alike = np.array_equal(pair.reference, pair.candidate)
+                same = f"{pair.output} is the reference, sample by sample"
+                yield verdict, pair.output, same if alike else partial(_card, verdict, pair, clips)
         except MediaError as error:
-            yield verdict, str(error)
+            yield verdict, "", str(error)
 
 
 def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
@@ -84,7 +79,7 @@ def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
     return tag(
         "details",
         tag("summary", head, tag("span", place(check), class_="soft")),
-        tag("div", *shown, pictures, _numbers(pair), class_="sound"),
+        tag("div", *shown, pictures, numbers(pair), class_="sound"),
         class_="card listen",
         open=opened,
         data_player=True,
@@ -94,26 +89,20 @@ def _card(verdict: Verdict, pair: Pair, clips: Clips, opened: bool) -> Markup:
 
 
 def _transport(part: Pair, clips: Clips) -> Markup:
-    voices = [
-        tag("audio", preload="auto", data_voice=name, data_clip=clips.keep(signal, part.rate))
-        for name, signal in (("reference", part.reference), ("candidate", part.candidate))
-    ]
-    switch = tag(
-        "span",
-        tag("button", "A reference", type="button", class_="a", aria_pressed="true"),
-        tag("button", "B candidate", type="button", class_="b", aria_pressed="false"),
-        class_="switch",
-        role="group",
-        aria_label="Which one is heard",
-    )
-    play = tag("button", "▶ Play", type="button", class_="play")
-    seek = Markup('<input type="range" min="0" max="1" step="any" value="0" aria-label="Position">')
-    return tag("div", play, switch, seek, tag("span", "…", class_="clock"), *voices, class_="row")
+    return Markup(
+        '<div class="row"><button type="button" class="play">▶ Play</button>'
+        '<span class="switch" role="group" aria-label="Which one is heard">'
+        '<button type="button" class="a" aria-pressed="true">A reference</button>'
+        '<button type="button" class="b" aria-pressed="false">B candidate</button></span>'
+        '<input type="range" min="0" max="1" step="any" value="0" aria-label="Position"><span class="clock">…</span>'
+        '<audio preload="auto" data-voice="reference" data-clip="{}"></audio>'
+        '<audio preload="auto" data-voice="candidate" data-clip="{}"></audio></div>'
+    ).format(clips.keep(part.reference, part.rate), clips.keep(part.candidate, part.rate))
 
 
 def _pictures(pair: Pair) -> Markup:
-    images = figures.spectra(pair)
-    marks = [tag("b", label, style=f"top:{100 * top:.1f}%") for label, top in figures.ticks(pair.rate)]
+    images = audio.spectra(pair)
+    marks = [tag("b", label, style=f"top:{100 * top:.1f}%") for label, top in audio.ticks(pair.rate)]
 
     def picture(name: str, title: str, legend: str) -> Markup:
         image = f'<img alt="" src="{audio.data_uri(images[name], "image/png")}">'
@@ -123,9 +112,9 @@ def _pictures(pair: Pair) -> Markup:
     swatches = join(
         tag("span", tag("i", class_=f"swatch {name}"), name, " ") for name in ("reference", "candidate", "both")
     )
-    wave = tag("div", Markup(figures.waveforms(pair)), tag("i", class_="head"), class_="plot wave-plot")
-    level = [f"−{figures.SWING:g} dB", _gradient(figures.EITHER), f"+{figures.SWING:g} dB"]
-    power = [f"−{figures.RANGE:g} dB", _gradient(figures.LOUDNESS), "0"]
+    wave = tag("div", Markup(audio.waveforms(pair)), tag("i", class_="head"), class_="plot wave-plot")
+    level = [f"−{audio.SWING:g} dB", _gradient(audio.EITHER), f"+{audio.SWING:g} dB"]
+    power = [f"−{audio.RANGE:g} dB", _gradient(audio.LOUDNESS), "0"]
     return tag(
         "div",
         tag("figure", tag("figcaption", swatches, class_="legend"), wave, class_="wide"),
@@ -141,28 +130,22 @@ def _gradient(anchors: tuple[str, ...]) -> Markup:
     return tag("i", class_="scale", style=f"background:linear-gradient(90deg,{','.join(anchors)})")
 
 
-def _numbers(pair: Pair) -> Markup:
+def numbers(pair: Pair) -> Markup:
     """Return the numbers that a picture cannot show exactly."""
-    head = tag("tr", *(tag("th", name) for name in ("", "Length", "Level (rms)", "Peak", "Clipped", "Not finite")))
-    rows = []
+    rows = [head_row("", "Length", "Level (rms)", "Peak", "Clipped", "Not finite")]
     for name, signal in (("Reference", pair.reference), ("Candidate", pair.candidate)):
-        found = audio.levels(signal)
+        size = np.abs(audio.finite_part(signal))
+        levels = [audio.rms(signal), audio.decibels(float(size.max(initial=0.0)))]
         values = [
             f"{len(signal) / pair.rate:.3f} s ({len(signal)})",
-            _decibels(found.rms),
-            _decibels(found.peak),
-            str(found.clipped),
-            str(found.not_finite),
+            *(f"{_signed(level)} dB" if math.isfinite(level) else "silent" for level in levels),
+            str(np.count_nonzero(size > 1)),
+            str(np.count_nonzero(~np.isfinite(signal))),
         ]
         rows.append(tag("tr", tag("th", name, scope="row"), *(tag("td", value) for value in values)))
-    error = audio.difference(pair)
-    below = audio.levels(error).rms - audio.levels(pair.reference).rms
-    words = f"B is {_signed(figures.gain(pair))} dB against A; their difference is at {_signed(below)} dB against A."
-    return join([tag("div", tag("table", head, *rows, class_="numbers plain"), class_="scroll"), tag("p", words)])
-
-
-def _decibels(value: float) -> str:
-    return f"{_signed(value)} dB" if math.isfinite(value) else "silent"
+    below = audio.rms(audio.difference(pair)) - audio.rms(pair.reference)
+    words = f"B is {_signed(audio.gain(pair))} dB against A; their difference is at {_signed(below)} dB against A."
+    return join([tag("div", tag("table", *rows, class_="numbers plain"), class_="scroll"), tag("p", words)])
 
 
 def _signed(value: float) -> str:

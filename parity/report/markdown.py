@@ -6,23 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from parity.base.text import duration, many
-from parity.bench.record import BenchRecord
+from parity.bench.record import BenchRecord, headline, remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
-from parity.report.bench import as_lines
+from parity.report import summary
 from parity.report.markup import percent
-from parity.report.summary import (
-    Group,
-    exercised,
-    headline,
-    left_out,
-    nearest,
-    stages,
-    strays,
-    where,
-    without_verdict,
-    worst_first,
-)
 from parity.report.terminal import explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
@@ -33,14 +21,14 @@ LONGEST = 60_000
 def render(record: RunRecord, bench: BenchRecord | None = None) -> str:
     """Return the verdict, a table of stages, worst first, and each failure folded away."""
     symbol = "❌" if not record.passed else "⚠️" if record.partial else "✅"
-    lines = [f"## {symbol} Parity {escape(headline(record))}", ""]
+    lines = [f"## {symbol} Parity {escape(summary.headline(record))}", ""]
     if record.partial:
-        left = escape(left_out(record) or "see below")
+        left = escape(summary.left_out(record) or "see below")
         lines += [f"> **A partial run**: this is not the full verdict. Left out: {left}.", ""]
     lines += [*_stages(record), ""]
     ends = [
-        *as_lines(bench, record.id, escape),
-        *_list("No verdict", [f"{id}: {why}" for id, why in without_verdict(record).items()]),
+        *(_bench(bench, record.id) if bench else ()),
+        *_list("No verdict", [f"{id}: {why}" for id, why in summary.without_verdict(record).items()]),
         *_list("Notes", record.notes),
         *_list("Not run here", record.not_run_here),
         *_list("Skipped", [f"{skip.id}: {skip.reason}" for skip in record.skipped]),
@@ -64,42 +52,27 @@ def escape(words: str) -> str:
 def _stages(record: RunRecord) -> Iterator[str]:
     yield "| | System | Stage | Checks | Exercised | Nearest to its bound | Used |"
     yield "|---|---|---|--:|---|---|--:|"
-    for group in stages(record):
-        yield _row(group)
-    if lost := strays(record):
+    for group in summary.stages(record):
+        held = f"{len(group.verdicts) - len(group.failed)} of {len(group.verdicts) + group.lost}"
+        without = f"{many(group.lost, 'check')} without a verdict; " if group.lost else ""
+        texts = group.system, group.stage, held, summary.exercised(group), without + summary.nearest(group)
+        used = percent(share(group.closest[1])) if group.closest else ""
+        yield f"| {'✓' if group.passed else '✗'} | {' | '.join(map(escape, texts))} | {used} |"
+    if lost := summary.strays(record):
         yield f"| ✗ | | | | | {many(len(lost), 'error')} outside the checks | |"
     if not record.verdicts:
         yield "| ✗ | | | 0 | | nothing was judged | |"
 
 
-def _row(group: Group) -> str:
-    held, shown = len(group.verdicts) - len(group.failed), nearest(group)
-    if group.lost:
-        shown = f"{many(group.lost, 'check')} without a verdict; {shown}"
-    cells = [
-        "✓" if group.passed else "✗",
-        escape(group.system),
-        escape(group.stage),
-        f"{held} of {len(group.verdicts) + group.lost}",
-        escape(exercised(group)),
-        escape(shown),
-        percent(share(group.closest[1])) if group.closest else "",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
 def _failures(record: RunRecord, room: int) -> Iterator[str]:
-    """Return as many failures as there is room for; the rest is counted."""
-    failed = worst_first(record.failed)
+    """Yield as many failures as there is room for; the rest is counted."""
+    failed = summary.worst_first(record.failed)
     for index, verdict in enumerate(failed):
-        block = [
-            f"<details><summary>✗ {escape(where(verdict.check))}</summary>",
-            "",
-            *_fenced(explain(verdict)),
-            "",
-            "</details>",
-            "",
-        ]
+        words = explain(verdict)
+        # A fence is longer than any run of backticks in its code block.
+        fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", words))])
+        block = [f"<details><summary>✗ {escape(summary.where(verdict.check))}</summary>", "", f"{fence}text"]
+        block += [*words.split("\n"), fence, "", "</details>", ""]
         room -= sum(len(line) + 1 for line in block)
         if room < 0:
             yield from (f"**And {len(failed) - index} more failed checks: see the report.**", "")
@@ -107,11 +80,15 @@ def _failures(record: RunRecord, room: int) -> Iterator[str]:
         yield from block
 
 
-def _fenced(words: str) -> list[str]:
-    """Return a code block whose fence is longer than any run of backticks in it."""
-    longest = max((len(run) for run in re.findall("`+", words)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"{fence}text", *words.split("\n"), fence]
+def _bench(bench: BenchRecord, run: str) -> Iterator[str]:
+    yield from (f"**Bench**: {escape(headline(bench))}. {escape(summary.origin(bench, run))}", "")
+    for system in bench.systems:
+        yield from (f"### {escape(system.system)}", "")
+        for rows in tables(system):
+            head, *body = [f"| {' | '.join(map(escape, row))} |" for row in rows]
+            yield from (head, f"|---|{'--:|' * (len(rows[0]) - 1)}", *body, "")
+    if said := remarks(bench):
+        yield from (*(f"- {escape(line)}" for line in said), "")
 
 
 def _list(title: str, items: Sequence[str]) -> list[str]:

@@ -1,17 +1,19 @@
-"""HTML that escapes by construction: text never becomes an element. With the small parts that every section has."""
+"""HTML that escapes by construction: text never becomes an element. With the parts that several sections have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from markupsafe import Markup as Markup
 from markupsafe import escape
 
-from parity.report.summary import Group
+from parity.report.summary import Group, where
+from parity.verdict import Verdict
 
 Attribute = str | int | float | bool | None
+NOTHING = Markup("")
 NEAR = 0.7
 """From this share of its bound on, a finding is shown as near to it."""
 
@@ -91,5 +93,47 @@ def listing(items: Iterable[str]) -> Markup:
     return tag("ul", *(tag("li", item) for item in items))
 
 
+def block(items: Sequence[str], heading: str = "") -> Markup:
+    """Return a card with a list, and nothing where there is nothing to list."""
+    if not items:
+        return NOTHING
+    return tag("div", tag("h3", heading) if heading else NOTHING, listing(items), class_="card block")
+
+
 def section(heading: str, *content: str, note: str = "") -> Markup:
-    return tag("section", tag("h2", heading), tag("p", note, class_="note") if note else text(""), *content)
+    """Return a section, and nothing where it has no content."""
+    if not any(content):
+        return NOTHING
+    return tag("section", tag("h2", heading), tag("p", note, class_="note") if note else NOTHING, *content)
+
+
+def head_row(*names: str, right: Sequence[str] = (), **attributes: Attribute) -> Markup:
+    """Return the row of names above a table; those to the `right` head columns of numbers."""
+    return tag("tr", *(tag("th", name, class_="n" if name in right else None, **attributes) for name in names))
+
+
+def gallery(
+    heading: str,
+    note: str,
+    rest: str,
+    shown: Iterable[tuple[Verdict, str, str | Callable[[bool], Markup]]],
+    room: Callable[[list[Markup]], int],
+) -> Markup:
+    """Return a section with a card for each output, and below a list of what could not or need not be shown.
+
+    Args:
+        note: Stands above the cards.
+        rest: Heads the list.
+        shown: Gives a check, the name of its output, and what makes a card, open or closed, or why there is none.
+        room: Gives the bytes that are left beside the cards so far. The worst come first, the rest is named.
+    """
+    cards: list[Markup] = []
+    remarks: list[str] = []
+    for verdict, named, card in shown:
+        if isinstance(card, str):
+            remarks.append(f"{where(verdict.check)}: {card}")
+        elif room(cards) <= 0:
+            remarks.append(f"{where(verdict.check)}: {named} is left out, for the page would grow too large")
+        else:
+            cards.append(card(not (cards and verdict.passed)))
+    return section(heading, *cards, block(remarks, rest), note=note if cards else "")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from parity.compare.media import MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
-from parity.report.markup import Markup, join, listing, mark, section, tag
-from parity.report.summary import Evidence, in_order, place, where
+from parity.report.markup import NOTHING, Markup, gallery, join, mark, tag
+from parity.report.summary import Evidence, in_order, place
 from parity.report.timeline import NAMES, Band, bands, lasts, timeline
 from parity.verdict import Finding, Verdict
 
@@ -32,74 +33,57 @@ RATES = {
 
 def speaking(record: RunRecord, evidence: Evidence) -> Markup:
     """Return a card for each output whose candidate differs, and what could not or need not be shown."""
-    cards: list[Markup] = []
-    remarks: list[str] = []
-    room = BUDGET
-    for verdict, outputs, found in _meetings(record, evidence):
-        named = " and ".join(outputs)
-        if isinstance(found, str):
-            remarks.append(f"{where(verdict.check)}: {found}")
-        elif found.agreed:
-            remarks.append(
-                f"{where(verdict.check)}: {named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn"
-            )
-        elif room <= 0:
-            remarks.append(f"{where(verdict.check)}: {named} is left out, for the page would grow too large")
-        else:
-            cards.append(_card(verdict, outputs, found, opened=not (cards and verdict.passed)))
-            room -= len(cards[-1])
-    if not cards and not remarks:
-        return join([])
-    rest = tag("div", tag("h3", "Without a timeline"), listing(remarks), class_="card block") if remarks else ""
     note = (
         "What the artifact decides beside what upstream does. Speakers are compared by their number; the error rates "
         "pair them as fits best. The truth is put to whom of upstream's speakers it fits."
     )
-    return section("Who speaks when", *cards, rest, note=note if cards else "")
+    shown = _meetings(record, evidence)
+    return gallery("Who speaks when", note, "Without a timeline", shown, lambda cards: BUDGET - sum(map(len, cards)))
 
 
-def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, list[str], Meeting | str]]:
-    """Yield the turns of each check, equal outputs together, or why they cannot be shown."""
+def _meetings(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, str, str | Callable[[bool], Markup]]]:
+    """Yield the turns of each check, equal outputs together, or why they cannot or need not be shown."""
     for verdict, folder in in_order(record, evidence):
         if folder is None:
-            gone = [one.output for one in verdict.findings if one.gate == "der"]
-            if gone and not verdict.passed:
-                yield verdict, gone, "its evidence is no longer kept"
+            if not verdict.passed and any(one.gate == "der" for one in verdict.findings):
+                yield verdict, "", "its evidence is no longer kept"
             continue
         alike: dict[tuple[bytes | None, ...], tuple[list[str], Meeting]] = {}
         for output in with_turns(folder):
             try:
                 found = read_meeting(folder, output)
             except MediaError as error:
-                yield verdict, [output], str(error)
+                yield verdict, output, str(error)
                 continue
             alike.setdefault(found.content, ([], found))[0].append(output)
-        for names, found in alike.values():
-            yield verdict, names, found
+        for outputs, found in alike.values():
+            named = " and ".join(outputs)
+            agreed = f"{named} {'is' if len(outputs) == 1 else 'are'} upstream's, turn by turn"
+            yield verdict, named, agreed if found.agreed else partial(_card, verdict, outputs, found)
 
 
 def _card(verdict: Verdict, outputs: Sequence[str], found: Meeting, opened: bool) -> Markup:
-    check = verdict.check
+    check, shown = verdict.check, bands(found)
     head = tag("h3", mark(verdict.passed), f"{check.system} · {check.stage} · {', '.join(outputs)}")
-    shown = bands(found)
+    missed = sum(stretches.seconds(one.missed) for one in shown)
+    invented = sum(stretches.seconds(one.invented) for one in shown)
+    words = f"{missed:.2f} s missed, {invented:.2f} s invented"
     return tag(
         "details",
-        tag("summary", head, tag("span", place(check), class_="soft"), tag("span", _words(shown), class_="push soft")),
+        tag("summary", head, tag("span", place(check), class_="soft"), tag("span", words, class_="push soft")),
         tag("div", _rates(verdict, outputs), *_figures(shown), class_="sound"),
         class_="card speaking",
         open=opened,
     )
 
 
-def _words(shown: Sequence[Band]) -> str:
-    missed = sum(stretches.seconds(one.missed) for one in shown)
-    invented = sum(stretches.seconds(one.invented) for one in shown)
-    return f"{missed:.2f} s missed, {invented:.2f} s invented"
-
-
 def _figures(shown: Sequence[Band]) -> Iterator[Markup]:
+    known = {**NAMES, "invented": "invented: artifact alone", "missed": "missed: upstream alone"}
+    if all(one.truth is None for one in shown):
+        del known["truth"]
+    legend = [tag("span", tag("i", class_=f"swatch {name}"), said) for name, said in known.items()]
     whole = lasts(shown)
-    yield tag("figure", tag("figcaption", _legend(shown), class_="legend"), timeline(shown, 0.0, whole))
+    yield tag("figure", tag("figcaption", *legend, class_="legend"), timeline(shown, 0.0, whole))
     if whole > 1.5 * EXCERPT:
         differing = [part for one in shown for part in (one.missed, one.invented)]
         begin = min(max(stretches.fullest(differing, EXCERPT - LEAD) - LEAD, 0.0), whole - EXCERPT)
@@ -107,19 +91,12 @@ def _figures(shown: Sequence[Band]) -> Iterator[Markup]:
         yield tag("figure", tag("figcaption", words), timeline(shown, begin, begin + EXCERPT))
 
 
-def _legend(shown: Sequence[Band]) -> Markup:
-    known = [role for role in NAMES if role != "truth" or any(one.truth is not None for one in shown)]
-    words = [*((role, NAMES[role]) for role in known), ("invented", "invented: artifact alone")]
-    words.append(("missed", "missed: upstream alone"))
-    return join(tag("span", tag("i", class_=f"swatch {name}"), said) for name, said in words)
-
-
 def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
     """Return the error rates of each output, as far as they are judged, with their bounds."""
     judged = {(one.output, one.gate): one for one in verdict.findings if one.value is not None}
     gates = [gate for gate in RATES if any((output, gate) in judged for output in outputs)]
     if not gates:
-        return join([])
+        return NOTHING
     head = tag("tr", tag("th"), *(tag("th", RATES[gate], scope="col") for gate in gates))
     rows = [
         tag("tr", tag("th", output, scope="row"), *(tag("td", _rate(judged.get((output, gate)))) for gate in gates))
@@ -131,16 +108,12 @@ def _rates(verdict: Verdict, outputs: Sequence[str]) -> Markup:
 def _rate(finding: Finding | None) -> Markup:
     if finding is None or finding.value is None:
         return join(["–"])
-    difference = finding.gate == "der_delta"
-    said, bound = _percent(finding.value, difference), finding.bound
+    rate, bound, difference = finding.value, finding.bound, finding.gate == "der_delta"
     unit = "points" if difference else "%"
+    said = number(rate)
+    if math.isfinite(rate):
+        said = f"{round(100 * rate, 2) + 0.0:{'+' if difference else ''}.2f} {unit}"
+        said = said.replace("-", "−") if difference else said
     limit = f"≤ {100 * bound.limit:.3g} {unit}" if bound and bound.form == "max" else str(bound or "")
     value = tag("span", said, class_=None if finding.passed else "bad value", title=comparison(finding))
-    return join([value if finding.passed else join([mark(False), value]), " ", tag("span", limit, class_="soft")])
-
-
-def _percent(rate: float, difference: bool) -> str:
-    if not math.isfinite(rate):
-        return number(rate)
-    shown = round(100 * rate, 2) + 0.0
-    return f"{shown:+.2f} points".replace("-", "−") if difference else f"{shown:.2f} %"
+    return join([NOTHING if finding.passed else mark(False), value, " ", tag("span", limit, class_="soft")])

@@ -6,11 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 
 from parity.base.text import many
+from parity.bench.record import BenchRecord, machine
 from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, Excerpt, RunRecord, excerpt
 from parity.verdict import UNBLAMED, Check, Finding, Verdict
@@ -68,11 +70,6 @@ class Group:
         pairs = [(verdict, finding) for verdict in self.verdicts for finding in verdict.findings]
         return max(pairs, key=lambda pair: badness(pair[1]), default=None)
 
-    @property
-    def badness(self) -> tuple[float, float, float]:
-        nearest = badness(self.closest[1])[1] if self.closest else 0.0
-        return (0.0 if self.passed else 1.0, nearest, len(self.failed) + self.lost)
-
 
 def badness(finding: Finding) -> tuple[float, float]:
     """Return a sort key of findings: broken ones last, then by the used share of the bound."""
@@ -87,8 +84,12 @@ def systems(record: RunRecord) -> list[Group]:
 
 def stages(record: RunRecord) -> list[Group]:
     """Return one group per stage, worst first: failed ones, then those nearest to a bound."""
-    groups = _groups(record, staged=True)
-    return sorted(groups, key=lambda group: group.badness, reverse=True)
+
+    def key(group: Group) -> tuple[bool, float, int]:
+        used = badness(group.closest[1])[1] if group.closest else 0.0
+        return (not group.passed, used, len(group.failed) + group.lost)
+
+    return sorted(_groups(record, staged=True), key=key, reverse=True)
 
 
 def strays(record: RunRecord) -> list[Errored]:
@@ -219,23 +220,32 @@ def gate_name(gate: str) -> str:
     return gate.replace("_", " ")
 
 
+def origin(bench: BenchRecord, run: str) -> str:
+    """Return the machine of a bench, and its run if the report is about another one."""
+    started = datetime.fromisoformat(bench.started)
+    whose = "This run" if bench.id == run else f"Another run, {bench.id}, {started:%d %b %Y, %H:%M}"
+    return f"{whose}: {machine(bench.machine)}."
+
+
 def _groups(record: RunRecord, staged: bool) -> list[Group]:
     """Return the checks of a record by system, or by system and stage, in the order of the record."""
+
+    def place(check: Check) -> tuple[str, str]:
+        return check.system, check.stage if staged else ""
+
     raised, missing = {error.id for error in record.errors}, record.missing
-    checks: dict[tuple[str, str], dict[Check, None]] = defaultdict(dict)
+    checks: dict[tuple[str, str], list[Check]] = defaultdict(list)
     verdicts: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     for verdict in record.verdicts:
-        place = verdict.check.system, verdict.check.stage if staged else ""
-        verdicts[place].append(verdict)
-        checks[place][verdict.check] = None
-    for check in record.expected:
-        checks[check.system, check.stage if staged else ""][check] = None
+        verdicts[place(verdict.check)].append(verdict)
+    for check in dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected)):
+        checks[place(check)].append(check)
     return [
         Group(
-            *place,
-            tuple(verdicts[place]),
+            *key,
+            tuple(verdicts[key]),
             tuple(check for check in found if check.id in raised),
             tuple(check for check in found if check in missing),
         )
-        for place, found in checks.items()
+        for key, found in checks.items()
     ]

@@ -5,26 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
 
 from parity.base.text import many, plain
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord, first_fault
-from parity.report.summary import (
-    Group,
-    badness,
-    exercised,
-    gate_name,
-    headline,
-    left_out,
-    proven,
-    stages,
-    strays,
-    systems,
-    where,
-    without_verdict,
-    worst_first,
-)
+from parity.report import summary
+from parity.report.summary import Group, gate_name
 from parity.verdict import Blame, Finding, Verdict
 
 FAULTS = {
@@ -40,20 +26,20 @@ HOLDING = 4
 def table(record: RunRecord) -> str:
     """Return one line per system, each failure, checks without a verdict, what was not run, and the verdict."""
     lines = [*_systems(record), ""]
-    for verdict in worst_first(record.failed):
+    for verdict in summary.worst_first(record.failed):
         lines += [explain(verdict), ""]
-    lines += [f"no verdict: {plain(id)}: {plain(why)}" for id, why in without_verdict(record).items()]
+    lines += [f"no verdict: {plain(id)}: {plain(why)}" for id, why in summary.without_verdict(record).items()]
     lines += ["not run here:", *(f"  {plain(left)}" for left in record.not_run_here)] if record.not_run_here else []
     lines += [f"not judged: {plain(said)}" for said in record.not_judged]
-    lines += [f"left out by the command line: {plain(asked)}"] if (asked := left_out(record)) else []
+    lines += [f"left out by the command line: {plain(asked)}"] if (asked := summary.left_out(record)) else []
     lines += list(_counts(record))
     lines += [f"note: {plain(note)}" for note in record.notes]
-    return "\n".join([*lines, plain(headline(record))])
+    return "\n".join([*lines, plain(summary.headline(record))])
 
 
 def explain(verdict: Verdict) -> str:
     """Return why a verdict failed: what broke beside what held, and the blame."""
-    lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(where(verdict.check))}"]
+    lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(summary.where(verdict.check))}"]
     if not verdict.findings:
         lines.append("  nothing was compared, and nothing may pass so")
     outputs = dict.fromkeys(finding.output for finding in (verdict.findings if verdict.passed else verdict.failures))
@@ -67,18 +53,18 @@ def explain(verdict: Verdict) -> str:
 
 
 def _systems(record: RunRecord) -> Iterator[str]:
-    by_system = Counter(stage.system for stage in stages(record) if stage.stage != "chain")
-    groups = systems(record)
+    by_system = Counter(stage.system for stage in summary.stages(record) if stage.stage != "chain")
+    groups = summary.systems(record)
     width = max((len(plain(group.system)) for group in groups), default=0)
-    wide = max((len(exercised(group)) for group in groups), default=0)
+    wide = max((len(summary.exercised(group)) for group in groups), default=0)
     for group in groups:
         marks = "  ".join(f"{symbol} {count}" for symbol, count, _ in group.counts)
         yield (
             f"{plain(group.system):<{width}}  {many(by_system[group.system], 'stage'):>10}"
             f"  {many(group.artifacts, 'artifact'):>13}  {many(len(group.verdicts), 'check'):>11}"
-            f"   {marks:<13}  {exercised(group):<{wide}}{'  ' if wide else ''}{_remark(record, group)}"
+            f"   {marks:<13}  {summary.exercised(group):<{wide}}{'  ' if wide else ''}{_remark(record, group)}"
         ).rstrip()
-    if lost := strays(record):
+    if lost := summary.strays(record):
         yield f"{many(len(lost), 'error')} outside the checks"
     if not record.verdicts:
         yield "no verdict at all: nothing was judged"
@@ -87,22 +73,22 @@ def _systems(record: RunRecord) -> Iterator[str]:
 def _remark(record: RunRecord, group: Group) -> str:
     """Return what a system's pass proves, or its worst fault."""
     if group.passed:
-        return proven(record, group.verdicts)
+        return summary.proven(record, group.verdicts)
     if not group.failed:
         return f"{plain((*group.errors, *group.missing)[0].id)} gave no verdict"
-    worst = worst_first(group.failed)[0]
+    worst = summary.worst_first(group.failed)[0]
     return f"{plain(worst.check.stage)} {plain(worst.check.variant)}: {plain(first_fault(worst))}"
 
 
 def _counts(record: RunRecord) -> Iterator[str]:
     if reused := sum(verdict.reused for verdict in record.verdicts):
         yield f"reused evidence: {reused} of {many(len(record.verdicts), 'check')}, nothing that made them changed"
-    for reason, group in groupby(sorted(record.skipped, key=lambda skip: skip.reason), key=lambda skip: skip.reason):
-        yield f"skipped: {many(len(list(group)), 'check')}: {plain(reason)}"
+    for reason, count in sorted(Counter(skip.reason for skip in record.skipped).items()):
+        yield f"skipped: {many(count, 'check')}: {plain(reason)}"
 
 
 def _beside(findings: list[Finding]) -> str:
-    broken = [_one(finding) for finding in sorted(findings, key=badness, reverse=True) if not finding.passed]
+    broken = [_one(finding) for finding in sorted(findings, key=summary.badness, reverse=True) if not finding.passed]
     holding = sorted((one for one in findings if one.passed), key=lambda one: (one.value is None, one.gate))
     brief = [gate_name(one.gate) + (f" {number(one.value)}" if one.value is not None else "") for one in holding]
     more = [f"{len(brief) - HOLDING} more"] if len(brief) > HOLDING else []

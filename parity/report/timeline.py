@@ -131,61 +131,48 @@ def _band(one: Band, begin: float, end: float, top: int) -> tuple[Markup, Markup
             continue
         known = role != "truth" or one.real in ("", one.name)
         names.append(_name(NAMES[role] if known else f"truth ({one.real})", y))
-        bars += _bars(part, role, f"{one.name}, {NAMES[role]}", begin, end, y)
+        height = _LANES[role]
+        for x, width, group in _placed(part, begin, end, 1):
+            turns = "" if len(group) == 1 else f", {len(group)} turns close together"
+            said = tag("title", f"{one.name}, {NAMES[role]}: {_times(group)}{turns}")
+            bars.append(tag("rect", said, class_=role, x=x, width=width, y=y + (12 - height) // 2, height=height))
         y += _PITCH
-    differs = [stretches.within(part, begin, end) for part in (one.invented, one.missed)]
-    if not any(len(part) for part in differs):
+    differs = [list(_placed(part, begin, end, NARROWEST)) for part in (one.invented, one.missed)]
+    if not any(differs):
         return join(names), join(bars), y - top
     names.append(_name("differs", y))
-    marks = [mark for part in differs for mark in _wash(part, begin, end, top - 3, y + 2 * _HALF + 6 - top)]
-    line = tag("line", class_="middle", x1=0, x2="100%", y1=y + _HALF, y2=y + _HALF)
-    differing = [*_invented(one, differs[0], begin, end, y), *_missed(one, differs[1], begin, end, y)]
-    return join(names), join([*marks, *bars, line, *differing]), y + 2 * _HALF - top
+    bottom, middle = y + 2 * _HALF, y + _HALF
+    wash = [
+        tag("rect", class_="wash", x=x, width=width, y=top - 3, height=bottom + 6 - top)
+        for placed in differs
+        for x, width, _ in placed
+    ]
+    lane = [tag("line", class_="middle", x1=0, x2="100%", y1=middle, y2=middle)]
+    for what, placed in zip(("invented", "missed"), differs, strict=True):
+        for x, width, group in placed:
+            said = tag("title", f"{one.name}, {what}: {stretches.seconds(group):.2f} s, {_times(group)}")
+            if what == "invented":
+                lane.append(tag("rect", said, class_=what, x=x, width=width, y=y, height=_HALF))
+            else:
+                # Its stripes are the dashes of a line as thick as the bar, which starts anew with each.
+                far, half = f"{float(x[:-1]) + float(width[:-1]):.2f}%", middle + _HALF / 2
+                lane.append(tag("line", said, class_=what, x1=x, x2=far, y1=half, y2=half))
+    return join(names), join([*wash, *bars, *lane]), bottom - top
 
 
 def _name(words: str, y: int) -> Markup:
     return tag("text", words, class_="lane", x=_GUTTER - 12, y=y + 10)
 
 
-def _bars(part: Stretches, role: str, whose: str, begin: float, end: float, y: int) -> Iterator[Markup]:
-    height = _LANES[role]
-    for x, width, group in _placed(stretches.within(part, begin, end), begin, end, 1):
-        turns = "" if len(group) == 1 else f", {len(group)} turns close together"
-        said = tag("title", f"{whose}: {_times(group)}{turns}")
-        yield tag("rect", said, class_=role, x=x, width=width, y=y + (12 - height) // 2, height=height)
-
-
-def _invented(one: Band, part: Stretches, begin: float, end: float, y: int) -> Iterator[Markup]:
-    for x, width, group in _placed(part, begin, end, NARROWEST):
-        yield tag("rect", _told(one, "invented", group), class_="invented", x=x, width=width, y=y, height=_HALF)
-
-
-def _missed(one: Band, part: Stretches, begin: float, end: float, y: int) -> Iterator[Markup]:
-    """Return striped bars: the dashes of a line as thick as the bar, which starts anew with each."""
-    middle = y + _HALF + _HALF / 2
-    for x, width, group in _placed(part, begin, end, NARROWEST):
-        far = f"{float(x[:-1]) + float(width[:-1]):.2f}%"
-        yield tag("line", _told(one, "missed", group), class_="missed", x1=x, x2=far, y1=middle, y2=middle)
-
-
-def _wash(part: Stretches, begin: float, end: float, y: int, height: int) -> Iterator[Markup]:
-    for x, width, _ in _placed(part, begin, end, NARROWEST):
-        yield tag("rect", class_="wash", x=x, width=width, y=y, height=height)
-
-
 def _placed(part: Stretches, begin: float, end: float, least: int) -> Iterator[tuple[str, str, Stretches]]:
-    """Return the start and the width of each bar, and its stretches."""
+    """Yield the start and the width of each bar, and its stretches."""
     scale = 100 / (end - begin)
     narrowest = 100 * least / COLUMNS
-    for group in stretches.bridged(part, least * (end - begin) / COLUMNS):
+    for group in stretches.bridged(stretches.within(part, begin, end), least * (end - begin) / COLUMNS):
         x, width = scale * (group[0, 0] - begin), scale * (group[-1, 1] - group[0, 0])
         if width < narrowest:
             x, width = min(max(x - (narrowest - width) / 2, 0), 100 - narrowest), narrowest
         yield f"{x:.2f}%", f"{width:.2f}%", group
-
-
-def _told(one: Band, what: str, group: Stretches) -> Markup:
-    return tag("title", f"{one.name}, {what}: {stretches.seconds(group):.2f} s, {_times(group)}")
 
 
 def _times(group: Stretches) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.base.arithmetic import rms
 from parity.speech.sound import RATE, Samples, resampled
 
 PEAK = 0.3
@@ -38,7 +39,7 @@ class Sphinx:
         # A new one each time: a decoder adapts to what it hears, and would hear the next recording otherwise.
         decoder = Decoder(loglevel="FATAL", samprate=RATE)
         decoder.start_utt()
-        decoder.process_raw(_pcm(resampled(audio, rate, RATE)), no_search=False, full_utt=True)
+        decoder.process_raw(_pcm(resampled(audio, rate)), no_search=False, full_utt=True)
         decoder.end_utt()
         found = decoder.hyp()
         return str(found.hypstr) if found else ""
@@ -47,7 +48,7 @@ class Sphinx:
 def _pcm(audio: Samples) -> bytes:
     levelled = audio * (PEAK / max(float(np.abs(audio).max()), 1e-9))
     padded = np.pad(levelled, int(PAUSE * RATE))
-    loudness = float(np.sqrt(np.mean(np.square(padded, dtype=np.float64))))
+    loudness = rms(padded.astype(np.float64))
     # Uniform numbers in ±1 have an rms of 1/√3.
     heard = padded + uniform("parity/speech/bed", len(padded)) * np.float32(3**0.5 * BED * loudness)
     return np.rint(np.clip(heard, -1, 1) * 32767).astype("<i2").tobytes()
@@ -65,7 +66,7 @@ class Ecapa:
         features, normalise, network = self._parts
         length = torch.ones(1)
         with torch.inference_mode():
-            heard = torch.from_numpy(resampled(audio, rate, RATE).copy())[None]
+            heard = torch.from_numpy(resampled(audio, rate).copy())[None]
             found = network(normalise(features(heard), length), length)
         return np.asarray(found.reshape(-1).numpy())
 

@@ -1,22 +1,31 @@
-"""Ears with trained weights, which pinned packages carry; files are proven by their hash before anything reads them."""
+"""Ears with trained weights, and the choice of an ear by name, or by a factory of yours as `module:function`.
+
+Pinned packages carry the weights; files are proven by their hash before anything reads them. `auto` takes what is
+trained where its packages are installed (`make extra-ears`), or else what every machine has.
+"""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.base import lockfile
+from parity.base.arithmetic import rms
 from parity.base.libraries import librosa
+from parity.speech.basic_ears import Ecapa, Sphinx
+from parity.speech.margins import Named
 from parity.speech.sound import RATE, Samples, SpeechError, resampled
 
+AUTO = "auto"
 MEND = "make extra-ears"
 MELS, WIDTH, LAYERS = 40, 256, 3
 WINDOW, HOP = 400, 160
@@ -29,6 +38,25 @@ HEARD = 144_160
 """Samples that DNSMOS hears at once; it listens again every second."""
 WORST = 1.0
 """The mark of what is not speech at all; the scale ends at 5."""
+
+
+class Ear(Protocol):
+    """Any object with these. `about` says honestly what its answers are worth; reports repeat it."""
+
+    name: str
+    about: str
+
+
+class Recognizer(Ear, Protocol):
+    def transcribe(self, audio: Samples, rate: int) -> str:
+        """Return the words of one recording, "" for none. Equal samples give equal words, whatever was heard before."""
+        ...
+
+
+class SpeakerEncoder(Ear, Protocol):
+    def embed(self, audio: Samples, rate: int) -> Any:
+        """Return one vector for one recording, as an array of any float type."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,7 @@ class Whisper:
     def transcribe(self, audio: Samples, rate: int) -> str:
         """Return the words. Nothing is drawn by chance and one thread sums, so that equal samples give equal words."""
         segments, _ = self._model.transcribe(
-            resampled(audio, rate, RATE), language="en", temperature=0.0, condition_on_previous_text=False
+            resampled(audio, rate), language="en", temperature=0.0, condition_on_previous_text=False
         )
         return " ".join(segment.text.strip() for segment in segments)
 
@@ -116,8 +144,8 @@ class Ge2e:
         """Return the embedding. The loudness is normalised, because gain has gates of its own."""
         import torch
 
-        heard = resampled(audio, rate, RATE)
-        loudness = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64))))
+        heard = resampled(audio, rate)
+        loudness = rms(heard.astype(np.float64))
         slices = torch.from_numpy(_slices(np.asarray(heard * (LOUDNESS / max(loudness, 1e-9)), np.float32)))
         lstm, linear = self._network
         with torch.inference_mode():
@@ -165,7 +193,7 @@ class Dnsmos:
 
     def rate(self, audio: Samples, rate: int) -> float:
         """Return the mean mark as the package takes it: what is short is repeated. Loudness makes no difference."""
-        heard = resampled(audio, rate, RATE)
+        heard = resampled(audio, rate)
         while len(heard) < HEARD:
             heard = np.append(heard, heard)
         starts = range(0, max(1, len(heard) // RATE - HEARD // RATE) * RATE, RATE)
@@ -185,3 +213,46 @@ class Dnsmos:
         # One thread sums in one order, and does not wait in a loop for others.
         alone.intra_op_num_threads = 1
         return onnxruntime.InferenceSession(path.read_bytes(), alone, providers=["CPUExecutionProvider"])
+
+
+RECOGNIZERS: Mapping[str, Callable[[], Recognizer]] = {"pocketsphinx": Sphinx, "whisper": Whisper}
+ENCODERS: Mapping[str, Callable[[], SpeakerEncoder]] = {"seeded": Ecapa, "ge2e": Ge2e}
+
+
+def recognizer(option: str) -> Recognizer:
+    """Return the recognizer of an option."""
+    chosen = ("whisper" if WHISPER.installed else "pocketsphinx") if option == AUTO else option
+    found: Recognizer = _made("--recognizer", chosen, RECOGNIZERS, "transcribe")
+    return found
+
+
+def encoders(option: str, speaking: bool) -> dict[Named, SpeakerEncoder]:
+    """Return the encoders of an option by what their likeness says.
+
+    `auto` compares recordings with seeded weights, and voices with trained ones where the system speaks (`speaking`).
+    """
+    if option != AUTO:
+        return {"voice": _made("--speaker", option, ENCODERS, "embed")}
+    trained: dict[Named, SpeakerEncoder] = {"voice": Ge2e()} if speaking and GE2E.installed else {}
+    return {**trained, "recording": Ecapa()}
+
+
+def listener() -> Dnsmos | None:
+    """Return what marks the naturalness, None where its package is not installed."""
+    return Dnsmos() if DNSMOS.installed else None
+
+
+def _made(option: str, chosen: str, known: Mapping[str, Callable[[], Any]], method: str) -> Any:
+    module, colon, name = chosen.partition(":")
+    if not colon and chosen not in known:
+        near = difflib.get_close_matches(chosen, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}, or module:function"
+        raise SpeechError(f"{option} {chosen}: nothing is called so; {hint}")
+    try:
+        make = getattr(importlib.import_module(module), name) if colon else known[chosen]
+    except (ImportError, AttributeError) as error:
+        raise SpeechError(f"{option} {chosen}: {error}; name a function that can be imported from here") from error
+    found = make()
+    if lacking := [part for part in ("name", "about", method) if not hasattr(found, part)]:
+        raise SpeechError(f"{option} {chosen} gave a {type(found).__name__} without {', '.join(lacking)}")
+    return found

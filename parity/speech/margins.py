@@ -7,7 +7,6 @@ it a line for each metric. A variant of low precision costs more than rounding d
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -20,44 +19,31 @@ from parity.speech.sound import SpeechError
 NAME = "speech.toml"
 Named = Literal["words", "voice", "recording", "naturalness"]
 WEIGHTS = ("trained", "seeded", "hub", "path")
-
-
-@dataclass(frozen=True)
-class Margin:
-    value: float
-    reason: str = ""
-
-
-DEFAULTS: Mapping[Named, Margin] = {
+DEFAULTS: Mapping[Named, float] = {
     # Five words of a hundred: a recognizer's coin tosses beyond the floor stay within.
-    "words": Margin(0.05),
+    "words": 0.05,
     # Of a cosine. Noise 30 dB under the speech costs a tenth of that, 20 dB three times as much.
-    "voice": Margin(0.02),
+    "voice": 0.02,
     # Of a cosine. 16-bit samples cost a hundredth of that, noise 40 dB under the speech more than all of it.
-    "recording": Margin(0.02),
+    "recording": 0.02,
     # Of a mark from 1 to 5. Noise 40 dB under the speech costs half of that, 30 dB nearly twice as much.
-    "naturalness": Margin(0.1),
+    "naturalness": 0.1,
 }
 
 
-class _Entry(Table):
+class Margin(Table):
     margin: Annotated[float, Field(ge=0, lt=1)]
     derived_from: Text
     reason: Text
 
 
-def load(path: Path, sets: Collection[str]) -> dict[tuple[str, str, str], Margin]:
+def load(path: Path, sets: Collection[str]) -> dict[str, dict[str, dict[Named, Margin]]]:
     """Return the margins of a file by weights, set of variants and metric; nothing where there is no file."""
-    if not path.exists():
-        return {}
-    place = Place(str(path), SpeechError)
-    named = (one_of(*names, word="name") for names in (WEIGHTS, sets, get_args(Named)))
-    by_weights, by_set, by_metric = (Annotated[str, AfterValidator(check)] for check in named)
-    kind = dict[by_weights, dict[by_set, dict[by_metric, _Entry]]]  # type: ignore[valid-type]
-    content = toml.checked(kind, toml.parse(toml.read(path, SpeechError), place), place)
-    return {
-        (weights, chosen, metric): Margin(entry.margin, entry.reason)
-        for weights, tables in content.items()
-        for chosen, metrics in tables.items()
-        for metric, entry in metrics.items()
-    }
+    found: dict[str, dict[str, dict[Named, Margin]]] = {}
+    if path.exists():
+        place = Place(str(path), SpeechError)
+        named = (one_of(*names, word="name") for names in (WEIGHTS, sets, get_args(Named)))
+        by_weights, by_set, by_metric = (Annotated[str, AfterValidator(check)] for check in named)
+        kind = dict[by_weights, dict[by_set, dict[by_metric, Margin]]]  # type: ignore[valid-type]
+        found = toml.checked(kind, toml.parse(toml.read(path, SpeechError), place), place)
+    return found

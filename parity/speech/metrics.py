@@ -7,44 +7,25 @@ is worse than the reference. A candidate fails only where it is worse by more th
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.speech.ears import WORST, Dnsmos
-from parity.speech.margins import DEFAULTS, Margin, Named
-from parity.speech.sound import Samples, Sound, SpeechError
-from parity.speech.words import word_errors
+from parity.speech.ears import WORST, Dnsmos, Recognizer, SpeakerEncoder
+from parity.speech.margins import DEFAULTS, Named
+from parity.speech.sound import Sound, SpeechError
 
 T = TypeVar("T")
 Better = Literal["higher", "lower"]
-Embedding = NDArray[np.float64]
 SIMILARITIES: Mapping[Named, str] = {"voice": "speaker similarity", "recording": "recording similarity"}
-
-
-class Ear(Protocol):
-    """Any object with these. `about` says honestly what its answers are worth; reports repeat it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def about(self) -> str: ...
-
-
-class Recognizer(Ear, Protocol):
-    def transcribe(self, audio: Samples, rate: int) -> str:
-        """Return the words of one recording, "" for none. Equal samples give equal words, whatever was heard before."""
-        ...
-
-
-class SpeakerEncoder(Ear, Protocol):
-    def embed(self, audio: Samples, rate: int) -> Any:
-        """Return one vector for one recording, as an array of any float type."""
-        ...
+_APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
+_OTHER = re.compile(r"[^\w']|_")
+_LOOSE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -125,7 +106,7 @@ def judge(subject: str, metric: Metric[T], reference: T, renderings: Sequence[T]
 
 
 def words(
-    subject: str, passages: Sequence[Passage], recognizer: Recognizer, margins: Mapping[Named, Margin] = DEFAULTS
+    subject: str, passages: Sequence[Passage], recognizer: Recognizer, margins: Mapping[Named, float] = DEFAULTS
 ) -> Ruling:
     """Return the word error rate over all passages; each rendering counts as one take of all of them."""
     if not passages:
@@ -133,12 +114,12 @@ def words(
     texts = [passage.text for passage in passages]
 
     def score(take: Sequence[Sound]) -> float:
-        return word_errors(texts, [hear(recognizer, spoken) for spoken in take]).rate
+        return float(word_errors(texts, [hear(recognizer, spoken) for spoken in take]).wer)
 
     counts = {len(passage.renderings) for passage in passages}
     if len(counts) > 1:
         raise SpeechError(f"{subject}: passages have {sorted(counts)} renderings: render each as often as the others")
-    metric = Metric("word error rate", score, "lower", 1.0, margins["words"].value)
+    metric = Metric("word error rate", score, "lower", 1.0, margins["words"])
     takes = list(zip(*(passage.renderings for passage in passages), strict=True))
     reference = [passage.reference for passage in passages]
     return judge(subject, metric, reference, takes, [passage.candidate for passage in passages])
@@ -149,25 +130,28 @@ def likeness(
     passage: Passage,
     encoder: SpeakerEncoder,
     of: Named = "voice",
-    margins: Mapping[Named, Margin] = DEFAULTS,
+    margins: Mapping[Named, float] = DEFAULTS,
 ) -> Ruling:
-    """Return the likeness of the embeddings of candidate and reference; 1 for the reference itself."""
+    """Return the cosine of the embeddings of candidate and reference: 1 for one direction, 0 for nothing in common."""
     truth = embedding(encoder, passage.reference)
 
     def score(spoken: Sound) -> float:
-        return similarity(truth, embedding(encoder, spoken))
+        other = embedding(encoder, spoken)
+        if truth.shape != other.shape:
+            raise SpeechError(f"encoder {encoder.name} gave {truth.size} numbers, and {other.size} for {spoken.name}")
+        return float(truth @ other / (np.linalg.norm(truth) * np.linalg.norm(other)))
 
-    metric = Metric(SIMILARITIES[of], score, "higher", 0.0, margins[of].value)
+    metric = Metric(SIMILARITIES[of], score, "higher", 0.0, margins[of])
     return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
 
 
-def naturalness(subject: str, passage: Passage, listener: Dnsmos, margins: Mapping[Named, Margin] = DEFAULTS) -> Ruling:
+def naturalness(subject: str, passage: Passage, listener: Dnsmos, margins: Mapping[Named, float] = DEFAULTS) -> Ruling:
     """Return the mark that listeners would give the candidate, beside that of the reference."""
 
     def score(spoken: Sound) -> float:
         return listener.rate(spoken.samples, spoken.rate)
 
-    metric = Metric("naturalness", score, "higher", WORST, margins["naturalness"].value)
+    metric = Metric("naturalness", score, "higher", WORST, margins["naturalness"])
     return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
 
 
@@ -179,15 +163,32 @@ def hear(recognizer: Recognizer, spoken: Sound) -> str:
     return text
 
 
-def embedding(encoder: SpeakerEncoder, spoken: Sound) -> Embedding:
+def word_errors(written: Sequence[str], heard: Sequence[str]) -> Any:
+    """Return jiwer's counts of word errors, and their rate, which may exceed 1, because insertions count as well.
+
+    All passages are taken together, so that a long passage weighs more than a short one.
+    """
+    import jiwer
+
+    texts = [normalised(text) for text in written]
+    for text, raw in zip(texts, written, strict=True):
+        if not text:
+            raise SpeechError(f"the text {raw!r} has no words: a word error rate needs the passage as it is read")
+    return jiwer.process_words(texts, [normalised(text) for text in heard])
+
+
+def normalised(text: str) -> str:
+    """Return words in lower case with one space between.
+
+    An apostrophe inside a word stays; other marks separate words. Numbers are not spelled out, because passages have
+    them in words.
+    """
+    plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower()
+    return " ".join(_LOOSE.sub(" ", _OTHER.sub(" ", plain)).split())
+
+
+def embedding(encoder: SpeakerEncoder, spoken: Sound) -> NDArray[np.float64]:
     found = np.asarray(encoder.embed(spoken.samples, spoken.rate), np.float64).reshape(-1)
     if not found.size or not np.isfinite(found).all() or not found.any():
         raise SpeechError(f"encoder {encoder.name} gave no usable embedding for {spoken.name}: empty, NaN or all zeros")
     return found
-
-
-def similarity(one: Embedding, other: Embedding) -> float:
-    """Return the cosine: 1 for the same direction, 0 for nothing in common."""
-    if one.shape != other.shape:
-        raise SpeechError(f"embeddings of {one.size} and {other.size} numbers: they come from different encoders")
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

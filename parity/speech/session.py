@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from parity.golden.store import GoldenStore
 from parity.plan.checks import chain_sets
 from parity.plan.systems import systems
 from parity.record.suite import Suite
-from parity.speech import choose, margins
-from parity.speech.ears import Dnsmos
-from parity.speech.metrics import Ear, Passage, Recognizer, Ruling, likeness, naturalness, words
+from parity.speech import ears, margins
+from parity.speech.ears import Ear
+from parity.speech.metrics import Passage, Ruling, likeness, naturalness, words
 from parity.speech.sound import SpeechError, sound
 from parity.verdict import Check
 
@@ -84,10 +84,11 @@ class Speech:
     """The speech metrics of one run. What hears is made when it is first needed."""
 
     def __init__(
-        self, suite: Suite, recognizer: str = choose.AUTO, encoder: str = choose.AUTO, render: Render = render
+        self, suite: Suite, recognizer: str = ears.AUTO, encoder: str = ears.AUTO, render: Render = render
     ) -> None:
-        self.suite, self._recognizer, self._render = suite, recognizer, render
-        self._encoders = cache(partial(choose.encoders, encoder))
+        self.suite, self._render = suite, render
+        self._recognizer, self._listener = cache(partial(ears.recognizer, recognizer)), cache(ears.listener)
+        self._encoders = cache(partial(ears.encoders, encoder))
         self.heard: dict[str, Heard] = {}
 
     def plan(self) -> list[Speaker]:
@@ -98,41 +99,32 @@ class Speech:
                 found.setdefault((check.system, check.variant, check.numerics), []).append(check)
         return [Speaker(system, variant, tuple(checks)) for (system, variant, _), checks in found.items()]
 
-    @cached_property
-    def recognizer(self) -> Recognizer:
-        return choose.recognizer(self._recognizer)
-
-    @cached_property
-    def listener(self) -> Dnsmos | None:
-        return choose.listener()
-
     def judge(self, speaker: Speaker) -> Heard:
         """Judge recordings, and what trained ears hear unless the weights are seeded; remarks say what is left out."""
         passages = [passage for check in speaker.checks for passage in self._passages(check)]
         bench = self.suite.workbench(speaker.checks[0])
         source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
         path = self.suite.project.golden_folder / speaker.system / margins.NAME
-        own = margins.load(path, list(chain_sets(bench.system)))
-        kept = {name: own.get((source, speaker.variant, name), usual) for name, usual in margins.DEFAULTS.items()}
+        own = margins.load(path, list(chain_sets(bench.system))).get(source, {}).get(speaker.variant, {})
+        kept = {name: own[name].margin if name in own else usual for name, usual in margins.DEFAULTS.items()}
         speaking = source != "seeded"
-        encoders, listener = self._encoders(speaking), self.listener if speaking else None
-        ears: list[Ear] = [*encoders.values(), *filter(None, [listener])]
+        encoders, listener = self._encoders(speaking), self._listener() if speaking else None
+        used: list[Ear] = [*encoders.values(), *filter(None, [listener])]
         rulings: list[Ruling] = []
         for one in passages:
             where = f"{who}, {one.name}"
             rulings += [likeness(where, one, encoder, of, kept) for of, encoder in encoders.items()]
-            if listener:
-                rulings.append(naturalness(where, one, listener, kept))
+            rulings += [naturalness(where, one, listener, kept)] if listener else []
         if speaking:
-            text = f"{who}, {len(passages)} passages"
-            rulings.append(words(text, passages, self.recognizer, kept))
-            ears.append(self.recognizer)
-        remarks = [f"{ear.name}: {ear.about}" for ear in ears]
+            rulings.append(words(f"{who}, {len(passages)} passages", passages, self._recognizer(), kept))
+            used.append(self._recognizer())
+        remarks = [f"{ear.name}: {ear.about}" for ear in used]
         if not speaking:
             remarks.insert(0, f"{speaker.system}: {NO_LANGUAGE}")
         elif "voice" not in encoders or not listener:
             remarks.insert(0, NO_EARS)
-        remarks += [f"{who}, {name} margin {one.value:g}: {one.reason}" for name, one in kept.items() if one.reason]
+        stated = [(name, own[name]) for name in kept if name in own]
+        remarks += [f"{who}, {name} margin {one.margin:g}: {one.reason}" for name, one in stated]
         found = self.heard[speaker.name] = Heard(speaker, tuple(rulings), tuple(remarks))
         return found
 
@@ -180,14 +172,6 @@ def table(heard: Sequence[Heard], silent: Sequence[str] = (), errors: Mapping[st
     return "\n".join([*lines, f"speech {verdict}  {counts}"])
 
 
-def _row(ruling: Ruling) -> tuple[str, ...]:
-    return (
-        ruling.subject,
-        ruling.metric,
-        f"{ruling.reference:.4f}",
-        f"{ruling.candidate:.4f}",
-        f"{ruling.worse:.2e}",
-        f"{ruling.floor:.2e}",
-        f"{ruling.margin:g}",
-        "✓" if ruling.passed else "✗",
-    )
+def _row(one: Ruling) -> tuple[str, ...]:
+    scores = f"{one.reference:.4f}", f"{one.candidate:.4f}", f"{one.worse:.2e}", f"{one.floor:.2e}", f"{one.margin:g}"
+    return one.subject, one.metric, *scores, "✓" if one.passed else "✗"

@@ -30,10 +30,6 @@ class Sound:
     rate: int
     name: str = "the recording"
 
-    @property
-    def seconds(self) -> float:
-        return len(self.samples) / self.rate
-
 
 def sound(samples: Any, rate: int, name: str = "the recording") -> Sound:
     """Return the sound; refuse what speech metrics cannot judge: nothing, silence, NaN, several channels."""
@@ -54,10 +50,11 @@ def sound(samples: Any, rate: int, name: str = "the recording") -> Sound:
     return Sound(np.ascontiguousarray(array, np.float32), int(rate), name)
 
 
-def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
+def resampled(samples: Samples, rate: int) -> Samples:
+    """Return the samples at `RATE`."""
     from scipy.signal import resample_poly
 
-    if rate == wanted:
+    if rate == RATE:
         return samples
-    common = math.gcd(rate, wanted)
-    return np.asarray(resample_poly(samples.astype(np.float64), wanted // common, rate // common), np.float32)
+    common = math.gcd(rate, RATE)
+    return np.asarray(resample_poly(samples.astype(np.float64), RATE // common, rate // common), np.float32)

@@ -16,7 +16,7 @@ from parity.base.cache import Cache
 from parity.compare.evidence import KIND
 from parity.declarations import Case, Hub, Reference, Stage, System, Variant, f32
 from parity.plan.checks import SHIPS
-from parity.speech import choose, session
+from parity.speech import ears, session
 from parity.speech.margins import load
 from parity.speech.session import Heard, Speech, table
 from parity.speech.sound import Samples, SpeechError
@@ -94,9 +94,9 @@ def run(
         workbench=lambda check: bench,
     )
     patch.setattr(session, "systems", lambda: {"duo": ported})
-    patch.setattr(choose, "listener", lambda: listener)
-    ears = f"{__name__}:Ears"
-    return Speech(suite, ears, ears, lambda goldens, cache, case, output: [TONE * np.float32(0.999)])
+    patch.setattr(ears, "listener", lambda: listener)
+    own = f"{__name__}:Ears"
+    return Speech(suite, own, own, lambda goldens, cache, case, output: [TONE * np.float32(0.999)])
 
 
 def judged(speech: Speech) -> Heard:

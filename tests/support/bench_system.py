@@ -100,7 +100,7 @@ class World:
     def settle(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The only system there is. Its clock stands still, so that nothing could disturb it."""
         monkeypatch.setattr("parity.plan.systems.systems", lambda: self.systems)
-        monkeypatch.setattr("parity.bench.timer.undisturbed", lambda threads: nullcontext())
+        monkeypatch.setattr("parity.bench.timer.undisturbed", nullcontext)
         # The glue of these systems hangs on a clock, which has no fingerprint.
         monkeypatch.setattr("parity.bench.timer.code", lambda *things: {})
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from parity.speech.metrics import Passage, Recognizer, Ruling, words
+from parity.speech.ears import Recognizer
+from parity.speech.metrics import Passage, Ruling, words
 from parity.speech.sound import Samples, Sound, sound
 
 ESPEAK = shutil.which("espeak-ng")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from parity.bench import baseline, machine
-from parity.bench.baseline import BaselineError, entry
+from parity.bench import baseline
+from parity.bench.baseline import BaselineError, Machine, entry
 from tests.support.bench_system import World
 
-MACHINE: machine.Machine = {
+MACHINE: Machine = {
     "system": "Linux",
     "model": "",
     "processor": "A processor",
@@ -34,14 +33,18 @@ def test_a_baseline_is_read_as_it_was_recorded(tmp_path: Path) -> None:
     found = baseline.find(tmp_path, MACHINE)
     assert found is not None
     assert found.machine == MACHINE
-    assert found.entries == {"tiny-chain-ships-hello": ENTRY}
-    assert found.entries["tiny-chain-ships-hello"].median == 1.235
+    assert found.benchmark == {"tiny-chain-ships-hello": ENTRY}
+    assert found.benchmark["tiny-chain-ships-hello"].median == 1.235
+
+
+def test_p95_is_near_the_worst() -> None:
+    assert entry("ms", {}, [float(value) for value in range(1, 22)], "2026-11-20").p95 == 20.0
 
 
 def test_a_baseline_keeps_some_of_many_samples() -> None:
     few, many = ([1.0 + number / 1000 for number in range(count)] for count in (40, 321))
-    assert entry("ms", {}, few, "").samples == tuple(few)
-    kept = entry("ms", {}, many, "").samples
+    assert entry("ms", {}, few, "2026-11-20").samples == few
+    kept = entry("ms", {}, many, "2026-11-20").samples
     assert len(kept) == 36
     assert kept[0] == many[0]
     assert kept[-1] > many[-10]
@@ -92,14 +95,14 @@ def test_an_empty_baseline_is_refused() -> None:
 
 def test_a_baseline_is_replaced_only_for_a_reason(tmp_path: Path) -> None:
     before, name = recorded(tmp_path), "tiny-chain-ships-hello"
-    slower = {name: replace(ENTRY, samples=(2.4, 2.5, 2.6))}
+    slower = {name: entry("× eager", {"frames": 12}, [2.4, 2.5, 2.6], "2026-11-20")}
     with pytest.raises(BaselineError, match="say why it changes, with --bench-reason"):
         baseline.record(tmp_path, MACHINE, slower, [name], " ")
     assert baseline.path_of(tmp_path, MACHINE).read_text() == before
     assert baseline.record(tmp_path, MACHINE, slower, [name], "fusion is off") == [f"{name}: 1.235 → 2.5 × eager"]
     found = baseline.find(tmp_path, MACHINE)
     assert found is not None
-    assert found.entries[name].reason == "fusion is off"
+    assert found.benchmark[name].reason == "fusion is off"
 
 
 def test_recording_a_part_keeps_the_rest_and_takes_out_what_is_gone(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_recording_a_part_keeps_the_rest_and_takes_out_what_is_gone(tmp_path: Pa
     said = baseline.record(tmp_path, MACHINE, {"new": ENTRY}, ["kept", "new"], "")
     found = baseline.find(tmp_path, MACHINE)
     assert found is not None
-    assert sorted(found.entries) == ["kept", "new"]
+    assert sorted(found.benchmark) == ["kept", "new"]
     assert said == ["new: new, 1.235 × eager", "gone: gone, nothing measures it any more"]
 
 

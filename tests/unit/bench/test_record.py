@@ -10,8 +10,16 @@ import pytest
 
 from parity import report
 from parity.bench import record as records
-from parity.bench.record import ArtifactFacts, BenchRecord, BenchRecordError, CaseTimes, Judged, StepTimes, SystemBench
-from parity.bench.table import table
+from parity.bench.record import (
+    ArtifactFacts,
+    BenchRecord,
+    BenchRecordError,
+    CaseTimes,
+    Judged,
+    StepTimes,
+    SystemBench,
+    table,
+)
 from parity.verdict import Bound, Finding
 from tests.support import report_samples as samples
 

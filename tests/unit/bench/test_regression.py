@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.bench import regression
-from parity.bench.regression import TooFewSamples, compare
+from parity.bench.baseline import FACTOR, BaselineError, Change, P, compare, smallest_p
 
 
 def around(median: float, count: int = 12, spread: float = 0.03, seed: int = 0) -> list[float]:
@@ -31,7 +30,7 @@ def test_a_third_less_time_is_faster() -> None:
 
 def test_a_significant_difference_below_the_factor_is_no_regression() -> None:
     change = compare(around(1.0, 20, 0.005), around(1.05, 20, 0.005, 1))
-    assert change.p < regression.P
+    assert change.p < P
     assert not change.slower
 
 
@@ -40,7 +39,7 @@ def test_a_factor_within_the_noise_is_no_regression() -> None:
     assert not change.slower
     assert not change.faster
     noisy = compare([1.0, 3.0] * 6, [1.9, 2.8, 3.1, 2.9, 3.2, 1.0])
-    assert noisy.factor > regression.FACTOR
+    assert noisy.factor > FACTOR
     assert not noisy.slower
 
 
@@ -54,7 +53,7 @@ def test_a_difference_of_what_two_processes_differ_by_is_no_change() -> None:
 
 
 def test_samples_that_are_all_alike_are_no_change() -> None:
-    assert compare([1.0] * 7, [1.0] * 7) == regression.Change(1.0, 1.0)
+    assert compare([1.0] * 7, [1.0] * 7) == Change(1.0, 1.0)
 
 
 def test_constant_samples_that_moved_are_a_regression() -> None:
@@ -63,9 +62,9 @@ def test_constant_samples_that_moved_are_a_regression() -> None:
 
 @pytest.mark.parametrize(("before", "now"), [(12, 0), (0, 12), (12, 2), (6, 6), (3, 3)])
 def test_too_few_samples_are_an_error_and_no_pass(before: int, now: int) -> None:
-    with pytest.raises(TooFewSamples, match="can show no regression"):
+    with pytest.raises(BaselineError, match="can show no regression"):
         compare([1.0] * before, [9.0] * now)
 
 
 def test_the_fewest_rounds_against_a_baseline_can_show_a_regression() -> None:
-    assert regression.smallest_p(12, 5) < regression.P
+    assert smallest_p(12, 5) < P

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from parity.bench.baseline import find, path_of
-from parity.bench.benchmarks import Benchmark
+from parity.bench.measurements import Benchmark
 from parity.bench.results import Result
 from parity.bench.session import Bench
-from parity.bench.summary import summary
 from parity.judge import budgets
 from parity.judge.budgets import Budgets
 from parity.run.placement import Placement
@@ -101,7 +100,7 @@ def test_a_wrong_output_never_becomes_the_baseline(world: World) -> None:
     bench.record_baselines("")
     stored = find(world.folder / "golden/tiny", bench.machine)
     assert stored is not None
-    assert list(stored.entries) == ["tiny-encoder-fp32-hello"]
+    assert list(stored.benchmark) == ["tiny-encoder-fp32-hello"]
 
 
 def test_without_a_baseline_ratios_are_judged_and_the_command_is_told_once(world: World) -> None:
@@ -141,7 +140,7 @@ def test_a_quick_bench_measures_little_and_judges_by_ratios(recorded: World) -> 
     assert {one.kind for one in bench.plan()} == {"speed", "overall", "size", "complete"}
     assert run(bench, "speed", "overall", "size", "complete") == []
     (measured,) = bench.measurements.of(DECODER)
-    assert measured.rounds < recorded.bench().measurements.of(DECODER)[0].rounds
+    assert measured.times.rounds < recorded.bench().measurements.of(DECODER)[0].times.rounds
     assert bench.notes()[0].startswith("quick: ")
     recorded.artifact["decoder"] = 0.14
     assert run(recorded.bench("quick"), "speed") == [], "the baseline is not asked"
@@ -161,7 +160,7 @@ def test_systems_with_the_same_artifacts_are_timed_once(world: World) -> None:
     ran = len(world.log)
     assert [bench.judge(one).passed for one in bench.plan() if one.kind == "speed"] == [True] * 6
     assert len(world.log) == ran
-    assert [system.same_as for system in summary(bench, False, {}).systems] == ["", "tiny"]
+    assert [system.same_as for system in bench.record(False, {}).systems] == ["", "tiny"]
 
 
 def test_the_cases_are_those_that_go_with_the_weights(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +220,8 @@ def test_a_baseline_of_too_few_samples_fails(recorded: World) -> None:
     bench = recorded.bench()
     bounds = bench.limits("tiny")
     assert bounds.baseline is not None
-    entries = {name: replace(one, samples=one.samples[:1]) for name, one in bounds.baseline.entries.items()}
-    bench._limits["tiny"] = replace(bounds, baseline=replace(bounds.baseline, entries=entries))
+    few = {name: one.model_copy(update={"samples": one.samples[:1]}) for name, one in bounds.baseline.benchmark.items()}
+    bench._limits["tiny"] = replace(bounds, baseline=bounds.baseline.model_copy(update={"benchmark": few}))
     assert "can show no regression, however large" in bench.judge(DECODER).explain()
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from parity.bench.timing import Effort, Timing, in_turns, p95, rounds, steadied, undisturbed
+from parity.bench.timing import Effort, Timing, in_turns, rounds, steadied, undisturbed
 from tests.support.bench_system import Clock
 
 
@@ -64,15 +64,11 @@ def test_samples_are_ratios_where_there_is_a_peer_and_else_milliseconds() -> Non
     assert (alone.unit, alone.ratio) == ("ms", None)
 
 
-def test_p95_is_near_the_worst() -> None:
-    assert p95(tuple(float(value) for value in range(101))) == 95.0
-
-
 def test_what_was_set_for_measuring_is_set_back() -> None:
     threads = torch.get_num_threads()
 
     def interrupted() -> None:
-        with undisturbed(1):
+        with undisturbed():
             assert not gc.isenabled()
             assert torch.get_num_threads() == 1
             raise RuntimeError("meanwhile")

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from parity.base import lockfile
 from parity.base.cache import Cache
 from parity.base.paths import Project
-from parity.golden import case_file, provenance
+from parity.golden import case_file, lock
 from parity.golden.cli import main
 from parity.golden.errors import ExtraWanted, GoldenError, MissingGolden, StaleGolden
 from parity.golden.refresh import RefreshRefused, diff, refresh
@@ -117,7 +117,7 @@ def test_one_system_without_its_extra_hides_no_other(
 def test_a_reference_without_an_extra_wants_all_of_its_packages(tmp_path: Path, pinned: Pinned) -> None:
     (tmp_path / "requirements-heavy.lock").rename(tmp_path / "requirements.lock")
     with pytest.raises(ValueError, match=f"{NEVER} is not installed"):
-        provenance.current(replace(EXTRA, extra=""), weights(tmp_path))
+        lock.provenance(replace(EXTRA, extra=""), weights(tmp_path))
 
 
 def test_more_than_git_may_hold_is_not_written_whole_either(

@@ -12,7 +12,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from parity.compare.media import AUDIO, MediaError, Pair, read_audio
-from parity.report import audio, figures
+from parity.report import audio
+from parity.report.findings import sparkline
+from parity.report.listening import numbers
 from tests.support import report_samples as samples
 
 RATE = samples.RATE
@@ -37,19 +39,19 @@ def test_a_gain_is_kept_in_what_is_played() -> None:
 def test_what_is_beyond_full_scale_is_clipped_and_counted() -> None:
     signal = np.array([0.0, 0.5, 1.0, 1.5, -3.0], np.float32)
     assert pcm(audio.wav(signal, RATE)).tolist() == [0, 16384, 32767, 32767, -32767]
-    assert audio.levels(signal).clipped == 2
+    assert "<td>2</td><td>0</td></tr></table>" in numbers(pair(signal))
 
 
 def test_what_is_not_finite_is_silent_and_counted() -> None:
     signal = np.array([0.5, np.nan, np.inf, -np.inf], np.float32)
     assert pcm(audio.wav(signal, RATE))[1:].tolist() == [0, 0, 0]
-    assert audio.levels(signal).not_finite == 3
-    assert 'class="not-finite"' in figures.waveforms(pair(signal, np.zeros(4, np.float32)))
+    assert "<td>0</td><td>3</td></tr></table>" in numbers(pair(signal))
+    assert 'class="not-finite"' in audio.waveforms(pair(signal, np.zeros(4, np.float32)))
 
 
 def test_a_gain_is_told_in_decibels() -> None:
-    assert figures.gain(pair(1.5 * samples.speech())) == pytest.approx(3.52, abs=0.01)
-    assert figures.gain(pair(np.zeros(10), np.zeros(10, np.float32))) == 0
+    assert audio.gain(pair(1.5 * samples.speech())) == pytest.approx(3.52, abs=0.01)
+    assert audio.gain(pair(np.zeros(10), np.zeros(10, np.float32))) == 0
 
 
 def test_a_long_sound_is_heard_where_the_two_differ_most() -> None:
@@ -62,7 +64,7 @@ def test_a_long_sound_is_heard_where_the_two_differ_most() -> None:
 
 
 def test_a_louder_candidate_is_orange_all_over_in_the_level_picture() -> None:
-    loud, quiet = (figures.spectra(pair(gain * samples.speech()))["level"] for gain in (1.9, 0.5))
+    loud, quiet = (audio.spectra(pair(gain * samples.speech()))["level"] for gain in (1.9, 0.5))
     for content, channel in ((loud, 0), (quiet, 2)):
         with Image.open(io.BytesIO(content)) as image:
             colours = np.asarray(image.convert("RGB")).reshape(-1, 3).mean(axis=0)
@@ -71,7 +73,7 @@ def test_a_louder_candidate_is_orange_all_over_in_the_level_picture() -> None:
 
 def test_a_shift_shows_in_the_picture_of_the_error() -> None:
     speech = samples.speech()
-    clean, shifted = (figures.spectra(pair(candidate))["error"] for candidate in (speech, np.roll(speech, 300)))
+    clean, shifted = (audio.spectra(pair(candidate))["error"] for candidate in (speech, np.roll(speech, 300)))
     brightness = []
     for content in (clean, shifted):
         with Image.open(io.BytesIO(content)) as image:
@@ -82,13 +84,13 @@ def test_a_shift_shows_in_the_picture_of_the_error() -> None:
 @pytest.mark.parametrize("length", [1, 7, 500, 30 * RATE])
 def test_a_sound_of_any_length_can_be_drawn(length: int) -> None:
     short = pair(np.ones(length), np.zeros(max(1, length // 2), np.float32))
-    assert all(content.startswith(b"\x89PNG") for content in figures.spectra(short).values())
-    assert figures.waveforms(short).startswith("<svg")
+    assert all(content.startswith(b"\x89PNG") for content in audio.spectra(short).values())
+    assert audio.waveforms(short).startswith("<svg")
 
 
 def test_silence_can_be_drawn() -> None:
     silence = np.zeros(2400, np.float32)
-    assert figures.spectra(pair(silence, silence))["level"]
+    assert audio.spectra(pair(silence, silence))["level"]
 
 
 def test_evidence_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -127,6 +129,6 @@ def test_tensors_that_are_no_signal_are_refused(tmp_path: Path, tensors: dict[st
 
 
 def test_a_trend_needs_two_runs_and_shows_the_bound() -> None:
-    assert figures.sparkline([0.5]) == figures.sparkline([None, 0.5]) == ""
-    assert 'class="over"' in figures.sparkline([0.5, None, 3.0])
-    assert 'class="under"' in figures.sparkline([3.0, float("inf"), 0.5])
+    assert sparkline([0.5]) == sparkline([None, 0.5]) == ""
+    assert 'class="over"' in sparkline([0.5, None, 3.0])
+    assert 'class="under"' in sparkline([3.0, float("inf"), 0.5])

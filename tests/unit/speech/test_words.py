@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from parity.speech.metrics import normalised, word_errors
 from parity.speech.sound import SpeechError
-from parity.speech.words import Words, normalised, word_errors
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,16 @@ def test_case_and_marks_do_not_count(text: str, plain: str) -> None:
 
 def test_errors_are_told_apart_and_counted_over_all_passages() -> None:
     found = word_errors(["The first boat came in.", "Hello, you."], ["the fast boat came in now", "you"])
-    assert found == Words(written=7, substituted=1, dropped=1, inserted=1)
-    assert found.rate == pytest.approx(3 / 7)
+    assert (found.substitutions, found.deletions, found.insertions) == (1, 1, 1)
+    assert found.wer == pytest.approx(3 / 7)
 
 
 def test_nothing_heard_is_every_word_wrong() -> None:
-    assert word_errors(["one two three"], [""]).rate == 1.0
+    assert word_errors(["one two three"], [""]).wer == 1.0
 
 
 def test_more_words_than_were_written_are_worse_than_none() -> None:
-    assert word_errors(["one"], ["a b c"]).rate == 3.0
-
-
-@pytest.mark.parametrize(("written", "heard"), [([], []), (["a"], []), (["a"], ["a", "b"])])
-def test_texts_and_transcripts_go_in_pairs(written: list[str], heard: list[str]) -> None:
-    with pytest.raises(SpeechError, match="one to one"):
-        word_errors(written, heard)
+    assert word_errors(["one"], ["a b c"]).wer == 3.0
 
 
 def test_a_passage_without_words_measures_nothing() -> None:
