@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,11 @@ from references.qwen3_tts.sizes import GROUPS, TOP_K
 
 GREEDY = 0.01
 """Temperature below which the likeliest code is taken."""
+NEAR = 0.03
+"""How far a code's share of the uniforms may lie from its module's: kernels that round an activation the other way let
+neighbours among the 50 change places, of which each has about 0.02."""
+Choose = Callable[[int, Tensor], tuple[Tensor, Tensor]]
+"""Returns the code of a number by its scores, and the code to go on with."""
 
 
 class CodePredictor(nn.Module):
@@ -85,19 +91,24 @@ class CodeGenerator(nn.Module):
         self.turns = nn.ModuleList(Turn(model, group, heads[group - 1]) for group in range(1, GROUPS))
 
     def forward(self, hidden: Tensor, embed: Tensor, temperature: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        return self.frame(hidden, embed, temperature, uniforms)
+        draws = torch.split(uniforms, 1)
 
-    def frame(
-        self, hidden: Tensor, embed: Tensor, temperature: Tensor, uniforms: Tensor, given: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the codes of a frame, each after those before it or after `given`, and the sum of its embeddings."""
+        def choose(number: int, scores: Tensor) -> tuple[Tensor, Tensor]:
+            code = self.sampled(scores, temperature, draws[number])
+            return code, code
+
+        return self.frame(hidden, embed, choose)
+
+    def frame(self, hidden: Tensor, embed: Tensor, choose: Choose) -> tuple[Tensor, Tensor]:
+        """Return the codes of a frame, and the sum of the embeddings of those that it went on with."""
         caches = tuple(self.empty for _ in self.predictor.model.layers)
         _, caches = self.predicted(self.first, hidden, caches)
         row, total, codes = embed, embed, []
-        for number, (turn, uniform) in enumerate(zip(self.turns, torch.split(uniforms, 1), strict=True)):
+        for number, turn in enumerate(self.turns):
             found, caches = self.predicted(turn, row, caches)
-            codes.append(self.sampled(F.linear(found[:, 0], turn.head), temperature, uniform))
-            row = self.embed(codes[-1] if given is None else given[number : number + 1], turn.group)
+            code, following = choose(number, F.linear(found[:, 0], turn.head))
+            codes.append(code)
+            row = self.embed(following, turn.group)
             total = total + row
         return torch.cat(codes).to(torch.int32), total
 
@@ -122,4 +133,18 @@ class CodeReplay(CodeGenerator):
 
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         hidden, embed, temperature, uniforms, codes, _ = given
-        return self.frame(hidden, embed, temperature, uniforms, codes)
+
+        def choose(number: int, scores: Tensor) -> tuple[Tensor, Tensor]:
+            draw, own = uniforms[number : number + 1], codes[number : number + 1]
+            near = self.near(scores, temperature, draw, own)
+            return own.long() if near else self.sampled(scores, temperature, draw), own
+
+        return self.frame(hidden, embed, choose)
+
+    def near(self, scores: Tensor, temperature: Tensor, uniform: Tensor, code: Tensor) -> bool:
+        """Return whether a sampled code is the one that the uniform falls on, or off by no more than rounding."""
+        best, ids = torch.topk(scores, TOP_K)
+        chances = torch.softmax(best / torch.clamp(temperature, min=GREEDY), -1)
+        ends = chances.cumsum(-1)
+        falls = (uniform >= ends - chances - NEAR) & (uniform < ends + NEAR) & (ids == code)
+        return bool(temperature >= GREEDY) and bool(falls.any())
