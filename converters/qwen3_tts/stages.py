@@ -27,7 +27,7 @@ def ways(group: int | None = None, tables: Literal[4, 8] | None = None) -> tuple
 
 FEW_BITS = "pte-8da4w"
 OTHER_CODES = "with int4 weights the same uniforms choose other codes, and one in three is upstream's in the worst case"
-FOLLOWED = "with int4 weights a code in two is another than upstream's after the same codes, and changes all that follow"
+FOLLOWED = "with int4 weights a code in two is not upstream's after the same codes, and changes all that follow"
 HALF_CODES = "in half precision the same uniforms choose other codes"
 SPEAKING, PLAIN = ways(group=32), ways()
 """Not quantized: the heads of `cp_head`, which are one tensor, and the decoder, most of which are convolutions."""
