@@ -16,8 +16,7 @@ from parity.compare.outputs import Comparison, chain_outputs, decisions, stage_o
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System, Variant
 from parity.plan.checks import users
 from parity.run import Runtime, RuntimeFailure, Session, stepping
-from parity.run.chain import Chain, Free
-from parity.run.rehearsal import Rehearsal
+from parity.run.chain import Chain, Free, Rehearsal
 from parity.run.runtime import Crosser, cast, closing
 from parity.verdict import Finding
 

@@ -13,7 +13,7 @@ from parity.base.branches import EXCUSE, Trace
 from parity.base.fingerprint import spans
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System
 from parity.run import stepping
-from parity.run.rehearsal import Rehearsal
+from parity.run.chain import Rehearsal
 from parity.steps import SLOTS
 from parity.verdict import Bound, Finding
 

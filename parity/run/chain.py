@@ -1,4 +1,4 @@
-"""The host glue at work with the artifacts, as deployed."""
+"""The host glue: at work with the artifacts, as deployed, and rehearsed with upstream's own values."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System
+from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tensor
 from parity.run import stepping
+from parity.run.difference import difference
+from parity.steps import Crossing
 from parity.verdict import Finding
+
+_ULPS = 4
+"""Units in the last place of the largest value by which a sum of the host may be off."""
 
 
 class Chain:
@@ -124,3 +129,126 @@ def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: 
         raise ValueError(f"{stage.name}: the host decides {name} a {step + 1}th time, upstream did {known} times")
     plain = [output for output in stage.outputs if output not in stage.carries]
     return stage.derive({output: golden.outputs[output][step] for output in plain})[name]
+
+
+class Rehearsal:
+    """The glue with stages that give exactly what upstream gave: then all that it makes has to be upstream's, to the
+    bit; what it sums, to rounding."""
+
+    def __init__(self, system: System, golden: Golden, tables: Arrays) -> None:
+        self.system, self.golden, self.tables = system, golden, tables
+        self._steps: dict[str, Iterator[Crossing]] = {}
+        self._made: dict[str, int] = {}
+        self._decided: dict[tuple[str, str], list[np.ndarray]] = {}
+        self._faults: dict[tuple[str, str], str] = {}
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        crossing, where = self._next(self.system.stage(stage))
+        for name in dict.fromkeys((*crossing.inputs, *inputs)):
+            if name not in inputs or name not in crossing.inputs:
+                fault = "is not given" if name not in inputs else "is given, and upstream has no such input"
+            elif not (_near if name in self.system.sums else _same)(inputs[name], crossing.inputs[name]):
+                fault = f"the host made {difference(inputs[name], crossing.inputs[name])}"
+            else:
+                continue
+            self._faults.setdefault((stage, name), f"{fault}{where}")
+        return dict(crossing.outputs)
+
+    def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
+        made = self._decided.setdefault((stage, name), [])
+        made.append(value)
+        truth = truly(self.system, self.golden, stage, name, made)
+        ours, theirs = _compared(self.system.decisions.get(name) if stage == HOST else None, value, truth)
+        if not _same(ours, theirs):
+            fault = f"the host decides {difference(ours, theirs)}{self._when(stage, name)}, on upstream's values"
+            self._faults.setdefault((stage, name), fault)
+        return truth
+
+    def faults(self) -> Iterator[Finding]:
+        """Yield the values that the host makes otherwise, in the order in which they arose: later ones may follow."""
+        for (owner, name), fault in self._faults.items():
+            yield Finding(f"{owner}.{name}", "glue", False, message=fault)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the faults, whether all ran as often as upstream's, and what the host made as upstream has it.
+
+        Where a loop ends early, that is one finding, of the first stage in it.
+        """
+        yield from self.faults()
+        counts = self._counts()
+        early = self._early(counts)
+        for name, (made, wanted) in counts.items():
+            rows = name.startswith(f"{HOST}.")
+            if made == wanted:
+                said = f"{made} rows decided, as upstream" if rows else f"run {made} times, as upstream"
+            elif name in early[1:]:
+                continue
+            else:
+                said = f"the host decides {made} rows" if rows else f"the host runs it {made} times"
+                said += f", upstream {wanted}" + ("" if rows else " times")
+                if name in early and early[1:]:
+                    said += "; with it " + ", ".join(f"{other} {counts[other][0]}" for other in early[1:])
+            yield Finding(name, "glue", made == wanted, message=said)
+        for stage in self.system.stages:
+            for name in (*stage.inputs, *stage.derived):
+                if (stage.name, name) not in self._faults:
+                    message = "made by the host as upstream has it"
+                    yield Finding(f"{stage.name}.{name}", "glue", True, message=message)
+
+    def _counts(self) -> dict[str, tuple[int, int]]:
+        """Return how often each stage ran, and how many rows were decided, by the host and by upstream."""
+        runs = {
+            f"{stage.name}.steps": (self._made.get(stage.name, 0), self._wanted(stage)) for stage in self.system.stages
+        }
+        decided = {name: sum(map(len, self._decided.get((HOST, name), []))) for name in self.system.decisions}
+        rows = {f"{HOST}.{name}": (made, len(self.golden[HOST].outputs[name])) for name, made in decided.items()}
+        return {**runs, **rows}
+
+    def _early(self, counts: Mapping[str, tuple[int, int]]) -> list[str]:
+        """Return what is short because a loop ended early."""
+        once = {f"{stage.name}.steps" for stage in self.system.stages if not stage.stepped}
+        short = [name for name, (made, wanted) in counts.items() if made < wanted and name not in once]
+        return short if short and not short[0].startswith(f"{HOST}.") else []
+
+    def _wanted(self, stage: Stage) -> int:
+        return stepping.count(stage, self.golden[stage.name]) if stage.stepped else 1
+
+    def _when(self, stage: str, name: str) -> str:
+        """Return the step of the last decision, or its rows."""
+        made = self._decided[stage, name]
+        if stage == HOST:
+            first, count = sum(map(len, made[:-1])), len(made[-1])
+            return f" in row {first}" if count == 1 else f" in rows {first} to {first + count - 1}"
+        declared = self.system.stage(stage)
+        return f" at step {len(made) - 1} of {self._wanted(declared)}" if declared.stepped else ""
+
+    def _next(self, stage: Stage) -> tuple[Crossing, str]:
+        made = self._made[stage.name] = self._made.get(stage.name, 0) + 1
+        golden = self.golden[stage.name]
+        if not stage.stepped:
+            return Crossing(golden.inputs, golden.outputs), ""
+        if stage.name not in self._steps:
+            self._steps[stage.name] = stepping.crossings(stage, golden)
+        total = stepping.count(stage, golden)
+        crossing = next(self._steps[stage.name], None)
+        if crossing is None:
+            raise ValueError(f"{stage.name}: the host runs a {made}th step, upstream made {total}")
+        return crossing, f" at step {made - 1} of {total}"
+
+
+def _compared(tensor: Tensor | None, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return what a cache keeps as a set, row by row. Of two copies of a frame, either may have been chosen first."""
+    kept = tensor is not None and tensor.kind == "kept"
+    return tuple(np.sort(value) if kept else value for value in values)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def _near(one: np.ndarray, other: np.ndarray) -> bool:
+    """Compare up to a few units in the last place of the largest value, because libraries add in different orders."""
+    if one.dtype != other.dtype or one.shape != other.shape or not np.isfinite(other).all():
+        return _same(one, other)
+    room = _ULPS * float(np.finfo(other.dtype).eps) * float(np.abs(other).max(initial=0))
+    return np.allclose(one, other, rtol=0, atol=room)

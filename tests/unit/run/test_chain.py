@@ -22,8 +22,7 @@ from parity.declarations import (
     f32,
     i32,
 )
-from parity.run.chain import Chain, Free
-from parity.run.rehearsal import Rehearsal
+from parity.run.chain import Chain, Free, Rehearsal
 
 LOUD = Stage(
     "loud",
