@@ -386,9 +386,9 @@ def _run(stage: Stage) -> dict[str, Any]:
     """Return what decides how a stage is run and its outputs compared. A module takes and gives tensors in order."""
     return {
         "name": stage.name,
-        "inputs": [*_told(stage.inputs).items()],
-        "outputs": [*_told(stage.outputs).items()],
-        "derived": [*_told(stage.derived).items()],
+        "inputs": [[name, repr(tensor)] for name, tensor in stage.inputs.items()],
+        "outputs": [[name, repr(tensor)] for name, tensor in stage.outputs.items()],
+        "derived": [[name, repr(tensor)] for name, tensor in stage.derived.items()],
         "derive": code(stage.derive),
         "carries": dict(stage.carries),
         "stepped": stage.stepped,
