@@ -29,8 +29,10 @@ from parity.base.paths import Project
 _SCHEMA = 1
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
-TEMPORARY, LOCKS, MANIFEST = "tmp", "locks", "manifest.json"
-OWN = (TEMPORARY, LOCKS, "base", "gate", "runs")
+_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+_LEFT = re.compile(rf"({_KIND.pattern})\.({_KEY.pattern}|{_RUN.pattern})\.(removed|[0-9a-f]{{8}})")
+TEMPORARY, LOCKS, RUNS, MANIFEST = "tmp", "locks", "runs", "manifest.json"
+OWN = (TEMPORARY, LOCKS, "base", "gate", RUNS)
 """Folders of `.parity` that hold no cache entries."""
 _GATE, _USER = "use.lock", "user."
 _held: dict[Path, FileLock] = {}
@@ -119,8 +121,8 @@ class Cache:
         """
         self._added = 0
         for path in (self.root / TEMPORARY).glob("*.*.*"):
-            kind, key, _ = path.name.split(".")
-            if not _is_held(self._lock(kind, key)):
+            left = _LEFT.fullmatch(path.name)
+            if left and not _is_held(self._lock(left[1], left[2])):
                 shutil.rmtree(path, ignore_errors=True)
         found = self.items()
         total = sum(item.bytes for item in found)
@@ -132,12 +134,9 @@ class Cache:
         return removed
 
     def items(self) -> list[Item]:
-        """Return every entry and every run, the one that was used longest ago first."""
-        kinds = (
-            path for path in self.root.glob("*") if path.is_dir() and (path.name not in OWN or path.name == "runs")
-        )
+        """Return every entry and every run, the one that was used longest ago first. Nothing else is ever removed."""
         found = []
-        for path in (path for kind in kinds for path in kind.iterdir()):
+        for path in filter(_is_ours, self.root.glob("*/*")):
             with suppress(FileNotFoundError):  # another process removes it meanwhile
                 found.append(Item(path.lstat().st_mtime_ns, path, _size(path)))
         return sorted(found)
@@ -268,6 +267,18 @@ def _is_held(path: Path) -> bool:
         return True
     path.unlink(missing_ok=True)
     lock.release()
+    return False
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether this is the folder of a run, or an entry with a manifest that names it."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    if path.parent.name == RUNS:
+        return bool(_RUN.fullmatch(path.name))
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        made = json.loads((path / MANIFEST).read_bytes())
+        return bool(_KEY.fullmatch(path.name)) and (made["kind"], made["key"]) == (path.parent.name, path.name)
     return False
 
 

@@ -88,15 +88,23 @@ def at(root: Path) -> Project:
 def read(root: Path) -> Project | None:
     """Return the project with this root; None where its pyproject.toml has no `[tool.parity]`."""
     path = root / CONFIGURATION
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if "parity" not in text:
-        return None
     try:
-        section = tomllib.loads(text).get("tool", {}).get("parity")
+        text = path.read_bytes().decode() if path.is_file() else ""
+        section = tomllib.loads(text).get("tool", {}).get("parity") if "parity" in text else None
+    except UnicodeDecodeError as error:
+        raise ProjectError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ProjectError(f"{path} is not TOML: {error}") from None
     if section is None:
         return None
     from parity.base.toml import settings
 
-    return Project(root, **settings(section, str(path), ProjectError))
+    found = Project(root, **settings(section, str(path), ProjectError))
+    for name in (".", found.golden, *found.systems):
+        if (root / name).resolve().is_relative_to(found.state_folder.resolve()):
+            held = "the project" if name == "." else name
+            raise ProjectError(
+                f"{path}: {SECTION} state = {found.state!r} is or holds {held}, which must not be removed with the "
+                'cache: name a folder of its own, such as state = ".parity"'
+            )
+    return found

@@ -216,17 +216,17 @@ def settings(section: dict[str, Any], source: str, fault: type[ValueError]) -> d
     return {**chosen, "systems": tuple(found.systems)} if found.systems is not None else chosen
 
 
-def _within(folder: str) -> str:
-    if Path(folder).is_absolute() or ".." in Path(folder).parts:
-        raise ValueError(f"is {folder!r}, which lies outside of the project")
-    return Path(folder).as_posix()
+def _within(path: str) -> str:
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"is {path!r}, which lies outside of the project: name a path below it")
+    return Path(path).as_posix()
 
 
-_Folder = Annotated[Text, AfterValidator(_within)]
+_Path = Annotated[Text, AfterValidator(_within)]
 
 
 class _Section(Table):
-    systems: list[Text] | None = None
-    golden: _Folder | None = None
-    state: _Folder | None = None
+    systems: list[_Path] | None = None
+    golden: _Path | None = None
+    state: _Path | None = None
     cache_gb: Annotated[float, Field(gt=0)] | None = None

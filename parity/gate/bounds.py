@@ -66,7 +66,7 @@ def of_tree(root: Path) -> Bounds:
     """Return the bounds that lie in the working tree."""
     golden = at(root).golden
     paths = [path for path in root.glob(f"{golden}/**/*") if path.name in _FILES]
-    return _parsed({path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}, golden)
+    return _parsed({path.relative_to(root).as_posix(): toml.read(path, GateError) for path in paths}, golden)
 
 
 def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[str]] | None = None) -> list[Loosening]:
@@ -141,7 +141,10 @@ def _parsed(texts: Mapping[str, str], golden: str, commit: str = "") -> Bounds:
 
 def _json(text: str, place: str) -> Mapping[str, Collection[str]]:
     """Read a lock of whatever schema: the base may be older than this code."""
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        found = error
     if not isinstance(found, dict):
-        raise ValueError(f"{place} is not a lock of goldens")
+        raise ValueError(f"{place} is not a lock of goldens: {found!s:.80}. Restore it, or name another base")
     return found

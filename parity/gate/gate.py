@@ -121,7 +121,7 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
 def alone(root: Path, say: Say = print) -> Iterator[None]:
     """Let one gate at a time work in a tree. A polite kill ends what was started and leaves by the way of errors."""
     lock = FileLock(at(root).state_folder / "gate.lock")
-    at(root).state_folder.mkdir(exist_ok=True)
+    at(root).state_folder.mkdir(parents=True, exist_ok=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -57,7 +57,12 @@ def files(root: Path, commit: str, under: str) -> list[str]:
 
 def text(root: Path, commit: str, path: str) -> str:
     """Return the content of a file of a commit."""
-    return _git(root, "show", f"{commit}:./{path}")
+    found = _git(root, "show", f"{commit}:./{path}")
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{commit[:12]}:{path} is not UTF-8 text: name a base where it is") from None
+    return found
 
 
 def _git(root: Path, *arguments: str, fault: str = "") -> str:
@@ -66,7 +71,14 @@ def _git(root: Path, *arguments: str, fault: str = "") -> str:
     command = ["git", *arguments]
     try:
         found = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, encoding="utf-8", check=True, timeout=SECONDS
+            command,
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # as Python reads names of files that are not UTF-8
+            check=True,
+            timeout=SECONDS,
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = f"git {arguments[0]}: {error}"

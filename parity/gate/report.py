@@ -48,7 +48,9 @@ def write(outcome: Outcome, root: Path, evidence: Evidence | None = None) -> Wri
     """Write the reports below `root`. `evidence` gives the folder of an evidence key; by default that of the cache."""
     written = Written.below(root)
     write_atomically(written.page, _page(outcome, root, evidence))
-    write_atomically(written.json, (json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n").encode())
+    # Names of files that are not UTF-8 have surrogates, which JSON reads as escapes.
+    said = json.dumps(as_json(outcome), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(written.json, said.encode(errors="backslashreplace"))
     write_atomically(written.markdown, render(outcome).encode())
     add_to_junit(written.junit, "gate", [problem.line() for problem in outcome.problems])
     return written

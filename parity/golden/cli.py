@@ -151,7 +151,8 @@ def _cases(store: GoldenStore, names: list[str]) -> list[Case]:
 
 def _named(names: list[str], known: Mapping[str, Reference]) -> list[str]:
     if not known:
-        raise ValueError("there is no system: converters/ declares none")
+        places = ", ".join(project().systems)
+        raise ValueError(f"there is no system: {places} in {project().root} declares none. Write one there")
     for name in names:
         if name not in known:
             raise ValueError(f"there is no system {name!r}; there are {', '.join(known)}")

@@ -24,22 +24,26 @@ def write(root: Path, one_file: bool = False) -> list[str]:
         systems, texts = "port.py", {"port.py": _merged(reference, converter.replace(_IMPORT, ""))}
     else:
         systems, texts = "converters", {f"references/{NAME}.py": reference, f"converters/{NAME}.py": converter}
-    taken = [name for name in texts if (root / name).exists()]
+    folders = {name.partition("/")[0] for name in texts if "/" in name}
+    taken = [name for name in (*texts, *folders) if (root / name).exists() and not (root / name).is_dir()]
     if taken:
-        raise ValueError(f"{root / taken[0]} exists already; nothing was written")
+        raise ValueError(f"{root / taken[0]} exists already; nothing was written. Move it, or start in another folder")
+    # Without an __init__.py, Python prefers an installed package of the same name.
+    packages = (f"{folder}/__init__.py" for folder in sorted(folders))
+    texts = {name: "" for name in packages if not (root / name).exists()} | texts
     configured = read(root)
     if configured and systems not in configured.systems:
         raise ValueError(
             f"{root / CONFIGURATION}: {SECTION} names {', '.join(configured.systems)} in `systems`; add {systems!r}"
         )
+    for name, text in texts.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
     if configured is None:
         path = root / CONFIGURATION
         before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n" if path.exists() else ""
         path.write_text(f'{before}{SECTION}\nsystems = ["{systems}"]\n', encoding="utf-8")
-    for name, text in texts.items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text(text, encoding="utf-8")
-    return [*([] if configured else [CONFIGURATION]), *texts]
+    return [*texts, *([] if configured else [CONFIGURATION])]
 
 
 def _merged(*texts: str) -> str:

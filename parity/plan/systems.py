@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,8 +23,8 @@ def systems() -> dict[str, System]:
 @cache
 def _systems(project: Project) -> dict[str, System]:
     found: dict[str, System] = {}
-    for name in modules(project):
-        for system in declared(name):
+    for name, path in modules(project).items():
+        for system in declared(name, path):
             if system.name in found:
                 raise ValueError(f"{name} declares {system.name!r} a second time")
             found[system.name] = system
@@ -41,14 +41,25 @@ def modules(project: Project) -> dict[str, Path]:
     return {name: path for entry in project.systems for name, path in _named(project, entry)}
 
 
-def declared(name: str) -> tuple[System, ...]:
-    """Return the systems that a module declares."""
-    module = importlib.import_module(name)
+def declared(name: str, path: Path) -> tuple[System, ...]:
+    """Return the systems that a module declares. `path` is its file."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise
+        module = sys.modules[name.partition(".")[0]]  # another package of the name of its folder
+    found_at = str(getattr(module, "__file__", None) or module)
+    if Path(found_at).resolve() != path.resolve():
+        raise ProjectError(f"{path}: Python takes {module.__name__} from {found_at}: rename the file or its folder")
     one, several = getattr(module, "SYSTEM", None), getattr(module, "SYSTEMS", ())
+    if not isinstance(several, Iterable):
+        raise ProjectError(f"{path}: SYSTEMS is a {type(several).__name__}; make it a tuple, such as (SYSTEM,)")
     found = tuple(several) if one is None else (one, *several)
     if not found or not all(isinstance(system, System) for system in found):
-        raise TypeError(
-            f"{name} declares no SYSTEM and no SYSTEMS; every module that [tool.parity] names in `systems` has to"
+        raise ProjectError(
+            f"{path}: {name} declares no SYSTEM and no SYSTEMS; every module that [tool.parity] names in `systems` has "
+            "to. Declare one, or move a helper out of this folder"
         )
     return found
 
@@ -114,4 +125,8 @@ def _dotted(root: Path, path: Path) -> str:
         base = root  # a folder without __init__.py is a namespace of the project
     elif str(base) not in sys.path:
         sys.path.insert(0, str(base))
-    return ".".join(path.relative_to(base).with_suffix("").parts)
+    *packages, last = path.relative_to(base).parts
+    name = ".".join((*packages, last.removesuffix(".py")))
+    if name.count(".") > len(packages):
+        raise ProjectError(f"{path} can't be imported: name it NAME.py, without another dot in the path")
+    return name

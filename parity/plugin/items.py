@@ -39,7 +39,7 @@ class SystemFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         try:
-            for system in declared(self.config.stash[FILES][self.path]):
+            for system in declared(self.config.stash[FILES][self.path], self.path):
                 for items in self.config.stash[ITEMS]:
                     yield from items(self, system)
         except (TypeError, ValueError) as error:

@@ -19,6 +19,7 @@ from parity.base.paths import at, using
 from tests.support.cache_builders import CONTENT, fill, wait_for
 
 KEYS = [digit * 64 for digit in "12345"]
+RUN = "20260101T120000-0a1b2c"
 SIZE = sum(map(len, CONTENT.values()))
 
 
@@ -78,8 +79,8 @@ def test_an_entry_that_a_running_process_uses_stays(root: Path) -> None:
 
 def test_runs_count_and_kinds_are_shown_and_cleared(root: Path) -> None:
     Cache(root).get("evidence", KEYS[0], fill)
-    (root / "runs" / "2026-01-01").mkdir(parents=True)
-    (root / "runs" / "2026-01-01" / "run.json").write_bytes(bytes(2_500_000))
+    (root / "runs" / RUN).mkdir(parents=True)
+    (root / "runs" / RUN / "run.json").write_bytes(bytes(2_500_000))
     shown = [line.split()[:3] for line in Cache(root).table()]
     assert shown[1:] == [
         ["artifact", "5", "0.1"],
@@ -91,6 +92,41 @@ def test_runs_count_and_kinds_are_shown_and_cleared(root: Path) -> None:
     assert [line.split()[0] for line in Cache(root).table()[1:]] == ["evidence", "runs", "total"]
     with pytest.raises(ValueError, match="has no 'artefact'; it has evidence, runs"):
         Cache(root).clear("artefact")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "artifact/.DS_Store",
+        f"artifact/{KEYS[0][:-1]}a",
+        "artifact/manifest.json",
+        "runs/notes.txt",
+        f"runs/{RUN}",
+        "runs/night/run.json",
+        "release/MyPort.mlpackage/weights.bin",
+        f"blobs/{KEYS[0]}/manifest.json",
+        f".git/{KEYS[0]}/config",
+        "tmp/artifact..DS_Store.removed",
+        "tmp/a.file.of.others",
+    ],
+)
+def test_what_the_cache_did_not_make_stays_and_breaks_nothing(root: Path, name: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text("{}")
+    shown = [line.split()[:2] for line in Cache(root).table()[1:]]
+    assert shown == [["artifact", "5"], ["total", "5"]]
+    assert len(Cache(root, 0).trim()) == 5
+    assert Cache(root).clear() == []
+    assert Cache(root, 0).trim() == []
+    assert (root / name).read_text() == "{}"
+
+
+def test_a_link_to_an_entry_is_not_an_entry(root: Path) -> None:
+    (root / "release").mkdir()
+    (root / "release" / KEYS[0]).symlink_to(root / "artifact" / KEYS[0])
+    Cache(root, 4 * SIZE).trim()
+    assert left(root) == "2345"
+    assert (root / "release" / KEYS[0]).is_symlink()
 
 
 def test_the_limit_is_that_of_the_project(tmp_path: Path) -> None:

@@ -36,6 +36,17 @@ def test_a_gate_of_the_base_whose_metric_is_gone_needs_a_reason(repository: Proj
         bounds.of_tree(repository.folder)
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"cases":'])
+def test_a_lock_that_is_none_is_named(repository: Project, text: str) -> None:
+    repository.write("golden/tiny/gates.toml", GATES)
+    repository.write("golden/tiny/lock.json", text)
+    head = repository.commit()
+    with pytest.raises(ValueError, match=f"{head[:12]}:golden/tiny/lock.json is not a lock of goldens: "):
+        bounds.of_commit(repository.folder, head)
+    with pytest.raises(ValueError, match=r"golden/tiny/lock\.json is not a lock of goldens: .* Restore it"):
+        bounds.of_tree(repository.folder)
+
+
 def test_a_looser_budget_is_found_beside_the_gates() -> None:
     before = Bounds(budgets={"tiny": budgets.parse(BUDGETS, "")})
     now = Bounds(budgets={"tiny": budgets.parse(BUDGETS.replace("max = 2.0", "max = 3.0"), "")})

@@ -1,6 +1,8 @@
 """The revision to compare with: the one that the change left, as git has it."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,20 @@ def test_files_are_read_as_the_commit_has_them(repository: Project) -> None:
     assert git.files(repository.folder, head, "golden") == ["golden/tiny/gates.toml"]
     assert git.files(repository.folder, head, "parity") == []
     assert git.text(repository.folder, head, "golden/tiny/gates.toml") == "new ≤ 1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems of other platforms refuse the name")
+def test_a_file_whose_name_is_not_utf_8_is_one_that_changed(repository: Project) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    repository.write(name, "")
+    assert git.changed_files(repository.folder, git.head(repository.folder)) == [name]
+
+
+def test_a_file_of_the_base_that_is_not_utf_8_is_named(repository: Project) -> None:
+    repository.path("golden/tiny/gates.toml").write_bytes(b"# caf\xe9")
+    head = repository.commit()
+    with pytest.raises(ValueError, match=f"{head[:12]}:golden/tiny/gates.toml is not UTF-8 text"):
+        git.text(repository.folder, head, "golden/tiny/gates.toml")
 
 
 def test_a_project_may_be_a_folder_of_a_larger_repository(repository: Project) -> None:

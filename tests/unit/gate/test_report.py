@@ -7,7 +7,7 @@ from pathlib import Path
 from parity.gate import report
 from parity.gate.bounds import Loosening
 from parity.gate.coverage import Problem
-from parity.gate.gate import Outcome, Row
+from parity.gate.gate import Outcome, Row, alone
 from parity.gate.git import Revision
 from parity.record.run import RunRecord
 from parity.report.markdown import LONGEST
@@ -39,6 +39,19 @@ def test_a_pass_says_what_was_affected_and_why() -> None:
     against = report.render(replace(passed, compared="20261120T185503-1a2b3c"))
     assert "2 of 26 checks affected" in against
     assert "Compared with the evidence of run 20261120T185503-1a2b3c at the base." in against
+
+
+def test_a_file_whose_name_is_not_utf_8_is_reported(tmp_path: Path) -> None:
+    name = b"caf\xe9.py".decode(errors="surrogateescape")
+    written = report.write(replace(outcome(report_samples.clean()), files=(name,)), tmp_path, nothing)
+    assert json.loads(written.json.read_text(encoding="utf-8"))["files"] == [name]
+    assert "- caf .py" in written.markdown.read_text(encoding="utf-8")
+
+
+def test_a_gate_is_alone_where_the_folder_of_the_state_is_new(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.parity]\nstate = "build/parity"\n')
+    with alone(tmp_path):
+        assert (tmp_path / "build/parity/gate.lock").is_file()
 
 
 def test_a_problem_of_the_gate_fails_every_report(tmp_path: Path) -> None:

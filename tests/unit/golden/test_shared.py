@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from parity.base.cache import Cache
-from parity.base.paths import Project
+from parity.base.paths import Project, ProjectError
 from parity.golden.cli import main
 from parity.plan import systems
 from parity.plan.weights import choose
@@ -65,7 +65,7 @@ def test_a_module_declares_one_system_or_several(write: Write) -> None:
 )
 def test_a_module_that_ports_nothing_is_an_error(write: Write, text: str, said: str) -> None:
     write("empty", text)
-    with pytest.raises(TypeError, match=rf"some_converters\.empty {said}"):
+    with pytest.raises(ProjectError, match=rf"empty\.py: some_converters\.empty {said}"):
         systems.systems()
 
 
