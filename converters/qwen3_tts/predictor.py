@@ -16,8 +16,8 @@ from references.qwen3_tts.sizes import GROUPS, TOP_K
 GREEDY = 0.01
 """Temperature below which the likeliest code is taken."""
 NEAR = 0.03
-"""The distance that a code may have from its share of the uniforms in the module: kernels that round an activation the other way let
-neighbours among the 50 change places, of which each has about 0.02."""
+"""The distance that a code may have from its share of the uniforms in the module: kernels that round an activation the
+other way let neighbours among the 50 best change places, of which each has about 0.02."""
 Choose = Callable[[int, Tensor], tuple[Tensor, Tensor]]
 """Returns the code of a number by its scores, and the code to go on with."""
 
