@@ -386,9 +386,9 @@ def _run(stage: Stage) -> dict[str, Any]:
     """Return what decides how a stage is run and its outputs compared. A module takes and gives tensors in order."""
     return {
         "name": stage.name,
-        "inputs": [*_told(stage.inputs).items()],
-        "outputs": [*_told(stage.outputs).items()],
-        "derived": [*_told(stage.derived).items()],
+        "inputs": [*map(list, _told(stage.inputs).items())],
+        "outputs": [*map(list, _told(stage.outputs).items())],
+        "derived": [*map(list, _told(stage.derived).items())],
         "derive": code(stage.derive),
         "carries": dict(stage.carries),
         "stepped": stage.stepped,
