@@ -191,7 +191,9 @@ def test_a_stage_without_a_seam_is_said_once_before_anything_is_built(project: P
     built = artifacts(project)
     run = checked(project, "-k", "not gates")
     assert not run.green
-    assert run.said.count("the reference tiny has no seam for vocoder; its seams are front, back. Mend: rename") == 1
+    told = "tiny: the reference tiny has no seam for vocoder; its seams are front, back. Mend: rename the stage"
+    assert run.said.startswith(f"not judged: {told}")
+    assert run.said.count("not judged: tiny") == 1
     assert {verdict.check.stage for verdict in run.verdicts.values()} == {"front"}
     calibrated = project.run("parity", "calibrate", "tiny")
     assert (calibrated.code, "has no seam for vocoder" in calibrated.said) == (2, True)
