@@ -56,7 +56,7 @@ RESERVED = {"stage": (CHAIN, HOST, "retired"), "variant": (MODULE, SHIPS, GLUE),
 
 
 def refuse_reserved(kind: str, name: str) -> None:
-    """Raise a ValueError for a name of a stage, variant or case that is reserved, or for a dot in one of the first two."""
+    """Raise a ValueError for a reserved name of a stage, variant or case, or for a dot in one of the first two."""
     if name in RESERVED[kind]:
         names = ", ".join(RESERVED[kind])
         raise ValueError(f"{kind} {name!r}: this name is reserved, as are all of {names}. Rename the {kind}")

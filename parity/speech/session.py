@@ -133,8 +133,8 @@ class Speech:
         case = bench.system.reference.case(check.case)
         if bench.weights.source != "seeded" and not normalised(case.about):
             raise SpeechError(
-                f"{check.system}, case {case.name}: `about` is {case.about!r}, and the word error rate is taken against "
-                "it: declare the spoken text there"
+                f"{check.system}, case {case.name}: `about` is {case.about!r}, and the word error rate is taken "
+                "against it: declare the spoken text there"
             )
         verdict = bench.run(check)
         folder = folder_of(self.suite.cache, verdict.evidence) if verdict.evidence else None
