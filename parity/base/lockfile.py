@@ -17,6 +17,7 @@ from parity.base.paths import ProjectError, project
 
 _PATTERN = "requirements-*.lock"
 _LINE = re.compile(r"([A-Za-z0-9][\w.-]*)==([\w.!+-]+)")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 def of_an_extra(name: str) -> str | None:
@@ -25,19 +26,26 @@ def of_an_extra(name: str) -> str | None:
         locks = sorted(project().root.glob(_PATTERN))
     except ProjectError:
         return None
-    versions = {found[canonicalize_name(name)] for found in map(pins, locks) if canonicalize_name(name) in found}
+    found = (pins(path, name).get(canonicalize_name(name)) for path in locks)
+    versions = set(filter(None, found))
     if len(versions) > 1:
         raise ValueError(f"{name} is pinned to {' and '.join(sorted(versions))} by {', '.join(map(str, locks))}")
     return next(iter(versions), None)
 
 
-def pins(path: Path) -> dict[str, str]:
-    """Return the version of each package in a lock, by the name as pip compares it."""
+def pins(path: Path, wanted: str = "") -> dict[str, str]:
+    """Return the version of each package in a lock, by the name as pip compares it.
+
+    path: the lock.
+    wanted: the package that is looked for. Lines about others that pin no version, such as `-e file:.`, are skipped.
+    """
     found: dict[str, str] = {}
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     for line in filter(None, lines):
-        match = _LINE.fullmatch(line)
+        match, named = _LINE.fullmatch(line), _NAME.match(line)
         if not match:
+            if wanted and (not named or canonicalize_name(named[0]) != canonicalize_name(wanted)):
+                continue
             raise ValueError(f"{path}: {line!r} does not pin a version: write NAME==VERSION")
         if found.setdefault(canonicalize_name(match[1]), match[2]) != match[2]:
             raise ValueError(f"{path}: {match[1]} is pinned twice")

@@ -4,6 +4,7 @@ A reference declares the truth, a system declares the port. `docs/add-a-system.m
 """
 
 from parity.declarations.stages import AUDIBLE as AUDIBLE
+from parity.declarations.stages import HOST as HOST
 from parity.declarations.stages import METADATA as METADATA
 from parity.declarations.stages import Arrays as Arrays
 from parity.declarations.stages import ComputeUnits as ComputeUnits
@@ -17,7 +18,6 @@ from parity.declarations.stages import Variant as Variant
 from parity.declarations.stages import f32 as f32
 from parity.declarations.stages import i32 as i32
 from parity.declarations.stages import real as real
-from parity.declarations.systems import HOST as HOST
 from parity.declarations.systems import Case as Case
 from parity.declarations.systems import Golden as Golden
 from parity.declarations.systems import Hub as Hub

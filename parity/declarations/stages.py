@@ -46,6 +46,23 @@ Format = Literal["mlpackage", "pte"]
 METADATA = "parity"
 """Name of the method of a `pte` that returns, as JSON, the names of inputs and outputs, and facts about the making."""
 
+CHAIN, MODULE, SHIPS, GLUE = "chain", "module", "ships", "glue"
+HOST = "host"
+"""The name under which the host code's own decisions are recorded, in place of a stage."""
+ALL, SHORT = "all", "short"
+"""In place of a case: every case, or the short ones."""
+RESERVED = {"stage": (CHAIN, HOST, "retired"), "variant": (MODULE, SHIPS, GLUE), "case": (ALL, SHORT)}
+"""Names that gates, golden files and options use for something else."""
+
+
+def refuse_reserved(kind: str, name: str) -> None:
+    """Raise a ValueError for a reserved name of a stage, variant or case, or for a dot in one of the first two."""
+    if name in RESERVED[kind]:
+        names = ", ".join(RESERVED[kind])
+        raise ValueError(f"{kind} {name!r}: this name is reserved, as are all of {names}. Rename the {kind}")
+    if "." in name and kind != "case":
+        raise ValueError(f"{kind} {name!r}: a dot separates the names in gates.toml. Rename the {kind}")
+
 
 @dataclass(frozen=True)
 class Dim:
@@ -161,7 +178,7 @@ class Variant:
     """One way to ship a stage. Exactly one variant of a stage ships.
 
     Attributes:
-        name: Name of the variant, such as "fp16-pal8".
+        name: Name of the variant, such as "fp16-pal8". It has no dot, and is not "module", "ships" or "glue".
         precision: Precision in which the artifact computes.
         palettize: Bits of each palettized weight; None for weights that are not palettized.
         ships: True for the variant that the app ships.
@@ -244,7 +261,7 @@ class Stage:
     """One deployable graph.
 
     Attributes:
-        name: Name of the stage, unique in its system.
+        name: Name of the stage, unique in its system. It has no dot, and is not "chain", "host" or "retired".
         module: Makes the traceable module from the built reference. Its forward takes the inputs in their order and
             returns the outputs in theirs.
         inputs: Declared inputs by name.
@@ -306,8 +323,10 @@ class Stage:
     portable: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse variants that the stage cannot have."""
+        """Refuse reserved names, and variants that the stage cannot have."""
+        refuse_reserved("stage", self.name)
         for variant in self.variants:
+            refuse_reserved("variant", variant.name)
             if variant.replayed and (self.replay is None or self.carries):
                 why = "it carries values from step to step" if self.carries else "it declares no `replay`"
                 raise ValueError(f"stage {self.name}: {variant.name} is replayed, and {why}")

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from parity.declarations.stages import Arrays, Stage, Tensor
+from parity.declarations.stages import Arrays, Stage, Tensor, refuse_reserved
 
 if TYPE_CHECKING:
     import torch
-
-HOST = "host"
-"""The name under which the host code's own decisions are recorded, in place of a stage."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +20,24 @@ class Case:
     """One named input to a whole system.
 
     Attributes:
-        name: Name of the case, unique in its reference.
+        name: Name of the case, unique in its reference; not "all" or "short".
         inputs: Everything that a run depends on, noise included.
         short: True for a case that runs by default; the others run with `--cases all`.
-        about: A few words for reports.
+        about: The text that is spoken, word for word; the word error rate is taken against it (see `docs/speech.md`).
+            For a system that does not speak, a few words on the case.
 
     Example:
-        `Case("hello", {"ids": ids, "noise": noise}, short=True)`
+        `Case("hello", {"ids": ids, "noise": noise}, short=True, about="Hello, world.")`
     """
 
     name: str
     inputs: Arrays
     short: bool = False
     about: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a reserved name."""
+        refuse_reserved("case", self.name)
 
 
 @dataclass(frozen=True)

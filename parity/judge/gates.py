@@ -233,7 +233,8 @@ def complete(gates: Gates, expected: Iterable[Table]) -> list[str]:
     for table in gates.tables:
         if table not in wanted:
             name = ".".join(table)
-            problems.append(f"{name} is gated but declared nowhere{toml.nearest(name, known)}")
+            mend = "rename its table, or take it out and name it under [retired] with a reason"
+            problems.append(f"{name} is gated but declared nowhere ({mend}){toml.nearest(name, known)}")
     return [*problems, *filter(None, map(_unexplained, gates.gates))]
 
 

@@ -9,11 +9,12 @@ from math import prod
 from typing import Protocol
 
 from parity.declarations import HOST, Case, Dim, Format, Stage, System, Tensor, Variant
+from parity.declarations.stages import ALL, GLUE, SHORT
+from parity.declarations.stages import CHAIN as CHAIN
+from parity.declarations.stages import MODULE as MODULE
+from parity.declarations.stages import SHIPS as SHIPS
 from parity.verdict import Check, Mode
 
-CHAIN, MODULE, SHIPS, GLUE = "chain", "module", "ships", "glue"
-ALL, SHORT = "all", "short"
-"""In place of a case: every case, or the short ones."""
 LARGE = 40_000_000
 """Numbers that go into and come out of a stage at its largest sizes, from which on only a run of all cases does it."""
 

@@ -8,7 +8,7 @@ from parity.base.text import duration, many
 from parity.declarations import Case, System
 from parity.golden.errors import DamagedGolden, GoldenError, MissingGolden
 from parity.golden.store import GoldenStore
-from parity.plan.checks import chosen, tables
+from parity.plan.checks import CHAIN, chosen, tables
 from parity.plan.systems import systems
 from parity.plan.weights import Weights, WeightsError
 from parity.record.suite import Suite
@@ -33,13 +33,15 @@ def obstacles(suite: Suite, checks: Iterable[Check], gated: bool = True) -> dict
     for name, own in by_system.items():
         try:
             truth = _of_truth(suite, systems()[name], own, known)
+            unseamed = _of_seams(suite, systems()[name], [case for case, said in truth.items() if not said])
             ungated = _of_gates(suite, systems()[name]) if gated else {}
         except (WeightsError, ValueError) as error:  # weights that are not there, gates that can't be read
             found |= {check.id: str(error) for check in own}
             continue
         for check in own:
             untrue = (truth[case.name] for case in chosen(systems()[name], check.case) if truth[case.name])
-            if said := next(untrue, "") or ungated.get((check.stage, check.variant)):
+            unknown = unseamed.get(check.stage)
+            if said := next(untrue, "") or unknown or ungated.get((check.stage, check.variant)):
                 found[check.id] = said
     return found
 
@@ -79,6 +81,21 @@ def _unusable(store: GoldenStore, cases: Sequence[Case]) -> dict[str, str]:
         said = f"{store.reference.name}, case{'s' * (len(names) > 1)} {', '.join(names)}: {why}. Mend: {mend}"
         found |= dict.fromkeys(names, said if mend else why)
     return found
+
+
+def _of_seams(suite: Suite, system: System, cases: Sequence[str]) -> dict[str, str]:
+    """Return the stages that no seam of the reference is named after; then the chain can't be judged either."""
+    store = suite.goldens(system)
+    lock = store.read_lock() if cases else None
+    if lock is None:
+        return {}
+    seams = dict.fromkeys(seam.stage for case in cases for seam in lock.cases[case].seams)
+    lost = [stage.name for stage in system.every if not {stage.name, f"{system.scope}.{stage.name}"} & seams.keys()]
+    said = (
+        f"{system.name}: the reference {system.reference.name} has no seam for {', '.join(lost)}; its seams are "
+        f"{', '.join(seams)}. Mend: rename the stage, or rename the seam in the reference, then {store.mend}"
+    )
+    return dict.fromkeys([*lost, CHAIN], said) if lost else {}
 
 
 def _named(weights: Weights) -> str:

@@ -23,7 +23,7 @@ from parity.plan.systems import systems
 from parity.record.suite import Suite
 from parity.speech import ears, margins
 from parity.speech.ears import Ear
-from parity.speech.metrics import Passage, Ruling, likeness, naturalness, words
+from parity.speech.metrics import Passage, Ruling, likeness, naturalness, normalised, words
 from parity.speech.sound import SpeechError, sound
 from parity.verdict import Check
 
@@ -131,6 +131,11 @@ class Speech:
     def _passages(self, check: Check) -> Iterator[Passage]:
         bench = self.suite.workbench(check)
         case = bench.system.reference.case(check.case)
+        if bench.weights.source != "seeded" and not normalised(case.about):
+            raise SpeechError(
+                f"{check.system}, case {case.name}: `about` is {case.about!r}, and the word error rate is taken "
+                "against it: declare the spoken text there"
+            )
         verdict = bench.run(check)
         folder = folder_of(self.suite.cache, verdict.evidence) if verdict.evidence else None
         pairs = read_audio(folder) if folder else []

@@ -184,3 +184,23 @@ def test_an_output_without_a_gate_is_one_line_with_the_command(project: Project)
     assert said.partition("short test summary")[0].count("tiny: back.fp16.y has no gate") == 1
     assert "`parity calibrate tiny` measures what has no gate, and writes the gates" in said
     assert "assert" not in said
+
+
+def test_a_stage_without_a_seam_is_said_once_before_anything_is_built(project: Project) -> None:
+    project.edit(CONVERTED, '"back"', '"vocoder"')
+    built = artifacts(project)
+    run = checked(project, "-k", "not gates")
+    assert not run.green
+    told = "tiny: the reference tiny has no seam for vocoder; its seams are front, back. Mend: rename the stage"
+    assert run.said.startswith(f"not judged: {told}")
+    assert run.said.count("not judged: tiny") == 1
+    assert {verdict.check.stage for verdict in run.verdicts.values()} == {"front"}
+    calibrated = project.run("parity", "calibrate", "tiny")
+    assert (calibrated.code, "has no seam for vocoder" in calibrated.said) == (2, True)
+    assert artifacts(project) == built
+
+
+def test_the_gates_of_a_renamed_variant_are_retired_or_renamed(project: Project) -> None:
+    project.edit(CONVERTED, 'Variant("fp32"', 'Variant("exact"')
+    said = project.run("pytest", "-q", "-m", "parity", "-k", "gates").said
+    assert "front.fp32.hidden is gated but declared nowhere (rename its table, or take it out and name it under" in said

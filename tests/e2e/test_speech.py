@@ -43,12 +43,12 @@ class Ears:
         return 4.0 if np.abs(audio).max() > 0.4 else 2.0
 
 
-def system(kind: str) -> System:
+def system(kind: str, about: str) -> System:
     def nothing(*_: Any) -> Any:
         raise AssertionError("nothing is built here")
 
     reference = Reference(
-        "duo", RATE, (Case("hi", {}, short=True, about="Hello, you."),), (), Hub("a/b", "c", "0", "0"), *3 * (nothing,)
+        "duo", RATE, (Case("hi", {}, short=True, about=about),), (), Hub("a/b", "c", "0", "0"), *3 * (nothing,)
     )
     variants = (Variant("fp32", "float32", ships=True),)
     stage = Stage("voice", nothing, {}, {"audio": f32(8_000, kind=kind)}, variants)  # type: ignore[arg-type]
@@ -62,9 +62,10 @@ def run(
     source: str = "hub",
     kind: str = "audio",
     listener: Any = None,
+    about: str = "Hello, you.",
 ) -> Speech:
     """A run whose chain has left this candidate beside a tone."""
-    ported = system(kind)
+    ported = system(kind, about)
     cache = Cache(tmp_path / "cache")
 
     def evidence(folder: Path) -> None:
@@ -138,6 +139,11 @@ def test_speech_that_sounds_worse_fails_where_something_hears_it(
     assert alike.passed
     assert session.NO_EARS not in alike.remarks
     assert session.NO_EARS in judged(run(tmp_path / "deaf", monkeypatch, 0.9 * TONE)).remarks
+
+
+def test_a_case_without_its_text_is_named_with_the_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpeechError, match=r"duo, case hi: `about` is '', and the word error rate .* the spoken text"):
+        judged(run(tmp_path, monkeypatch, TONE, about=""))
 
 
 def test_a_silent_candidate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

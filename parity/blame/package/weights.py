@@ -152,12 +152,12 @@ def _of_packages(program: Program, uncompressed: Program, graph: TracedGraph) ->
     if len(program.operations) != len(uncompressed.operations):
         return None
     for ours, theirs in zip(program.operations, uncompressed.operations, strict=True):
-        if ours.type != theirs.type or [*map(len, ours.inputs.values())] != [*map(len, theirs.inputs.values())]:
+        if _form(ours) != _form(theirs):
             return None
         names |= {one: other for (one, _), (other, _) in zip(ours.outputs, theirs.outputs, strict=True)}
         makers = program.constants(ours)
         for argument in ours.inputs:
-            for one, other in zip(ours.inputs[argument], theirs.inputs.get(argument, []), strict=True):
+            for one, other in zip(ours.inputs[argument], theirs.inputs[argument], strict=True):
                 value, own = program.content(one), uncompressed.content(other)
                 if isinstance(one, str) and (pair := _fitting(value, own)):
                     name = _parameter(graph, one) or f"{argument} of {ours.outputs[0][0]}"
@@ -165,6 +165,11 @@ def _of_packages(program: Program, uncompressed: Program, graph: TracedGraph) ->
                 elif differ(value, own) or (value is None and names.get(str(one), one) != other):
                     return None
     return found
+
+
+def _form(operation: Operation) -> tuple[str, dict[str, int], int]:
+    """Return the type of an op, the number of values of each argument, and the number of outputs."""
+    return operation.type, {name: len(values) for name, values in operation.inputs.items()}, len(operation.outputs)
 
 
 def _of_names(program: Program, uncompressed: Program, graph: TracedGraph) -> list[Weight]:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from parity.build.convert import call, compress, convert, traceable
 from parity.build.palettes import Palettes
 from parity.declarations import Arrays, Stage, Variant
 from parity.verdict import Blame
+from tests.milrun.editing import block_of, edit
 from tests.support import small_stages as small
 from tests.support.small_stages import FP16, FP32, PAL4, Modules, line, signal
 
@@ -134,6 +136,21 @@ def test_weights_of_another_layer_are_named_with_both_layers(blamed: Blamed) -> 
     assert found.fault == "weights"
     assert re.search(r"`first\.weight`: relative L2 [\d.]+, it holds the values of `second\.weight`", found.detail)
     assert re.search(r"`second\.weight`: relative L2 [\d.]+, it holds the values of `first\.weight`", found.detail)
+
+
+def test_an_op_that_takes_as_many_arguments_by_other_names_is_another_graph(tmp_path: Path) -> None:
+    stage, given = small.stage(small.Centered), {"x": signal()}
+    module, plain, package = traceable(stage, None), tmp_path / "right.mlpackage", tmp_path / "wrong.mlpackage"
+    convert(stage, FP32, module, plain, {})
+    compress(PAL4, plain, package, {}, Palettes(Cache(tmp_path / "cache")))
+
+    def rename(spec: Any) -> None:
+        (norm,) = (op for op in block_of(spec).operations if op.type == "layer_norm")
+        norm.inputs["beta"].CopyFrom(norm.inputs.pop("gamma"))
+
+    edit(package, rename)
+    candidate, reference = milrun.load(package).predict(given), call(module, stage, given)
+    blame(stage, PAL4, package, given, reference, candidate, uncompressed=lambda: plain)
 
 
 def test_the_gates_of_an_lstm_in_another_order_are_told(blamed: Blamed) -> None:
