@@ -103,10 +103,13 @@ def _ships(system: System) -> dict[str, Variant]:
     return chosen
 
 
-def unchained(system: System) -> dict[str, str]:
-    """Return why variants have no chain, by their names: one of the stages' own is declared so."""
+def excused(system: System) -> dict[str, str]:
+    """Return the chains and the variants that are not compared with upstream, and why: stages declare them so."""
     reasons = {name: [own.unchained for own in found.values() if own.unchained] for name, found in _named(system)}
-    return {name: found[0] for name, found in reasons.items() if found}
+    pairs = ((stage, own) for stage in system.stages for own in stage.variants if own.replayed)
+    return {f"the chain of {name}": found[0] for name, found in reasons.items() if found} | {
+        f"{stage.name} {own.name} beside upstream": own.replayed for stage, own in pairs
+    }
 
 
 def _named(system: System) -> Iterator[tuple[str, dict[str, Variant]]]:

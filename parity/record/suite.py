@@ -26,7 +26,7 @@ from parity.judge import gates
 from parity.judge.calibrate import slack
 from parity.judge.measurements import far, measurements
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chain_sets, formats, large, plan, unchained
+from parity.plan.checks import chain_sets, excused, formats, large, plan
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
 from parity.record import claims, run
@@ -352,18 +352,7 @@ class Suite:
             if len(self.cases(system)) < len(system.reference.cases)
             and (stages := [stage.name for stage in system.stages if large(stage)])
         ]
-        left += [
-            f"{name}, the chain of {variant}: {why}"
-            for name, system in mine.items()
-            for variant, why in unchained(system).items()
-        ]
-        left += [
-            f"{name}, {stage.name} {variant.name} beside upstream: {variant.replayed}"
-            for name, system in mine.items()
-            for stage in system.stages
-            for variant in stage.variants
-            if variant.replayed
-        ]
+        left += [f"{name}, {what}: {why}" for name, system in mine.items() for what, why in excused(system).items()]
         if any(verdict.check.runtime == "coreml" for verdict in verdicts):
             return tuple(left)
         return ("device placement and device RTFx: no Core ML on this machine", *left)
