@@ -89,17 +89,11 @@ def read(root: Path) -> Project | None:
     """Return the project with this root; None where its pyproject.toml has no `[tool.parity]`."""
     path = root / CONFIGURATION
     try:
-        text = path.read_bytes().decode() if path.is_file() else ""
-        section = tomllib.loads(text).get("tool", {}).get("parity") if "parity" in text else None
+        found = parsed(root, path.read_bytes().decode() if path.is_file() else "", str(path))
     except UnicodeDecodeError as error:
         raise ProjectError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ProjectError(f"{path} is not TOML: {error}") from None
-    if section is None:
+    if found is None:
         return None
-    from parity.base.toml import settings
-
-    found = Project(root, **settings(section, str(path), ProjectError))
     for name in (".", found.golden, *found.systems):
         if (root / name).resolve().is_relative_to(found.state_folder.resolve()):
             held = "the project" if name == "." else name
@@ -108,3 +102,16 @@ def read(root: Path) -> Project | None:
                 'cache: name a folder of its own, such as state = ".parity"'
             )
     return found
+
+
+def parsed(root: Path, text: str, source: str) -> Project | None:
+    """Return the project that the text of a pyproject.toml describes. `source` is the name of that file in errors."""
+    try:
+        section = tomllib.loads(text).get("tool", {}).get("parity") if "parity" in text else None
+    except tomllib.TOMLDecodeError as error:
+        raise ProjectError(f"{source} is not TOML: {error}") from None
+    if section is None:
+        return None
+    from parity.base.toml import settings
+
+    return Project(root, **settings(section, source, ProjectError))

@@ -1,7 +1,7 @@
 """All bounds and cases of a revision, and what became easier to pass since another one.
 
-A gate or a budget that goes is named under `[retired]` in its own file, with a reason. A whole system, or a case as
-"system.case.name", is named in `retired.toml` beside the folders of the systems.
+A gate or a budget that goes is named under `[retired]` in its own file, with a reason. A whole system, or a case that
+goes or becomes long, as "system.case.name", is named in `retired.toml` beside the folders of the systems.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from parity.base import toml
-from parity.base.paths import BUDGETS, GATES, at
+from parity.base.paths import BUDGETS, CONFIGURATION, GATES, Project, at, parsed
 from parity.base.toml import Place, Text
 from parity.gate import git
 from parity.golden import lock
@@ -31,13 +31,24 @@ class Bounds:
 
     gates, budgets: by system; those of other weights than the default ones by "system/weights".
     cases: the recorded cases, by reference.
+    short: those that its code declares short, where it was asked.
     reasons: the reason of each retirement, by its full name.
     """
 
     gates: dict[str, Gates] = field(default_factory=dict)
     budgets: dict[str, Budgets] = field(default_factory=dict)
     cases: dict[str, Collection[str]] = field(default_factory=dict)
+    short: Mapping[str, Collection[str]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Names of the systems that the code declares; its cases by reference, all of them and the short ones."""
+
+    systems: Collection[str]
+    cases: Mapping[str, Collection[str]]
+    short: Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Loosening:
 
 def of_commit(root: Path, commit: str) -> Bounds:
     """Return the bounds that a commit has."""
-    golden = at(root).golden
+    text = git.text(root, commit, CONFIGURATION) if git.files(root, commit, CONFIGURATION) else ""
+    golden = (parsed(root, text, f"{commit[:12]}:{CONFIGURATION}") or Project(root)).golden
     paths = [path for path in git.files(root, commit, golden) if PurePosixPath(path).name in _FILES]
     return _parsed({path: git.text(root, commit, path) for path in paths}, golden, commit[:12])
 
@@ -65,16 +77,16 @@ def of_commit(root: Path, commit: str) -> Bounds:
 def of_tree(root: Path) -> Bounds:
     """Return the bounds that lie in the working tree."""
     golden = at(root).golden
-    paths = [path for path in root.glob(f"{golden}/**/*") if path.name in _FILES]
+    paths = [path for path in (root / golden).rglob("*") if path.name in _FILES]
     return _parsed({path.relative_to(root).as_posix(): toml.read(path, GateError) for path in paths}, golden)
 
 
-def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[str]] | None = None) -> list[Loosening]:
+def loosenings(before: Bounds, now: Bounds, declared: Declared | None = None) -> list[Loosening]:
     """Return what became easier to pass. The gates of a whole system go with it, and its retirement has the reason.
 
-    declared: the cases that the code declares, by reference; where it cannot say, those that are recorded.
+    declared: what the code declares; where it cannot say, the cases that are recorded count.
     """
-    found = []
+    found = list(_contradictions(now, declared)) if declared else []
     systems: list[tuple[str, Gates | Budgets, Gates | Budgets]] = [
         *((name, held, now.gates.get(name, Gates(()))) for name, held in before.gates.items()),
         *((name, held, now.budgets.get(name, Budgets((), ()))) for name, held in before.budgets.items()),
@@ -83,12 +95,26 @@ def loosenings(before: Bounds, now: Bounds, declared: Mapping[str, Collection[st
         if not now.reasons.get(system):
             found += [replace(one, name=f"{system}.{one.name}") for one in loosened(old, new)]
     for reference, cases in before.cases.items():
-        left = (now.cases if declared is None else declared).get(reference, ())
-        for name in (f"{reference}.case.{case}" for case in cases if case not in left):
-            if not now.reasons.get(reference):
-                reason = toml.retirement(now.reasons, name)
-                found.append(removal(name, "a recorded case", reason, f'{RETIRED}, as "{name}"', "no case"))
+        known = declared.cases if declared else now.cases
+        for case in cases if reference in known or not now.reasons.get(reference) else ():
+            name = f"{reference}.case.{case}"
+            reason, where = now.reasons.get(name, ""), f'{RETIRED}, as "{name}"'
+            if case not in known.get(reference, ()):
+                found.append(removal(name, "a recorded case", reason, where, "no case"))
+            elif declared and case in set(before.short.get(reference, ())).difference(declared.short[reference]):
+                found.append(removal(name, "a short case", reason, where, "a long case"))
     return found
+
+
+def _contradictions(now: Bounds, declared: Declared) -> Iterator[Loosening]:
+    """Yield the bounds of systems that are neither declared nor retired, and what is both."""
+    for name in sorted({room.partition("/")[0] for room in (*now.gates, *now.budgets)}.difference(declared.systems)):
+        if name not in now.reasons:
+            yield removal(name, "bounds", "", RETIRED, "no system that is declared")
+    cases = (f"{reference}.case.{case}" for reference, short in declared.short.items() for case in short)
+    for name in (name for name in (*declared.systems, *cases) if name in now.reasons):
+        problem = f"the code still declares it: remove it there, or its line in {RETIRED}"
+        yield Loosening(name, "declared", "retired", now.reasons[name], problem)
 
 
 def loosened(before: Gates | Budgets, after: Gates | Budgets) -> Iterator[Loosening]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from parity.base.fingerprint import digest
+from parity.base.paths import BUDGETS, GATES
+from parity.gate import git
+from parity.golden import lock
 from parity.golden.errors import GoldenError
 from parity.judge import gates
 from parity.judge.workbench import Workbench
@@ -14,6 +17,8 @@ from parity.plan.checks import tables
 from parity.record.run import RunRecord
 from parity.record.suite import Suite
 from parity.verdict import UNBLAMED, Check, Verdict
+
+_KEEP = "take it out of .gitignore, or put a folder where a link or a submodule is"
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,11 @@ def uncovered(record: RunRecord, checks: Sequence[Expected]) -> Iterator[Problem
 
 
 def faults(suite: Suite) -> Iterator[Problem]:
-    """Yield what a run of the short cases does not meet: goldens of long cases, gates that are missing or too many."""
+    """Yield what a run of the short cases does not meet: goldens of long cases, gates that are missing or too many.
+
+    Bounds that git does not keep are a fault too: the next change could not be compared with them.
+    """
+    kept = git.kept(suite.root)
     for name, system in suite.systems().items():
         short = {case.name for case in suite.cases(system)}
         goldens = suite.goldens(system)
@@ -85,6 +94,10 @@ def faults(suite: Suite) -> Iterator[Problem]:
                 goldens.identity(case)
             except (GoldenError, ValueError) as error:
                 yield Problem(name, str(error))
+        files = suite.bounds(system, GATES), suite.bounds(system, BUDGETS), goldens.folder / lock.NAME
+        for path in (path.relative_to(suite.root).as_posix() for path in files if path.exists()):
+            if path not in kept:
+                yield Problem(path, f"git does not keep this file, so the gate can't compare it: {_KEEP}")
         for line in gates.complete(suite.gates(system), tables(system)):
             yield Problem(name, line)
 

@@ -10,22 +10,24 @@ gates; and a bound that is looser than at the base, or gone, needs a reason.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
 from parity.base.paths import at, using
 from parity.base.text import many
 from parity.gate import bounds, coverage, git
-from parity.gate.bounds import Loosening
+from parity.gate.bounds import Declared, Loosening
 from parity.gate.coverage import Expected, Problem
 from parity.gate.git import Revision
 from parity.plan.systems import systems
@@ -43,9 +45,17 @@ _ENDED = {
 }
 # What would select tests, or add a plugin that does.
 _OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+# Prints the short cases of the project in the working directory, by reference. What is imported from below the root in
+# its argument is imported from the same place here.
+_SHORT = """
+import json, os, sys
+sys.path[:0] = [path.replace(sys.argv[1], os.getcwd(), 1) for path in sys.path if path.startswith(sys.argv[1])]
+from parity.plan.systems import systems
+found = {one.reference.name: one.reference.cases for one in systems().values()}
+print("\\n" + json.dumps({name: [case.name for case in cases if case.short] for name, cases in found.items()}))
+"""
 
 Say = Callable[[str], None]
-Cases = Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,8 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
     stamps = _stamps(root, files)
     remembered = _at_the_base(root, base.commit)
     with _running(root) as (id, process):  # beside it, for both import the systems and read their sources
-        cases, checks, faults = _declared(root)
-        moved, unexplained = _taken_away(root, base.commit, cases)
+        declared, checks, faults = _declared(root)
+        moved, unexplained, silent = _taken_away(root, base.commit, declared, bool(files))
         record, problems = _ended(root, id, process.wait())
     uncovered = [*faults, *(coverage.uncovered(record, checks) if record else [])]
     if _stamps(root, git.changed_files(root, base.commit)) != stamps:
@@ -113,7 +123,7 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
         tuple(moved),
         record,
         (*problems, *unexplained, *uncovered),
-        tuple(_notes(record, remembered)),
+        (*_notes(record, remembered), *silent),
     )
 
 
@@ -135,22 +145,42 @@ def alone(root: Path, say: Say = print) -> Iterator[None]:
         lock.release()
 
 
-def _taken_away(root: Path, commit: str, declared: Cases | None) -> tuple[list[Loosening], list[Problem]]:
+def _taken_away(
+    root: Path, commit: str, declared: Declared | None, changed: bool
+) -> tuple[list[Loosening], list[Problem], list[str]]:
+    """Return what became easier to pass since the commit, what is wrong with that, and what could not be compared."""
     try:
-        moved = bounds.loosenings(bounds.of_commit(root, commit), bounds.of_tree(root), declared)
+        before, now = bounds.of_commit(root, commit), bounds.of_tree(root)
+        short, notes = _short_at(root, commit) if changed and before.cases else ({}, [])
+        moved = bounds.loosenings(replace(before, short=short), now, declared)
     except ValueError as error:
-        return [], [Problem("bounds", f"they can't be compared with those of the base: {error}")]
-    return moved, [Problem(one.name, f"{one.old} → {one.new}: {one.problem}") for one in moved if one.problem]
+        return [], [Problem("bounds", f"they can't be compared with those of the base: {error}")], []
+    if now.gates and not before.gates:
+        notes.append("the base has no gates, so those of this tree were compared with none")
+    return moved, [Problem(one.name, f"{one.old} → {one.new}: {one.problem}") for one in moved if one.problem], notes
 
 
-def _declared(root: Path) -> tuple[Cases | None, list[Expected], list[Problem]]:
-    """Return the cases by reference, None where the code can't say; the checks of a complete run; what is wrong."""
+def _short_at(root: Path, commit: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the short cases by reference, as the code of a commit declares them, and a note if it can't say."""
+    try:
+        with TemporaryDirectory() as folder:
+            git.export(root, commit, Path(folder))
+            command = [sys.executable, "-c", _SHORT, str(root)]
+            said = subprocess.check_output(command, cwd=folder, text=True, timeout=git.SECONDS)
+        return json.loads(said.splitlines()[-1]), []
+    except Exception as error:  # it was written for other libraries, perhaps
+        return {}, [f"the code of the base does not say which cases were short, see above: {type(error).__name__}"]
+
+
+def _declared(root: Path) -> tuple[Declared | None, list[Expected], list[Problem]]:
+    """Return what the code declares, None where it can't say; the checks of a complete run; what is wrong."""
     try:
         with using(at(root)), redirect_stdout(sys.stderr):  # a converter may print when it is imported
             suite = Suite(Options(), "gate", at(root))
-            references = [system.reference for system in systems().values()]
-            cases = {reference.name: [case.name for case in reference.cases] for reference in references}
-            return cases, coverage.expected(suite), list(coverage.faults(suite))
+            known = {system.reference.name: system.reference.cases for system in systems().values()}
+            cases = {name: [case.name for case in found] for name, found in known.items()}
+            short = {name: [case.name for case in found if case.short] for name, found in known.items()}
+            return Declared(systems(), cases, short), coverage.expected(suite), list(coverage.faults(suite))
     except Exception as error:  # whatever an edit has broken
         said = f"does not say what there is to check: {type(error).__name__}: {error}"
         return None, [], [Problem("this code", said)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,14 @@ def changed_files(root: Path, commit: str) -> list[str]:
     return sorted({*listed.split("\0"), *unknown.split("\0")} - {""})
 
 
+def kept(root: Path) -> set[str]:
+    """Return the files below `root` that git has, or that `git add` would add."""
+    return set(_git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0"))
+
+
 def files(root: Path, commit: str, under: str) -> list[str]:
-    """Return the paths of a commit's files below a folder."""
-    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", f"{under}/")
+    """Return the paths of a commit's files below a folder, or the path itself if it is a file."""
+    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", under)
     return [path for path in listed.split("\0") if path]
 
 
@@ -63,6 +69,13 @@ def text(root: Path, commit: str, path: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{commit[:12]}:{path} is not UTF-8 text: name a base where it is") from None
     return found
+
+
+def export(root: Path, commit: str, folder: Path) -> None:
+    """Write the files that a commit has below `root` into a folder."""
+    _git(root, "archive", f"--output={folder / 'tree.tar'}", commit)
+    with tarfile.open(folder / "tree.tar") as packed:
+        packed.extractall(folder, filter="tar")
 
 
 def _git(root: Path, *arguments: str, fault: str = "") -> str:

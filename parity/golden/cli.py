@@ -77,7 +77,7 @@ def _done(store: GoldenStore, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m golden", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m parity golden", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, do, help in (
         ("refresh", _refresh, "record again and write it; needs a reason where a recorded value changes"),

@@ -60,9 +60,11 @@ def refresh(
         again: Whether to record cases again that an interrupted or refused refresh has already recorded.
     """
     with store.transaction.alone():
+        old = store.read_lock()
+        if old is None and not reason.strip():
+            _assert_first(store)
         if again:
             store.transaction.clear()
-        old = store.read_lock()
         chosen = _chosen(store, cases, old)
         known = old.cases if old else {}
         entries: dict[str, CaseEntry] = {}
@@ -135,6 +137,15 @@ def _chosen(store: GoldenStore, cases: Sequence[Case], old: Lock | None) -> list
         why = f"the other cases would be left behind: {lock.summary(parts)}"
         raise RefreshRefused(store.reference.name, why, "refresh all cases together")
     return list(cases) or everything
+
+
+def _assert_first(store: GoldenStore) -> None:
+    """Refuse to record over cases whose lock is lost, except those that an interrupted first refresh left."""
+    left = [path for path in store.folder.glob(f"*{case_file.SUFFIX}*") if path.is_file()]
+    if left and not (store.transaction.folder / lock.NAME).exists():
+        where = store.folder / lock.NAME
+        why = f"it is missing, but {left[0].name} was recorded; recording again loses the history"
+        raise RefreshRefused(where, why, f"git checkout -- {where}, or {store.mend}")
 
 
 def _undeclared(store: GoldenStore, old: Lock) -> list[str]:

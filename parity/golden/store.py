@@ -94,7 +94,7 @@ class GoldenStore:
         if len(cases) < len(self.reference.cases):
             option += f" --cases {' '.join(case.name for case in cases)}"
         first = f"make extra-{self.reference.extra}, then " if self.absent else ""
-        return f'{first}python -m golden refresh {self.reference.name}{option} --reason "…"'
+        return f'{first}python -m parity golden refresh {self.reference.name}{option} --reason "…"'
 
     @property
     def whole(self) -> bool:
@@ -275,7 +275,7 @@ class GoldenStore:
                 raise NotTheSameTruth(
                     self._where(case),
                     f"{place}, recorded again, {fault}",
-                    f"python -m golden diff {self.reference.name} shows all that moved",
+                    f"python -m parity golden diff {self.reference.name} shows all that moved",
                 )
 
 

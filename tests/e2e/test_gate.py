@@ -127,6 +127,42 @@ def test_a_case_that_is_gone_needs_a_reason(project: Project) -> None:
     assert [one["reason"] for one in gated(project, 0)["loosenings"]] == ["too long for CI"]
 
 
+def test_a_case_that_became_long_needs_a_reason(project: Project) -> None:
+    long = "from dataclasses import replace\n\nimport numpy as np"
+    project.edit(REFERENCES, "import numpy as np", long)
+    project.edit(REFERENCES, 'case("goodbye", 20)', 'replace(case("goodbye", 20), short=False)')
+    assert "tiny.case.goodbye: a short case → a long case: taken away without a reason" in problems(gated(project, 1))
+    project.write("golden/retired.toml", '"tiny.case.goodbye" = "too long for CI"\n')
+    assert [one["reason"] for one in gated(project, 0)["loosenings"]] == ["too long for CI"]
+
+
+def test_bounds_are_compared_wherever_they_lay_before(project: Project) -> None:
+    project.change_gate("back.fp16.y", "max_relative", "", "")
+    project.git("mv", "golden", "truth")
+    project.edit(SETTINGS, "[tool.parity]", '[tool.parity]\ngolden = "truth"')
+    assert "tiny.back.fp16.y.max_relative" in problems(gated(project, 1))
+
+
+def ignored(project: Project) -> None:
+    project.write(".gitignore", project.read(".gitignore") + "golden/\n")
+    project.git("rm", "-r", "--cached", "--quiet", "golden")
+
+
+def linked(project: Project) -> None:
+    project.path("golden").rename(project.path("truth"))
+    project.path("golden").symlink_to("truth")
+
+
+@pytest.mark.parametrize("hide", [ignored, linked])
+def test_bounds_that_git_does_not_keep_are_no_pass(hide: Callable[[Project], None], project: Project) -> None:
+    hide(project)
+    project.commit()
+    found = gated(project, 1, "--base", "HEAD")
+    assert "golden/tiny/gates.toml: git does not keep this file" in problems(found)
+    assert "golden/tiny/lock.json: git does not keep this file" in problems(found)
+    assert any("the base has no gates" in note for note in found["notes"])
+
+
 def test_a_run_without_a_check_does_not_pass(project: Project) -> None:
     project.write(HOOKS, "def pytest_collection_modifyitems(items):\n    items.clear()\n")
     found = gated(project, 1)

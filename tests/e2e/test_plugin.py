@@ -144,7 +144,7 @@ def test_missing_truth_of_ones_own_checkpoint_is_said_once_before_anything_is_bu
     (said,) = (line for line in run.said.splitlines() if "no truth was ever recorded" in line)
     assert said.startswith("not judged: 13 checks: tiny 13: tiny, case hello: ")
     assert "the weights my weights.pth" in said
-    mend = "python -m golden refresh tiny --weights 'my weights.pth' --cases hello"
+    mend = "python -m parity golden refresh tiny --weights 'my weights.pth' --cases hello"
     assert f'{mend} --reason "…", about ' in said
     assert len(run.said) < 4000
 

@@ -12,7 +12,7 @@ from tests.support.project import REFERENCES, Project
 from tests.support.runs import artifacts, checked, gathered
 
 OTHER_WEIGHTS = ("torch.linspace(-0.5, 0.7", "torch.linspace(-0.5, 0.8")
-MEND = 'python -m golden refresh tiny --reason "…"'
+MEND = 'python -m parity golden refresh tiny --reason "…"'
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 FORGET = f"""\
 import sys

@@ -179,10 +179,11 @@ class Finished:
 
 @dataclass(frozen=True)
 class Project:
-    """`python` runs its commands; see `tests.support.fork_server`."""
+    """`python` runs its commands, see `tests.support.fork_server`, and imports from `packages` what is not its own."""
 
     folder: Path
     python: Path = field(default_factory=lambda: Path(sys.executable))
+    packages: Path = HERE
 
     def run(self, *arguments: str, **environment: str) -> Finished:
         """`python -m` with these arguments."""
@@ -192,7 +193,7 @@ class Project:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         # No bytecode of what a test edits: within a second, Python could not tell it from that of the next edit.
-        own = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(HERE), **environment}
+        own = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.packages), **environment}
         return subprocess.Popen(
             [str(self.python), "-m", *arguments],
             cwd=self.folder,

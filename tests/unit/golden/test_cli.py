@@ -1,4 +1,4 @@
-"""`python -m golden`: what it prints, and what its exit codes mean."""
+"""`python -m parity golden`: what it prints, and what its exit codes mean."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_a_refresh_that_wants_a_reason_shows_what_moved_and_exits_1(
     assert golden("refresh", "tiny", gain=1.5) == 1
     printed = capsys.readouterr()
     assert "    encoder/outputs/hidden: relative L2 0." in printed.out
-    assert 'Mend: python -m golden refresh tiny --reason "…"' in printed.err
+    assert 'Mend: python -m parity golden refresh tiny --reason "…"' in printed.err
     assert golden("refresh", "tiny", "--reason", "a louder voice", gain=1.5) == 0
     assert golden("verify", "tiny", gain=1.5) == 0
 

@@ -72,7 +72,7 @@ def test_every_tensor_is_in_git_and_none_is_recorded_again(world: World) -> None
 
 def test_truth_of_another_version_of_the_extra_is_stale(world: World, pinned: Pinned) -> None:
     pinned("1.1")
-    mend = 'Mend: make extra-heavy, then python -m golden refresh tiny --reason "…"'
+    mend = 'Mend: make extra-heavy, then python -m parity golden refresh tiny --reason "…"'
     with pytest.raises(StaleGolden, match=rf"packages\.{NEVER}: 1\.0 → 1\.1\. {mend}"):
         world.store(EXTRA).load(HELLO)
     assert "mend: make extra-heavy, then" in str(status(world.store(EXTRA)))
@@ -81,10 +81,10 @@ def test_truth_of_another_version_of_the_extra_is_stale(world: World, pinned: Pi
 def test_what_is_missing_is_mended_with_the_extra_and_without_where_it_is_there(
     tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(MissingGolden, match="Mend: make extra-heavy, then python -m golden refresh tiny"):
+    with pytest.raises(MissingGolden, match="Mend: make extra-heavy, then python -m parity golden refresh tiny"):
         World(tmp_path).store(EXTRA).load(HELLO)
     monkeypatch.setattr(lockfile, "installed", lambda name: True)
-    with pytest.raises(MissingGolden, match="Mend: python -m golden refresh tiny"):
+    with pytest.raises(MissingGolden, match="Mend: python -m parity golden refresh tiny"):
         World(tmp_path).store(EXTRA).load(HELLO)
 
 

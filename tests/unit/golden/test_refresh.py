@@ -43,6 +43,17 @@ def test_the_first_recording_needs_no_reason(world: World) -> None:
     assert not world.store().transaction.files()
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_recording_over_cases_whose_lock_is_lost_needs_a_reason(world: World, again: bool) -> None:
+    (world.own / "lock.json").unlink()
+    before = snapshot(world)
+    with pytest.raises(RefreshRefused, match=r"lock\.json: it is missing.*loses the history.*Mend: git checkout -- "):
+        refresh(world.store(gain=1.5), reason=" ", say=quiet, again=again)
+    assert snapshot(world) == before
+    refresh(world.store(gain=1.5), reason="the history was lost", say=quiet, date="2026-02-02")
+    assert history(world) == [("2026-02-02", "the history was lost", ("hello", "flight"))]
+
+
 def test_a_second_recording_of_the_same_bits_writes_nothing(world: World) -> None:
     before = snapshot(world)
     report = refresh(world.store(), reason="for the sake of it", say=quiet)

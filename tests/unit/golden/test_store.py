@@ -116,7 +116,9 @@ def test_a_planted_recording_is_proven_like_any_other(world: World) -> None:
 
 
 def test_nothing_recorded_is_an_error_that_says_how_to_record(tmp_path: Path) -> None:
-    with pytest.raises(MissingGolden, match=r'tiny, case hello: .*Mend: python -m golden refresh tiny --reason "…"'):
+    with pytest.raises(
+        MissingGolden, match=r'tiny, case hello: .*Mend: python -m parity golden refresh tiny --reason "…"'
+    ):
         World(tmp_path).store().load(HELLO)
 
 

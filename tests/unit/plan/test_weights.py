@@ -164,7 +164,7 @@ def test_a_file_that_belongs_to_a_checkpoint_can_be_named_with_it(tmp_path: Path
     assert {case.inputs["x"].mean() for case in dressed(reference, voiced).cases} == {2.0}
     assert voiced.option == f"'{asked[1]}'"
     assert str(GoldenStore(reference, tmp_path, Cache(tmp_path), voiced).mend) == (
-        f"python -m golden refresh tiny --weights '{asked[1]}' --reason \"…\""
+        f"python -m parity golden refresh tiny --weights '{asked[1]}' --reason \"…\""
     )
     with pytest.raises(WeightsError, match="tiny takes no file 'vocie'; it takes voice"):
         choose(reference, f"{asked[0]},vocie={tmp_path}/other.pt", Cache(tmp_path))
