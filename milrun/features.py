@@ -11,7 +11,7 @@ from torch import Tensor
 
 from milrun import dtypes
 from milrun.errors import ModelError
-from milrun.images import ImageFeature, read_image
+from milrun.images import ImageFeature, read_image, span
 from milrun.program import TensorType, Type
 
 _ARRAY_TYPES: dict[int, np.dtype[Any]] = {
@@ -35,6 +35,7 @@ class ArrayFeature:
     enumerated: tuple[tuple[int, ...], ...] | None = None
     optional: bool = False
     default: float = 0.0
+    """What an optional input is filled with; NaN where that is not known."""
 
     def allows(self, shape: tuple[int, ...]) -> bool:
         if self.enumerated is not None:
@@ -51,7 +52,7 @@ class ArrayFeature:
         if self.enumerated is not None:
             return "one of " + ", ".join(map(str, self.enumerated))
         if self.ranges is not None:
-            return "(" + ", ".join(_range(low, high) for low, high in self.ranges) + ")"
+            return "(" + ", ".join(span(low, high) for low, high in self.ranges) + ")"
         return str(self.shape)
 
     def __str__(self) -> str:
@@ -70,6 +71,11 @@ class PlainFeature:
 
 
 Feature = ArrayFeature | ImageFeature | PlainFeature
+
+
+def is_optional(feature: Feature) -> bool:
+    """Return whether a caller may leave an input out."""
+    return isinstance(feature, ArrayFeature) and feature.optional
 
 
 def read_features(messages: Any, place: str) -> dict[str, Feature]:
@@ -181,10 +187,6 @@ def to_numpy(feature: Feature, value: Any, exact_type: bool, kept: set[int], tak
         return np.array(array)
     taken.add(address)
     return array
-
-
-def _range(low: int, high: int | None) -> str:
-    return f"{low} or more" if high is None else str(low) if low == high else f"{low} to {high}"
 
 
 _NUMPY_FLOATS = {dtypes.FP16: np.float16, dtypes.FP32: np.float32, dtypes.FP64: np.float64, dtypes.BF16: np.float32}

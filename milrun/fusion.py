@@ -35,10 +35,13 @@ def fused_attention(
     if not transpose_y:
         key = key.mT
     if mask is not None and mask.dim() < 2:
-        mask = mask.expand(1, key.shape[-2])  # torch's kernel counts axes from the end
-    same = query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+        mask = mask.reshape(1, -1)  # torch's kernel counts axes from the end
+    same = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and key.shape[-2] == value.shape[-2]
+    shape = (*query.shape[:-1], key.shape[-2])
+    sizes = zip(mask.shape[::-1], shape[::-1], strict=False) if mask is not None else ()
+    fits = mask is None or (mask.dim() <= len(shape) and all(size in (1, whole) for size, whole in sizes))
     # torch's kernel gives zeros where all of a row is masked with -inf. The program would give NaN, and must.
-    if same and query.dim() > 2 and (mask is None or bool(mask.isfinite().all())):
+    if same and fits and query.dim() > 2 and (mask is None or bool(mask.isfinite().all())):
         return F.scaled_dot_product_attention(query, key, value, mask, scale=1.0 if scale is None else scale)
     scores = torch.matmul(query, key.mT)
     if scale is not None:

@@ -197,7 +197,7 @@ def _gather_nd(x: Tensor, indices: Tensor, **_: Any) -> int:
 
 @_size_of("matmul")
 def _matmul(x: Tensor, y: Tensor, **others: Any) -> int:
-    batch = _broadcast(x.shape[:-2], y.shape[:-2])
+    batch = broadcast(x.shape[:-2], y.shape[:-2])
     # An operand that is broadcast along the batch is copied out, unless the other is one matrix for all.
     repeated = [z for z in (x, y) if _count(z.shape[:-2]) != batch] if min(x.dim(), y.dim()) > 2 else []
     return matmul_result(x, y, **others) + batch * sum(_count(z.shape[-2:]) for z in repeated)
@@ -206,7 +206,7 @@ def _matmul(x: Tensor, y: Tensor, **others: Any) -> int:
 def matmul_result(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> int:
     """Return the number of elements of a matrix product."""
     rows, columns = (1, *x.shape)[-1 if transpose_x else -2], (1, *y.shape)[-2 if transpose_y else -1]
-    batch = _broadcast(x.shape[:-2], y.shape[:-2])
+    batch = broadcast(x.shape[:-2], y.shape[:-2])
     return batch * (rows if x.dim() > 1 else 1) * (columns if y.dim() > 1 else 1)
 
 
@@ -222,7 +222,7 @@ def _einsum(values: list[Tensor], **_: Any) -> int:
 
 @_size_of("scaled_dot_product_attention")
 def _attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> int:
-    return _attended(query, key, value, _count(key.shape[-2:-1]), whole=False)
+    return _attended(query, key, value, _count(key.shape[-2:-1]))
 
 
 @_size_of("fused_attention")
@@ -230,16 +230,17 @@ def _fused_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, transpose_y: bool = False, **_: Any
 ) -> int:
     keys = key.shape[-2:-1] if transpose_y else key.shape[-1:]
-    return _attended(query, key, value, _count(keys), whole=mask is not None)
+    return _attended(query, key, value, _count(keys), mask)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, keys: int, whole: bool) -> int:
-    """Return the size of attention: ``whole`` where all scores may be held at once, before and after softmax."""
-    batch = _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2])
-    rows = batch * _count(query.shape[-2:-1])
-    scores, result = rows * keys, rows * _count(value.shape[-1:])
+def _attended(query: Tensor, key: Tensor, value: Tensor, keys: int, mask: Tensor | None = None) -> int:
+    """Return the size of attention. With a mask all scores may be held at once, before and after softmax."""
+    over = () if mask is None else tuple(mask.shape)
+    batch = broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2], over[:-2])
+    rows = batch * broadcast(query.shape[-2:-1], over[-2:-1])
+    scores, result = rows * broadcast((keys,), over[-1:]), rows * _count(value.shape[-1:])
     same = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1:] == value.shape[-1:]
-    if whole or not same or query.dim() not in (3, 4):
+    if mask is not None or not same or query.dim() not in (3, 4):
         # A quarter more for the mask of empty rows, which is bool; and the operands are scaled in copies.
         return 2 * scores + -(-scores // 4) + result + query.numel() + key.numel()
     return scores + result
@@ -247,7 +248,7 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, keys: int, whole: bool)
 
 @_size_of("select")
 def _select(cond: Tensor, a: Tensor, b: Tensor, **_: Any) -> int:
-    return _broadcast(cond.shape, a.shape, b.shape)
+    return broadcast(cond.shape, a.shape, b.shape)
 
 
 @_size_of(
@@ -255,7 +256,7 @@ def _select(cond: Tensor, a: Tensor, b: Tensor, **_: Any) -> int:
     *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor"),
 )
 def _binary(x: Any, y: Any, **_: Any) -> int:
-    return _broadcast(*(value.shape for value in (x, y) if isinstance(value, Tensor)))
+    return broadcast(*(value.shape for value in (x, y) if isinstance(value, Tensor)))
 
 
 @_size_of("constexpr_lut_to_dense")
@@ -281,8 +282,8 @@ def _recurrent(x: Tensor, weight_hh: Tensor, **_: Any) -> int:
 
 @_size_of("spelled_out_gru")
 def _spelled_out(x: Tensor, states: Tensor, **_: Any) -> int:
-    # Input projections of all steps at once, and the states, as they are made and joined.
-    return 2 * _count(x.shape[:2]) * 3 * _count(states.shape[-1:]) + 2 * states.numel()
+    # Input projections of all steps at once, what comes in rounded, and the states, as they are made and joined.
+    return 2 * _count(x.shape[:2]) * 3 * _count(states.shape[-1:]) + 2 * x.numel() + 3 * states.numel()
 
 
 @_size_of("list_gather")
@@ -308,7 +309,7 @@ def _neighbours(x: Tensor, size: int, **_: Any) -> int:
 
 @_size_of("linear_activation", "sigmoid_hard")
 def _shifted(x: Tensor, beta: Tensor, **_: Any) -> int:
-    return _broadcast(x.shape, beta.shape)
+    return broadcast(x.shape, beta.shape)
 
 
 @_size_of("softplus_parametric")
@@ -323,6 +324,6 @@ def _padded(x: Tensor, pad: list[int]) -> int:
     return prod(size + (pairs[i - first] if i >= first else 0) for i, size in enumerate(x.shape))
 
 
-def _broadcast(*shapes: Any) -> int:
+def broadcast(*shapes: Any) -> int:
     rank = max((len(shape) for shape in shapes), default=0)
     return prod(max(shape[-i] if i <= len(shape) else 1 for shape in shapes) for i in range(1, rank + 1))

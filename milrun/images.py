@@ -26,6 +26,10 @@ class ImageFeature:
     ranges: tuple[tuple[int, int | None], tuple[int, int | None]] | None = None
 
     def __str__(self) -> str:
+        if self.sizes is not None:
+            return f"image {self.color} one of {', '.join(f'{width}x{height}' for width, height in self.sizes)}"
+        if self.ranges is not None:
+            return f"image {self.color} {' x '.join(span(low, high) for low, high in self.ranges)}"
         return f"image {self.color} {self.width}x{self.height}"
 
     def allows(self, width: int, height: int) -> bool:
@@ -64,6 +68,11 @@ class ImageFeature:
         if self.color == "GRAYSCALE":
             return Image.fromarray(pixels[..., 0])
         return Image.fromarray(np.ascontiguousarray(pixels if self.color == "RGB" else pixels[..., ::-1]))
+
+
+def span(low: int, high: int | None) -> str:
+    """Return a range of sizes, as a person reads it."""
+    return f"{low} or more" if high is None else str(low) if low == high else f"{low} to {high}"
 
 
 def read_image(name: str, message: Any, place: str) -> ImageFeature:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from milrun.errors import ModelError
-from milrun.features import Feature, read_features
+from milrun.features import Feature, is_optional, read_features
 from milrun.model import Model, State, open_function
 from milrun.numerics import Numerics, choose
 from milrun.package import Package
@@ -37,8 +37,9 @@ class Pipeline:
         self.states: dict[str, Feature] = {}
         known = set(self.inputs)
         for name, part in parts.items():
-            for missing in part.inputs.keys() - known:
-                raise ModelError(f"{package.path}: {name!r} in the pipeline takes {missing!r}, which nothing gives")
+            for taken, feature in part.inputs.items():
+                if taken not in known and not is_optional(feature):
+                    raise ModelError(f"{package.path}: {name!r} in the pipeline takes {taken!r}, which nothing gives")
             if part.states:
                 raise ModelError(f"{package.path}: {name!r} in the pipeline has states, which pipelines can't have")
             known |= part.outputs.keys()
@@ -49,14 +50,14 @@ class Pipeline:
         """Run the models and return the pipeline's outputs, as `Model.predict` does."""
         values = self._take(inputs, state)
         for part in self.parts.values():
-            values |= self._run(part, {name: values[name] for name in part.inputs})
+            values |= self._run(part, {name: values[name] for name in part.inputs if name in values})
         return {name: values[name] for name in self.outputs}
 
     def trace(self, inputs: Mapping[str, Any], state: State | None = None) -> Generator[Tap, None, dict[str, Any]]:
         """Run the models and yield every named value of each, as `Model.trace` does."""
         values = self._take(inputs, state)
         for part in self.parts.values():
-            values |= yield from part.trace({name: values[name] for name in part.inputs})
+            values |= yield from part.trace({name: values[name] for name in part.inputs if name in values})
         return {name: values[name] for name in self.outputs}
 
     def make_state(self) -> State:
@@ -76,8 +77,9 @@ class Pipeline:
             raise ValueError("a pipeline has no states")
         for name in inputs.keys() - self.inputs.keys():
             raise ValueError(f"unknown input {name!r}, the pipeline takes {', '.join(self.inputs)}")
-        for name in self.inputs.keys() - inputs.keys():
-            raise ValueError(f"input {name!r} is missing: {self.inputs[name]}")
+        for name, feature in self.inputs.items():
+            if name not in inputs and not is_optional(feature):
+                raise ValueError(f"input {name!r} is missing: {feature}")
         return dict(inputs)
 
 
@@ -133,6 +135,8 @@ def _open(
         return open_function(package, spec, how, function, seed, work)
     if kind not in _PIPELINES:
         raise ModelError(f"{package.path}: a model of type {kind}; milrun runs ML programs and pipelines of them")
+    if function:
+        raise ModelError(f"{package.path}: there is no function {function!r}: a pipeline has none, load it without one")
     parts: dict[str, Model] = {}
     for part in package.parts:
         if (kind := (held := part.spec()).WhichOneof("Type")) != "mlProgram":

@@ -7,8 +7,10 @@ that is not documented, and ``metadata.json`` says the same in words. A pipeline
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator
+from math import nan
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -20,6 +22,8 @@ PROGRAM, METADATA, DESCRIPTION = "model.mil", "metadata.json", "coremldata.bin"
 _LENGTH = struct.Struct("<Q")
 _MAX_HEADER = 1 << 12
 _ARRAYS = {"Float16": 65552, "Float32": 65568, "Double": 65600, "Float64": 65600, "Int8": 131080, "Int32": 131104}
+_COLORS = {"gray": 10, "grayscale": 10, "rgb": 20, "bgr": 30, "grayscalefloat16": 40}
+_UNREAD = f"which milrun can't read from {METADATA}: keep {DESCRIPTION} beside it, or load the package"
 
 
 def described(program: Any, metadata: Any, data: bytes, place: str) -> Any:
@@ -129,14 +133,20 @@ def _feature(feature: Any, entry: Any, state: bool) -> None:
     feature.type.isOptional = entry.get("isOptional") == "1"
     if entry["type"] == "Image":
         feature.type.imageType.width, feature.type.imageType.height = int(entry["width"]), int(entry["height"])
-        gray = str(entry.get("colorspace", "")).lower().startswith("gray")
-        feature.type.imageType.colorSpace = 10 if gray else 20
+        if entry.get("hasSizeFlexibility", "0") != "0":
+            raise ValueError(f"{entry['name']!r} is an image of flexible sizes, {_UNREAD}")
+        color = re.sub("[^a-z0-9]", "", str(entry.get("colorspace")).lower())
+        if color not in _COLORS:
+            raise ValueError(f"{entry['name']!r} has the colour space {entry.get('colorspace')!r}, {_UNREAD}")
+        feature.type.imageType.colorSpace = _COLORS[color]
         return
     if entry["type"] not in ("MultiArray", "State") or entry["dataType"] not in _ARRAYS:
         raise ValueError(f"{entry['name']!r} is a {entry.get('formattedType') or entry['type']}, which is not known")
     array = feature.type.stateType.arrayType if state else feature.type.multiArrayType
     array.dataType = _ARRAYS[entry["dataType"]]
     array.shape.extend(json.loads(entry["shape"]))
+    if feature.type.isOptional:
+        array.doubleDefaultValue = nan  # a default is not written here
     if entry.get("hasShapeFlexibility") != "1":
         return
     if "enumeratedShapes" in entry:

@@ -199,6 +199,8 @@ class Model:
             if name in inputs:
                 value = inputs[name]
             elif isinstance(feature, ArrayFeature) and feature.optional:
+                if feature.default != feature.default:
+                    raise ValueError(f"input {name!r} is missing, and its default is not known: pass {feature}")
                 value = np.full(feature.shape, feature.default, feature.dtype)
             else:
                 raise ValueError(f"input {name!r} is missing: {feature}")

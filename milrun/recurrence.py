@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from milrun import dtypes
+from milrun.dtypes import DType
 from milrun.fusion import known_shape, one
-from milrun.program import Argument, Block, Function, Operation, TensorType, Value
+from milrun.program import Argument, Block, Function, Operation, TensorType, Type, Value
 from milrun.registry import op
 
 GRU = "spelled_out_gru"
@@ -31,6 +32,9 @@ _GATES = ("ir", "iz", "in", "hr", "hz", "hn")
 _COMMUTE = ("add", "mul")
 _MAX_STEPS = (1 << 15) - 1
 """The counter is cast to int16 on the way."""
+_COUNTS = (dtypes.INT16, dtypes.UINT16, dtypes.INT32)
+"""Types that hold every value of the counter."""
+_FLOATS = (dtypes.FP16, dtypes.FP32)
 
 
 @op(GRU)
@@ -45,20 +49,21 @@ def spelled_out_gru(
 ) -> tuple[Tensor, Tensor]:
     """Return the loop's variables after its last step: its counter, and all states, the first of which is given.
 
-    With ``adds`` a state is added to what lies in its place, which are zeros as coremltools writes it.
+    With ``adds`` a state is added to what lies in its place, which are zeros as coremltools writes it. With ``half``
+    the loop holds everything in fp16, and casts what comes from outside.
     """
     if x.dim() != 3 or states.shape[:2] != (x.shape[0] + 1, x.shape[1]) or x.shape[2:] != weights[0].shape[1:]:
         raise ValueError(f"x of shape {tuple(x.shape)} and states of {tuple(states.shape)} do not fit")
     steps = torch.tensor([x.shape[0]], dtype=torch.int32)
     w_ih, w_hh = torch.cat(weights[:3]), torch.cat(weights[3:])
     b_ih, b_hh = torch.cat(biases[:3]), torch.cat(biases[3:])
-    first, places = states[:1], states[1:].unbind(0) if adds and states[1:].any() else None
+    held = torch.float16 if half else torch.float32
+    first, places = states[:1], states[1:].to(held).unbind(0) if adds and states[1:].any() else None
     if fused and places is None:
         out, _ = torch.gru(x, first, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
         return steps, torch.cat([first, out])
-    held, recurrent = torch.float16 if half else torch.float32, w_hh.t().contiguous()
-    kept = _Kept(x.shape[1], w_hh.shape[1], held)
-    taken, candidates = (part.unbind(0) for part in kept.parted(F.linear(x, w_ih, b_ih).to(held)))
+    kept, recurrent = _Kept(x.shape[1], w_hh.shape[1], held), w_hh.t().contiguous()
+    taken, candidates = (part.unbind(0) for part in kept.parted(F.linear(x.to(held).float(), w_ih, b_ih).to(held)))
     made = torch.empty(states.shape, dtype=held)
     made[:1] = first
     rows = made.unbind(0)
@@ -104,8 +109,7 @@ def fuse_recurrence(function: Function, fused: bool) -> Function:
     fused
         Whether torch's own kernel may do it.
     """
-    outer = _Names(function.body, {})
-    outer.types |= dict(function.inputs)
+    outer = _Names(function.body, {}, dict(function.inputs))
     operations = [
         (_gru(operation, outer, fused) or operation) if operation.type == "while_loop" else operation
         for operation in function.body.operations
@@ -114,27 +118,22 @@ def fuse_recurrence(function: Function, fused: bool) -> Function:
 
 
 class _Names:
-    """The ops that make the values of a block, and those of the blocks around it."""
+    """The ops that make the values of a block, and those of the blocks around it, and the types of the values."""
 
-    def __init__(self, block: Block, around: dict[str, Operation]) -> None:
-        own = {name: operation for operation in block.operations for name, _ in operation.outputs}
-        self.makers = around | own
-        self.own = own
-        self.types = {name: type for operation in block.operations for name, type in operation.outputs}
+    def __init__(self, block: Block, makers: dict[str, Operation], types: dict[str, Type]) -> None:
+        self.own = {name: operation for operation in block.operations for name, _ in operation.outputs}
+        self.makers = makers | self.own
+        self.types = types | dict(block.inputs)
+        self.types |= {name: type for operation in block.operations for name, type in operation.outputs}
 
-    def maker(self, argument: Argument | None, *types: str) -> Operation | None:
-        """Return the op of one of these types that makes a value, casts on the way left out."""
+    def maker(self, argument: Argument | None, type: str) -> Operation | None:
+        """Return the op of this type that makes a value."""
         operation = self.makers.get(argument) if isinstance(argument, str) else None
-        while operation is not None and operation.type == "cast" and "cast" not in types:
-            source = one(operation, "x")
-            operation = self.makers.get(source) if isinstance(source, str) else None
-        return operation if operation is not None and operation.type in types else None
+        return operation if operation is not None and operation.type == type else None
 
-    def source(self, argument: Argument | None) -> Argument | None:
-        """Return a value as it was before it was cast."""
-        while isinstance(argument, str) and argument in self.makers and self.makers[argument].type == "cast":
-            argument = one(self.makers[argument], "x")
-        return argument
+    def dtype(self, argument: Argument | None) -> DType | None:
+        type = self.types.get(argument) if isinstance(argument, str) else None
+        return type.dtype if isinstance(type, TensorType) else None
 
     def constant(self, argument: Argument | None) -> Value | None:
         if isinstance(argument, str) and argument in self.makers and self.makers[argument].type == "const":
@@ -163,23 +162,39 @@ class _Loop:
     names: _Names
     counter: str
     states: str
+    rounds: bool
+    """Whether casts from fp32 to fp16 may be left out: the kernel rounds as they do, or nothing is to be rounded."""
     bound: dict[str, Any] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
     """The ops that are accounted for."""
 
-    def maker(self, argument: Argument | None, *types: str) -> Operation | None:
-        while isinstance(argument, str) and (found := self.names.makers.get(argument)) and found.type == "cast":
-            self.met.add(id(found))
-            argument = one(found, "x")
-        found = self.names.maker(argument, *types)
+    def source(self, argument: Argument | None) -> Argument | None:
+        """Return a value as it was before casts in the body that lose nothing."""
+        while isinstance(argument, str) and argument in self.names.own:
+            cast = self.names.maker(argument, "cast")
+            if cast is None or not self.spares(self.names.dtype(one(cast, "x")), self.names.dtype(argument)):
+                break
+            self.met.add(id(cast))
+            argument = one(cast, "x")
+        return argument
+
+    def spares(self, before: DType | None, after: DType | None) -> bool:
+        """Return whether a cast from one type to another keeps a value: the counter, or a number of the GRU."""
+        if before in _COUNTS:
+            return after in _COUNTS
+        lossless = self.rounds or before is after or after is dtypes.FP32
+        return before in _FLOATS and after in _FLOATS and lossless
+
+    def maker(self, argument: Argument | None, type: str) -> Operation | None:
+        """Return the op of this type that makes a value, casts that lose nothing left out."""
+        found = self.names.maker(self.source(argument), type)
         if found is not None:
             self.met.add(id(found))
         return found
 
     def counts(self, argument: Argument | None) -> bool:
         """Return whether a value is the counter, which is not negative."""
-        if self.names.source(argument) == self.counter:
-            self.maker(argument)
+        if self.source(argument) == self.counter:
             return True
         choice = self.maker(argument, "select")
         if choice is None or not self.counts(one(choice, "a")):
@@ -208,8 +223,7 @@ class _Loop:
             return None
         if "batch_dims" in gathered.inputs and self.names.number(one(gathered, "batch_dims")) != 0:
             return None
-        self.maker(one(gathered, "x"))
-        return self.names.source(one(gathered, "x"))
+        return self.source(one(gathered, "x"))
 
     def fits(self, argument: Argument | None, pattern: Any) -> bool:
         """Lay a pattern on a value, and bind the names in it."""
@@ -219,7 +233,9 @@ class _Loop:
             return self.row(argument) == self.states
         if pattern == "x":
             found = self.row(argument)
-            return isinstance(found, str) and self.bound.setdefault("x", found) == found and found != self.states
+            if not isinstance(found, str) or found in self.names.own or found == self.states:
+                return False
+            return self.names.dtype(found) in _FLOATS and self.bound.setdefault("x", found) == found
         type, *parts = pattern
         operation = self.maker(argument, type)
         if operation is None:
@@ -242,26 +258,24 @@ def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
     if len(loop.blocks) != 2 or len(variables) != 2 or len(loop.blocks[1].inputs) != 2:
         return None
     test, body = loop.blocks
-    names = _Names(body, outer.makers)
-    found = _Loop(names, body.inputs[0][0], body.inputs[1][0])
+    names, halves = _Names(body, outer.makers, outer.types), _halves(body)
+    found = _Loop(names, body.inputs[0][0], body.inputs[1][0], rounds=fused or halves is True)
     steps = _steps(test, outer)
     if steps is None or outer.number(variables[0]) != 0 or not found.follows(body.outputs[0]):
         return None
     written = found.maker(body.outputs[1], "scatter")
     if written is None or not found.follows(one(written, "indices")):
         return None
-    found.maker(one(written, "data"))
     expanded = found.maker(one(written, "updates"), "expand_dims")
     mode = names.constant(one(written, "mode")) if "mode" in written.inputs else None
     sound = (
-        names.source(one(written, "data")) == found.states
+        found.source(one(written, "data")) == found.states
         and names.number(one(written, "axis")) == 0
         and (mode is not None and mode.load() in ("add", "update"))
         and expanded is not None
         and names.number(one(expanded, "axes")) == 0
         and found.fits(one(expanded, "x"), _NEXT)
     )
-    halves = _halves(body)
     if (
         not sound
         or mode is None
@@ -282,7 +296,7 @@ def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
     if held != wanted or shapes[0][1] != shapes[1][1]:
         return None
     truth = TensorType(dtypes.BOOL, ())
-    flags = {"adds": mode.load() == "add", "half": halves, "fused": fused}
+    flags = {"adds": mode.load() == "add", "half": halves and not fused, "fused": fused}
     inputs: dict[str, list[Argument]] = {
         "x": [found.bound["x"]],
         "states": [variables[1]],
@@ -295,7 +309,7 @@ def _gru(loop: Operation, outer: _Names, fused: bool) -> Operation | None:
 
 def _steps(test: Block, outer: _Names) -> int | None:
     """Return the number that the counter is compared with."""
-    names = _Names(test, outer.makers)
+    names = _Names(test, outer.makers, outer.types)
     if len(test.outputs) != 1 or any(operation.type != "less" for operation in _others(test)):
         return None
     less = names.maker(test.outputs[0], "less")

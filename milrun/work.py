@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from milrun.growth import SIZES, conv_sizes, matmul_result
+from milrun.growth import SIZES, broadcast, conv_sizes, matmul_result
 
 Work = Callable[..., int]
 WORK: dict[str, Work] = {}
@@ -62,9 +62,9 @@ def _einsum(values: list[Tensor], equation: str) -> int:
 
 
 @_work_of("scaled_dot_product_attention", "fused_attention")
-def _attention(query: Tensor, key: Tensor, **_: Any) -> int:
+def _attention(query: Tensor, key: Tensor, mask: Tensor | None = None, **_: Any) -> int:
     keys = key.shape[-2] if key.shape[-1] == query.shape[-1] else key.shape[-1]
-    return 2 * query.numel() * keys
+    return 2 * query.shape[-1] * broadcast((*query.shape[:-1], keys), () if mask is None else mask.shape)
 
 
 @_work_of("lstm", "gru", "rnn")

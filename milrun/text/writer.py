@@ -14,6 +14,7 @@ from milrun.dtypes import DType
 from milrun.errors import ModelError
 from milrun.program import immediate
 from milrun.protobuf import OPSET_NAMES
+from milrun.text.values import TYPES
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHORT = re.compile(r"\.?0+p")
@@ -154,7 +155,8 @@ def _size(dimension: Any) -> str:
 
 
 def _name(text: str) -> str:
-    return text if _IDENTIFIER.fullmatch(text) else _quoted(text)
+    """Return a name, in quotes where it is not an identifier or would be read as a type."""
+    return text if _IDENTIFIER.fullmatch(text) and text not in TYPES else _quoted(text)
 
 
 def _quoted(text: str) -> str:

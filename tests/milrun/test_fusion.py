@@ -73,6 +73,43 @@ def test_a_mask_of_one_axis_is_for_every_row(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.predict(inputs)["y"], _expected(inputs, True), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(1, 1, 5, 8), (1, 1, 7, 8), (1, 1, 7, 8), (1, 4, 5, 7)],
+        [(1, 1, 1, 8), (1, 1, 7, 8), (1, 1, 7, 8), (1, 1, 8, 7)],
+        [(1, 2, 1, 8), (1, 2, 7, 8), (1, 2, 7, 8), (1, 1, 8, 7)],
+        [(1, 2, 5, 8), (1, 2, 1, 8), (1, 2, 7, 8), (1, 1, 5, 7)],
+        [(1, 2, 5, 8), (1, 2, 1, 8), (1, 2, 7, 8), (7,)],
+        [(1, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 8), (1,)],
+        [(1, 2, 5, 8), (1, 2, 7, 8), (1, 2, 7, 8), (5, 1)],
+    ],
+)
+def test_a_mask_may_broadcast_the_scores(tmp_path: Path, shapes: list[tuple[int, ...]]) -> None:
+    inputs = dict(zip("qkvm", (_RNG.standard_normal(shape).astype(np.float32) for shape in shapes), strict=True))
+
+    def body(q, k, v, m):  # type: ignore[no-untyped-def]
+        scores = mb.add(x=mb.mul(x=mb.matmul(x=q, y=k, transpose_y=True), y=np.float32(0.3)), y=m)
+        return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=v, name="y")
+
+    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, shapes)), numerics="fp32")
+    assert "fused_attention" in _op_types(model)
+    np.testing.assert_allclose(model.predict(inputs)["y"], _expected(inputs, True), atol=1e-5)
+
+
+def test_what_a_mask_makes_of_the_scores_is_foreseen(tmp_path: Path) -> None:
+    shapes = [(1, 1, 1 << 18, 1), (1, 1, 1, 1), (1, 1, 1 << 18, 1), (1, 1, 1, 1 << 18)]
+
+    def body(q, k, v, m):  # type: ignore[no-untyped-def]
+        scores = mb.add(x=mb.matmul(x=q, y=k, transpose_y=True), y=m)
+        return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=v, name="y")
+
+    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, shapes)), numerics="fp32")
+    assert "fused_attention" in _op_types(model)
+    with pytest.raises(milrun.ModelError, match=r"\(fused_attention\) failed: it would take"):
+        model.predict(dict(zip("qkvm", (np.ones(shape, np.float32) for shape in shapes), strict=True)))
+
+
 def test_what_is_asked_for_in_between_is_kept(tmp_path: Path) -> None:
     model = milrun.load(_attention(tmp_path, shows_weights=True), numerics="fp32")
     assert "softmax" in _op_types(model)

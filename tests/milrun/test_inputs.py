@@ -136,6 +136,20 @@ def test_colour_images_arrive_as_channels_in_the_order_declared(tmp_path: Path, 
         model.predict({"x": pixels})
 
 
+@pytest.mark.parametrize(
+    ("sizes", "allowed"),
+    [
+        (ct.EnumeratedShapes([(1, 3, 4, 5), (1, 3, 8, 6)]), "image RGB one of 5x4, 6x8"),
+        (ct.Shape((1, 3, ct.RangeDim(2, 8, default=4), ct.RangeDim(3, 9, default=5))), "image RGB 3 to 9 x 2 to 8"),
+    ],
+)
+def test_all_sizes_of_an_image_are_named(tmp_path: Path, sizes: Any, allowed: str) -> None:
+    traced = torch.jit.trace(_Twice(), torch.zeros(1, 3, 4, 5))
+    model = milrun.load(save(tmp_path / "m.mlpackage", traced, inputs=[ct.ImageType(name="x", shape=sizes)]))
+    with pytest.raises(ValueError, match=f"input 'x' is 10x7, allowed is {allowed}$"):
+        model.predict({"x": Image.fromarray(np.zeros((7, 10, 3), np.uint8))})
+
+
 def test_grey_images_come_back_as_images(tmp_path: Path) -> None:
     traced = torch.jit.trace(_Twice(), torch.zeros(1, 1, 4, 6))
     grey = ct.colorlayout.GRAYSCALE

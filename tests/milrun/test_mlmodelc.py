@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from coremltools.converters.mil import Builder as mb  # noqa: N813
 
 import milrun
 from milrun.__main__ import main
@@ -20,6 +21,8 @@ from milrun.text.writer import write_program
 from tests.milrun import zoo
 from tests.milrun.compiled_models import Described, compile_package
 from tests.milrun.editing import edit, model_file, weight_file
+from tests.milrun.packages import program as built
+from tests.milrun.packages import save
 
 PROGRAM = """program(1.0)
 [buildInfo = dict<tensor<string, []>, tensor<string, []>>({{"compiler", "1"}, {"made", "by hand"}})]
@@ -79,6 +82,14 @@ def test_text_is_read_as_the_program_that_was_written(tmp_path: Path, kind: Call
     for program in programs:
         text = write_program(program, "m")
         assert write_program(read_program(text, "m"), "m") == text
+
+
+@pytest.mark.parametrize("name", ["state", "list", "tensor", "tuple", "dict", "bool", "int32", "string", "true", "inf"])
+def test_a_value_may_be_named_as_a_type(name: str) -> None:
+    program = read_program(PROGRAM.replace("half", f'"{name}"').replace(" x", f' "{name}2"'), "m")
+    text = write_program(program, "m")
+    assert read_program(text, "m") == program
+    assert program.functions["main"].block_specializations["CoreML8"].operations[0].outputs[0].name == name
 
 
 def test_the_forms_of_several_compilers_are_read() -> None:
@@ -195,6 +206,48 @@ def test_a_damaged_description_is_refused(compiled: Path, name: str, content: st
     if name == "coremldata.bin":
         (compiled / "metadata.json").unlink()
     with pytest.raises(milrun.ModelError, match=fault):
+        milrun.load(compiled)
+
+
+def _described(folder: Path, **changed: str) -> Path:
+    """Change how ``metadata.json`` describes the first input."""
+    (entry,) = json.loads((folder / "metadata.json").read_text())
+    entry["inputSchema"][0] |= changed
+    (folder / "metadata.json").write_text(json.dumps([entry]))
+    return folder
+
+
+def test_an_optional_input_without_a_known_default_is_to_be_passed(tmp_path: Path) -> None:
+    shapes = zoo.lstm(tmp_path / "m.mlpackage")
+    compiled = compile_package(tmp_path / "m.mlpackage", tmp_path / "m.mlmodelc", "metadata.json")
+    model = milrun.load(_described(compiled, isOptional="1"))
+    name = next(iter(model.inputs))
+    inputs = inputs_of(shapes)
+    assert model.predict(inputs)
+    with pytest.raises(ValueError, match=f"input '{name}' is missing, and its default is not known: pass float"):
+        model.predict({key: value for key, value in inputs.items() if key != name})
+
+
+IMAGE = {"type": "Image", "width": "6", "height": "4", "hasSizeFlexibility": "0"}
+
+
+@pytest.mark.parametrize(
+    ("color", "channels", "read"),
+    [("RGB", 3, "RGB"), ("BGR", 3, "BGR"), ("Grayscale", 1, "GRAYSCALE"), ("GrayscaleFloat16", 1, "GRAYSCALE_FLOAT16")],
+)
+def test_images_are_described_by_their_colour_space(tmp_path: Path, color: str, channels: int, read: str) -> None:
+    source = built(lambda x: mb.identity(x=x, name="y"), [(1, channels, 4, 6)])
+    save(tmp_path / "m.mlpackage", source)
+    compiled = compile_package(tmp_path / "m.mlpackage", tmp_path / "m.mlmodelc", "metadata.json")
+    model = milrun.load(_described(compiled, **IMAGE, colorspace=color))
+    assert str(model.inputs["x"]) == f"image {read} 6x4"
+    assert _described(compiled, colorspace="HSV") == compiled
+    with pytest.raises(
+        milrun.ModelError, match="'x' has the colour space 'HSV', which milrun can't read from metadata"
+    ):
+        milrun.load(compiled)
+    _described(compiled, colorspace=color, hasSizeFlexibility="1")
+    with pytest.raises(milrun.ModelError, match="'x' is an image of flexible sizes, which milrun can't read"):
         milrun.load(compiled)
 
 

@@ -14,6 +14,7 @@ from coremltools.converters.mil.mil import types
 from torch import Tensor, nn
 
 import milrun
+from tests.milrun.editing import edit
 from tests.milrun.packages import program, save
 
 
@@ -182,6 +183,50 @@ def test_a_pipeline_hands_values_on_by_name(tmp_path: Path) -> None:
     assert {tap.name for tap in model.trace({"x": np.ones((1, 3))})} >= {"h", "y"}
     with pytest.raises(ValueError, match="input 'x' is missing"):
         model.predict({})
+    with pytest.raises(milrun.ModelError, match="there is no function 'nope': a pipeline has none"):
+        milrun.load(tmp_path / "p.mlpackage", function="nope")
+
+
+def _optional(path: Path, default: float, *names: str) -> Any:
+    """Return the model ``third = first + second``, whose second input may be left out."""
+
+    def body(a, b):  # type: ignore[no-untyped-def]
+        return mb.add(x=a, y=b, name=names[2])
+
+    def change(spec: Any) -> None:
+        for old, new in zip(("a", "b"), names[:2], strict=True):
+            ct.utils.rename_feature(spec, old, new)
+        second = spec.description.input[1].type
+        second.isOptional, second.multiArrayType.floatDefaultValue = True, default
+
+    edit(save(path, program(body, [(1, 3), (1, 3)])), change)
+    return ct.models.MLModel(str(path), skip_model_load=True)
+
+
+@pytest.mark.parametrize("exposed", [True, False])
+def test_optional_inputs_of_the_parts_of_a_pipeline_may_be_left_out(tmp_path: Path, exposed: bool) -> None:
+    parts = [
+        _optional(tmp_path / "a.mlpackage", 2.0, "x", "v", "h"),
+        _optional(tmp_path / "b.mlpackage", 4.0, "h", "w", "y"),
+    ]
+    path = tmp_path / "p.mlpackage"
+    ct.utils.make_pipeline(*parts).save(str(path))
+
+    def hide(spec: Any) -> None:
+        kept = [feature for feature in spec.description.input if feature.name != "w"]
+        del spec.description.input[:]
+        spec.description.input.extend(kept)
+
+    if not exposed:
+        edit(path, hide)
+    model = milrun.load(path)
+    x = np.ones((1, 3), np.float32)
+    assert ("w" in model.inputs) == exposed
+    np.testing.assert_array_equal(model.predict({"x": x})["y"], x + 6)
+    np.testing.assert_array_equal(model.predict({"x": x, "v": x})["y"], x + 5)
+    assert {tap.name for tap in model.trace({"x": x})} >= {"h", "y"}
+    with pytest.raises(ValueError, match="input 'x' is missing"):
+        model.predict({"v": x})
 
 
 @pytest.mark.parametrize("labels", [["cat", "dog", "emu"], [7, 8, 9]])

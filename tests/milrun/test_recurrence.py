@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from coremltools.converters.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil import types
 from torch import nn
 
 import milrun
@@ -88,14 +89,24 @@ Twist = Callable[[str, Any], Any]
 """Changes a part of the loop below, named by what it computes."""
 
 
-def _loop(twist: Twist = lambda part, value: value, mode: str = "update") -> Any:
+def _cast(where: str, *types: str) -> Twist:
+    def twist(part: str, value: Any) -> Any:
+        for type in types if part == where else ():
+            value = mb.cast(x=value, dtype=type)
+        return value
+
+    return twist
+
+
+def _loop(twist: Twist = lambda part, value: value, mode: str = "update", kinds: Any = None) -> Any:
     def body(x: Any, h0: Any) -> Any:
+        x = twist("x", x)
         w = {gate: (_weights(HIDDEN, FEATURES), _weights(HIDDEN)) for gate in "rzn"}
         u = {gate: (_weights(HIDDEN, HIDDEN) + 0.01 * ord(gate), _weights(HIDDEN)) for gate in "rzn"}
         rest = np.full((STEPS, BATCH, HIDDEN), 0.5 if mode == "add" else 0, np.float32)
 
         def step(i: Any, states: Any) -> Any:
-            now = mb.squeeze(x=mb.gather(x=x, indices=i, axis=0), axes=[0])
+            now = mb.squeeze(x=mb.gather(x=twist("row", x), indices=i, axis=0), axes=[0])
             h = mb.squeeze(x=mb.gather(x=states, indices=twist("read", i), axis=0), axes=[0])
             taken = {g: mb.linear(x=now, weight=weight, bias=bias) for g, (weight, bias) in w.items()}
             hidden = {g: mb.linear(x=h, weight=weight, bias=bias) for g, (weight, bias) in u.items()}
@@ -113,7 +124,7 @@ def _loop(twist: Twist = lambda part, value: value, mode: str = "update") -> Any
         first = np.array([0], np.int32)
         return mb.while_loop(_cond=lambda i, _: mb.less(x=i, y=until), _body=step, loop_vars=(first, start))[1]
 
-    return program(body, SHAPES)
+    return program(body, SHAPES, kinds)
 
 
 def test_states_are_added_to_what_lies_in_their_place(tmp_path: Path) -> None:
@@ -134,17 +145,81 @@ TWISTS: dict[str, Twist] = {
     "clips the state": lambda part, value: mb.clip(x=value, alpha=-0.1, beta=0.1) if part == "new" else value,
     "bends the states": lambda part, value: mb.mul(x=value, y=0.9) if part == "states" else value,
     "ends early": lambda part, value: np.array([STEPS - 2], np.int32) if part == "until" else value,
+    "casts the state to integers": _cast("new", "int32", "fp32"),
+    "casts the gate to integers": _cast("kept", "int32", "fp32"),
+    "casts the reset to truth": _cast("reset", "bool", "fp32"),
+    "casts x to integers": _cast("row", "int32", "fp32"),
+    "reads by a counter of few bits": _cast("read", "bool", "int32"),
 }
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("plain") / "m.mlpackage", _loop(), passes=False)
+
+
 @pytest.mark.parametrize("name", TWISTS)
-def test_a_loop_that_is_almost_a_gru_runs_as_it_is_written(tmp_path: Path, name: str) -> None:
-    plain = _run(save(tmp_path / "plain.mlpackage", _loop(), passes=False), "fp32", _inputs())
-    assert plain[2][GRU] == 1
-    given, spelled, ops = _run(save(tmp_path / "m.mlpackage", _loop(TWISTS[name]), passes=False), "fp32", _inputs())
-    assert (ops[GRU], ops["while_loop"]) == (0, 1)
-    np.testing.assert_array_equal(given, spelled)
-    assert name == "keeps all" or not np.allclose(given, plain[0])
+def test_a_loop_that_is_almost_a_gru_runs_as_it_is_written(tmp_path: Path, name: str, plain: Path) -> None:
+    path = save(tmp_path / "m.mlpackage", _loop(TWISTS[name]), passes=False)
+    for numerics in ("fp32", "declared"):
+        expected, _, fused = _run(plain, numerics, _inputs())
+        assert fused[GRU] == 1
+        given, spelled, ops = _run(path, numerics, _inputs())
+        assert (ops[GRU], ops["while_loop"]) == (0, 1)
+        np.testing.assert_array_equal(given, spelled)
+        assert name == "keeps all" or not np.allclose(given, expected)
+
+
+@pytest.mark.parametrize("where", ["new", "reset", "z", "row", "states"])
+def test_a_cast_to_half_precision_is_left_out_only_where_nothing_rounds(tmp_path: Path, where: str) -> None:
+    path = save(tmp_path / "m.mlpackage", _loop(_cast(where, "fp16", "fp32")), passes=False)
+    for numerics, recognized in (("fp32", 1), ("declared", 0)):
+        given, spelled, ops = _run(path, numerics, _inputs())
+        assert ops[GRU] == recognized
+        np.testing.assert_allclose(given, spelled, atol=1e-6 * recognized)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("opset", ["iOS15", "iOS17"])
+def test_x_is_rounded_to_half_precision_as_the_program_casts_it(tmp_path: Path, opset: str) -> None:
+    import coremltools as ct
+
+    traced = torch.jit.trace(Gru().eval(), torch.zeros(SHAPES[0]))  # type: ignore[no-untyped-call]
+    taken = [ct.TensorType(name="x", shape=SHAPES[0], dtype=np.float32)]
+    path = save(tmp_path / "m.mlpackage", traced, half=True, inputs=taken, opset=opset)
+    fine = _inputs()["x"] + np.float32(1e-4)
+    for x in (fine, fine * np.float32(2e5)):
+        given, spelled, ops = _run(path, "declared", {"x": x})
+        assert ops[GRU] == 1
+        assert np.isnan(given).any() == np.isnan(spelled).any() == (np.abs(x).max() > 65504)
+        np.testing.assert_allclose(given, spelled, atol=1e-3)
+
+
+@pytest.mark.parametrize(("where", "recognized"), [("x", 1), ("row", 0)])
+def test_x_of_integers_is_cast_before_it_is_taken(tmp_path: Path, where: str, recognized: int) -> None:
+    source = _loop(_cast(where, "fp32"), kinds=[types.int32, types.fp32])
+    inputs = _inputs()
+    inputs["x"] = (inputs["x"] * 5).astype(np.int32)
+    path = save(tmp_path / "m.mlpackage", source, passes=False)
+    for numerics in ("fp32", "declared"):
+        given, spelled, ops = _run(path, numerics, inputs)
+        assert ops[GRU] == recognized
+        np.testing.assert_allclose(given, spelled, atol=1e-6)
+
+
+def test_x_that_is_truncated_before_the_loop_stays_so(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.mlpackage", _loop(_cast("x", "int32", "fp32")), passes=False)
+    given, spelled, ops = _run(path, "fp32", {name: value * 5 for name, value in _inputs().items()})
+    assert ops[GRU] == 1
+    np.testing.assert_allclose(given, spelled, atol=1e-6)
+
+
+def test_the_counter_may_be_cast_to_integers_that_hold_it(tmp_path: Path) -> None:
+    for index, (type, recognized) in enumerate((("int16", 1), ("uint16", 1), ("int8", 0))):
+        path = save(tmp_path / f"{index}.mlpackage", _loop(_cast("read", type, "int32")), passes=False)
+        given, spelled, ops = _run(path, "fp32", _inputs())
+        assert ops[GRU] == recognized
+        np.testing.assert_allclose(given, spelled, atol=1e-6)
 
 
 @pytest.fixture
