@@ -35,7 +35,7 @@ class ArrayFeature:
     enumerated: tuple[tuple[int, ...], ...] | None = None
     optional: bool = False
     default: float = 0.0
-    """What an optional input is filled with; NaN where that is not known."""
+    """Fills an optional input that is left out; NaN where it is not known."""
 
     def allows(self, shape: tuple[int, ...]) -> bool:
         if self.enumerated is not None:

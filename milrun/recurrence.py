@@ -163,7 +163,7 @@ class _Loop:
     counter: str
     states: str
     rounds: bool
-    """Whether casts from fp32 to fp16 may be left out: the kernel rounds as they do, or nothing is to be rounded."""
+    """Casts from fp32 to fp16 may be left out: the kernel rounds as they do, or nothing is to be rounded."""
     bound: dict[str, Any] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
     """The ops that are accounted for."""
