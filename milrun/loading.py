@@ -95,7 +95,7 @@ def load(
     """Load a model package.
 
     Args:
-        source: Path of an `.mlpackage`, or a coremltools `MLModel` that was saved.
+        source: Path of an `.mlpackage`, an `.mlmodelc` or an `.mlmodel`, or a coremltools `MLModel` that was saved.
         numerics: How to compute. `declared` follows the precision that the package declares. `fp32` computes everything
             in fp32. `ane` adds hazards reported for the Neural Engine to `declared`.
         function: Name of the function, if the package has several.
@@ -109,6 +109,7 @@ def load(
 
     Raises:
         ModelError: The package is malformed, or has an op that milrun cannot execute.
+        ValueError: The numerics or a rule has a name that milrun does not know.
 
     Example:
         >>> model = milrun.load("Vocoder.mlpackage", numerics="fp32")

@@ -119,7 +119,7 @@ class Measurements:
         return self._timers.get(self._identities.get(system, ""))
 
     def loads(self, benchmark: Benchmark) -> tuple[float, ...]:
-        self._raise(benchmark.system, "")
+        self._raise(benchmark.system, f"load {benchmark.stage}")
         return self.timer(benchmark.system).loads(self.systems[benchmark.system].stage(benchmark.stage))
 
     def of(self, benchmark: Benchmark) -> list[Measured]:
@@ -143,7 +143,7 @@ class Measurements:
         """
         for benchmark in self.selected:
             if benchmark.kind == "load":
-                with self._kept(benchmark.system, ""):
+                with self._kept(benchmark.system, f"load {benchmark.stage}"):
                     self.loads(benchmark)
         chains = list(self._chains())
         began, expected = self.clock(), self.effort.seconds + OVERHEAD

@@ -12,6 +12,8 @@ from parity.bench.baseline import find, path_of
 from parity.bench.measurements import Benchmark
 from parity.bench.results import Result
 from parity.bench.session import Bench
+from parity.bench.timer import SystemTimer
+from parity.declarations import Stage
 from parity.judge import budgets
 from parity.judge.budgets import Budgets
 from parity.run.placement import Placement
@@ -239,6 +241,23 @@ def test_budgets_are_broken_by_what_is_too_slow_too_large_or_loads_too_long(reco
         ("decoder.fp32", "size_mb"),
         ("bundle", "size_mb"),
     ]
+
+
+def test_a_stage_that_cannot_be_loaded_fails_alone(recorded: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = SystemTimer.loads
+
+    def loads(timer: SystemTimer, stage: Stage) -> tuple[float, ...]:
+        if stage.name == "encoder":
+            raise OSError("no such file")
+        return load(timer, stage)
+
+    monkeypatch.setattr(SystemTimer, "loads", loads)
+    bench = recorded.bench()
+    encoder, decoder = bench.measurements.selected = [one for one in bench.plan() if one.kind == "load"]
+    bench.measurements.make(lambda line: None)
+    with pytest.raises(OSError, match="no such file"):
+        bench.measurements.loads(encoder)
+    assert bench.measurements.loads(decoder) == (0.5, 0.5, 0.5)
 
 
 def test_missing_budgets_fail_and_are_suggested(world: World) -> None:
