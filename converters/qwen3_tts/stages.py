@@ -33,6 +33,8 @@ SPEAKING, PLAIN = ways(group=32), ways()
 """Not quantized: the heads of `cp_head`, which are one tensor, and the decoder, most of which are convolutions."""
 GENERATING = tuple(replace(one, replayed=FOLLOWED if one.name == FEW_BITS else "") for one in ways(group=32, tables=4))
 HELD = Variant("fp16-state", "float16", holds=True, unchained=HALF_CODES)
+BYTES = Variant("pte-8da4w-8w", "float32", format="pte", tables=8, unchained=OTHER_CODES)
+"""A program of the two stages that look up, with tables of 8 bits."""
 INT8 = Variant("fp16-int8", "float16", quantize=True, compute_units="CPU_AND_NE", unchained=HALF_CODES)
 INT4 = Variant(
     "fp16-int4",
@@ -93,7 +95,7 @@ def stages(size: Size) -> tuple[Stage, ...]:
             EncodeText,
             {"tokens": i32(1, tokens)},
             {"embeds": real(1, tokens, size.talker.width)},
-            ways(group=32, tables=4),
+            (*ways(group=32, tables=4), replace(BYTES, group=32)),
             trace_at={"tokens": 16},
         ),
         stepped(
@@ -101,7 +103,7 @@ def stages(size: Size) -> tuple[Stage, ...]:
             CodecEmbed,
             {"token": ID, "group": ID},
             {"embed": row},
-            variants=ways(tables=4),
+            variants=(*ways(tables=4), BYTES),
             portable=True,
         ),
         Stage(

@@ -223,6 +223,7 @@ class Table(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         ops = torch.ops.quantized_decomposed
         look_up = ops.embedding_byte if self.bits == 8 else ops.embedding_4bit
+        ids = ids.long() if self.bits == 8 else ids  # the kernel of bytes takes no other ids, and kills its process
         most = 1 << self.bits - 1
         found: Tensor = look_up(self.packed, self.scales, None, -most, most - 1, ids)
         return found

@@ -248,12 +248,16 @@ def _kill(process: SpawnProcess) -> None:
 
 
 def _last_lines(file: Path) -> tuple[str, ...]:
-    """Return the last printable lines of a file, none if there is no file."""
+    """Return the last printable lines of a file, none if there is no file.
+
+    Where a process aborts, Python writes the calls of all threads behind its last words. These are left out.
+    """
     try:
         with file.open("rb") as output:
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = output.read().decode(errors="replace")
     except FileNotFoundError:
         return ()
-    printable = ("".join(c if c.isprintable() else " " for c in line).rstrip() for line in text.splitlines())
+    lines = text.partition("Fatal Python error: ")[0].splitlines()
+    printable = ("".join(c if c.isprintable() else " " for c in line).rstrip() for line in lines)
     return tuple(line for line in printable if line)[-_TAIL_LINES:]

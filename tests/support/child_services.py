@@ -40,6 +40,9 @@ def misbehave(how: str) -> None:
     elif how == "kill":
         print("ANECCompile() FAILED", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "abort":
+        print("check failed: Long", file=sys.stderr, flush=True)
+        os.abort()
     elif how == "exit":
         os._exit(3)
     elif how == "raise":

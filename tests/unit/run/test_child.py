@@ -161,6 +161,13 @@ def test_a_child_that_never_reads_is_killed_too() -> None:
     assert gone(child.pid)
 
 
+def test_an_abort_is_told_by_the_last_words_before_it(echo: Child) -> None:
+    with pytest.raises(RuntimeFailure, match="the process was killed by SIGABRT") as caught:
+        echo.call("predicting", "misbehave", "abort")
+    assert caught.value.stderr[-1] == "check failed: Long"
+    assert "most recent call first" not in str(caught.value)
+
+
 def test_chatter_does_not_block_the_child_and_its_last_lines_are_kept(echo: Child) -> None:
     echo.call("predicting", "misbehave", "chatter")
     with pytest.raises(RuntimeFailure) as caught:

@@ -103,6 +103,15 @@ def test_a_program_that_nothing_was_quantized_of_fails_by_its_method_and_weight(
 
 
 @NEEDS
+def test_a_table_of_bytes_is_looked_up_in(tmp_path: Path) -> None:
+    bytes_ = replace(FEW, tables=8)
+    module = quantized(Net().eval(), STAGE, bytes_)
+    assert not faults(read(tmp_path, module), bytes_)
+    given = RUNTIME.load(tmp_path / "model.pte", function="net").run(INPUTS)["y"]
+    np.testing.assert_allclose(given, call(module, STAGE, INPUTS)["y"], atol=0.02)
+
+
+@NEEDS
 def test_a_weight_is_read_as_it_is_stored(program: Program) -> None:
     module: Any = quantized(Net().eval(), STAGE, FEW)
     first, *_, table = program.methods["net"].weights
