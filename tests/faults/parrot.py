@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import repeat
 from typing import Any, TypeVar
 
@@ -60,5 +60,5 @@ def parrot(clean: Workbench, glue: Any, case: str) -> Parrot:
 
 def recast(clean: Workbench, kind: type[Kind], **changed: Any) -> Kind:
     """Return a workbench as another kind of it."""
-    parts = {name: getattr(clean, name) for name in clean.__dataclass_fields__}
+    parts = {one.name: getattr(clean, one.name) for one in fields(clean) if one.init}
     return kind(**{**parts, **changed})
