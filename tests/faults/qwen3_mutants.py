@@ -198,7 +198,7 @@ class GreedyOnly(CodeGenerator):
 
 def likeliest(module: Any) -> None:
     """Let a graph take the likeliest of the best codes, whatever the uniform."""
-    module.place = lambda summed, uniform: (summed[:, 0] * 0).to(torch.int32)
+    module.place = lambda summed, uniform: (summed[:, 0] * 0).long()
 
 
 class ShortHostSum(Sampling):

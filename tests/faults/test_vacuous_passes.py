@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.compare import contract, metrics
+from parity.compare import contract
 from parity.declarations import f32
 from parity.judge import gates
 from tests.faults import plural
@@ -18,6 +18,7 @@ from tests.support import report_samples as samples
 from tests.support.project import CONVERTED, GATES, REFERENCES, Project
 from tests.support.project import HERE as PROJECT
 from tests.support.runs import Run, artifacts, checked, gathered
+from tests.support.signals import measure
 
 pytestmark = pytest.mark.skipif("sys.platform == 'darwin'", reason="asks for Core ML where there is none")
 
@@ -299,7 +300,7 @@ def test_18_what_is_measured_does_not_depend_on_the_first_axis(decibels: float) 
     }
     for shape in [(1, 256, 512), (256, 512), (512, 256, 1), (131072,)]:
         for name, value in expected.items():
-            measured = metrics.measure(name, truth.reshape(shape), (truth + noise).reshape(shape), 24_000)
+            measured = measure(name, truth.reshape(shape), (truth + noise).reshape(shape), 24_000)
             assert measured == pytest.approx(value, rel=1e-6), (name, shape)
 
 
