@@ -137,7 +137,7 @@ def _open(
     if kind not in _PIPELINES:
         raise ModelError(f"{package.path}: a model of type {kind}; milrun runs ML programs and pipelines of them")
     if function:
-        raise ModelError(f"{package.path}: there is no function {function!r}: a pipeline has none, load it without one")
+        raise ModelError(f"{package.path}: a pipeline has no functions such as {function!r}; load it without a name")
     parts: dict[str, Model] = {}
     for part in package.parts:
         if (kind := (held := part.spec()).WhichOneof("Type")) != "mlProgram":

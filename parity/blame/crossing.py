@@ -164,8 +164,8 @@ def _error(
 ) -> float:
     """Return the error of an output at a step over its size in the whole run; of a cache, in the slots written there.
 
-    Infinite where there is no nearly: where a value is missing, of another shape or not finite, a whole number differs,
-    or a slot was not left alone.
+    Infinite where a value is missing, of another shape or not finite, where a whole number differs, or where a slot was
+    not left alone.
     """
     if value is None or value.shape != reference.shape:
         return math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ _RNG = np.random.default_rng(0)
 _INPUTS = dict(zip("qkvm", (_RNG.standard_normal(shape).astype(np.float32) for shape in _SHAPES), strict=True))
 
 
-def _attention(folder: Path, *, masked: bool = True, shows_weights: bool = False, half: bool = False) -> Path:
+def _attention(
+    folder: Path,
+    *,
+    shapes: Sequence[tuple[int, ...]] = _SHAPES,
+    masked: bool = True,
+    shows_weights: bool = False,
+    half: bool = False,
+) -> Path:
     def body(q, k, v, m):  # type: ignore[no-untyped-def]
         scores = mb.mul(x=mb.matmul(x=q, y=k, transpose_y=True), y=np.float32(0.3))
         scores = mb.add(x=scores, y=m) if masked else scores
@@ -27,7 +35,7 @@ def _attention(folder: Path, *, masked: bool = True, shows_weights: bool = False
         y = mb.matmul(x=weights, y=v, name="y")
         return (y, weights) if shows_weights else (y, mb.identity(x=m, name="m2"))
 
-    return save(folder / "m.mlpackage", program(body, _SHAPES), half=half)
+    return save(folder / "m.mlpackage", program(body, shapes), half=half)
 
 
 def _expected(inputs: dict[str, Any], masked: bool) -> Any:
@@ -64,11 +72,7 @@ def test_a_mask_of_one_axis_is_for_every_row(tmp_path: Path) -> None:
     shapes = [*_SHAPES[:3], (7,)]
     inputs = _INPUTS | {"m": np.array([0, 0, -9, 0, -9, 0, 0], np.float32)}
 
-    def body(q, k, v, m):  # type: ignore[no-untyped-def]
-        scores = mb.add(x=mb.mul(x=mb.matmul(x=q, y=k, transpose_y=True), y=np.float32(0.3)), y=m)
-        return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=v, name="y")
-
-    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, shapes)), numerics="fp32")
+    model = milrun.load(_attention(tmp_path, shapes=shapes), numerics="fp32")
     assert "fused_attention" in _op_types(model)
     np.testing.assert_allclose(model.predict(inputs)["y"], _expected(inputs, True), atol=1e-5)
 
@@ -88,11 +92,7 @@ def test_a_mask_of_one_axis_is_for_every_row(tmp_path: Path) -> None:
 def test_a_mask_may_broadcast_the_scores(tmp_path: Path, shapes: list[tuple[int, ...]]) -> None:
     inputs = dict(zip("qkvm", (_RNG.standard_normal(shape).astype(np.float32) for shape in shapes), strict=True))
 
-    def body(q, k, v, m):  # type: ignore[no-untyped-def]
-        scores = mb.add(x=mb.mul(x=mb.matmul(x=q, y=k, transpose_y=True), y=np.float32(0.3)), y=m)
-        return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=v, name="y")
-
-    model = milrun.load(save(tmp_path / "m.mlpackage", program(body, shapes)), numerics="fp32")
+    model = milrun.load(_attention(tmp_path, shapes=shapes), numerics="fp32")
     assert "fused_attention" in _op_types(model)
     np.testing.assert_allclose(model.predict(inputs)["y"], _expected(inputs, True), atol=1e-5)
 

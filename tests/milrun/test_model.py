@@ -183,7 +183,7 @@ def test_a_pipeline_hands_values_on_by_name(tmp_path: Path) -> None:
     assert {tap.name for tap in model.trace({"x": np.ones((1, 3))})} >= {"h", "y"}
     with pytest.raises(ValueError, match="input 'x' is missing"):
         model.predict({})
-    with pytest.raises(milrun.ModelError, match="there is no function 'nope': a pipeline has none"):
+    with pytest.raises(milrun.ModelError, match="a pipeline has no functions such as 'nope'; load it without a name"):
         milrun.load(tmp_path / "p.mlpackage", function="nope")
 
 

@@ -57,7 +57,7 @@ def test_a_line_that_pins_nothing_is_refused(root: Path, text: str, said: str) -
 
 
 def test_a_line_about_something_else_that_pins_nothing_is_skipped(root: Path) -> None:
-    lines = ["-e file:.", "--index-url https://example.com", "torch>=2", "foo==1 --hash=sha256:0", "numpy==2.1.0"]
+    lines = ["-e file:.", "--pre", "torch>=2", "foo==1 --hash=sha256:0", "numpy==2.1.0"]
     (root / "requirements-dev.lock").write_text("\n".join(lines))
     assert lockfile.of_an_extra("numpy") == "2.1.0"
     assert lockfile.of_an_extra("no-such-library") is None
