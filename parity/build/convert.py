@@ -5,12 +5,14 @@ Importing coremltools takes seconds. So the functions that build import it, and 
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -77,7 +79,8 @@ def _convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, f
             traceable, tuple(traced_with[name] for name in given), strict=False, check_trace=False
         )
         try:
-            model = ct.convert(
+            model = _unhindered(
+                ct.convert,
                 traced,
                 convert_to="mlprogram",
                 inputs=_input_types(stage, variant, given),
@@ -99,6 +102,26 @@ def _convert(stage: Stage, variant: Variant, module: nn.Module, package: Path, f
         except Exception as error:
             raise ConversionError(f"{stage.name} {variant.name}: coremltools could not convert it: {error}") from error
     save(model, package, facts)
+
+
+def _unhindered(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Call a function of coremltools without what takes more than half of its time, and return the model it makes.
+
+    It validates the whole program after each of some hundred passes; here that is done once, at the end. And it makes
+    so many objects that each search for garbage takes long, and finds next to none.
+    """
+    from coremltools.converters.mil.mil import Program
+
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with patch.object(Program, "validate", lambda *_, **__: None):
+            model = function(*given, **named)
+    finally:
+        if collecting:
+            gc.enable()
+    model._mil_program.validate()
+    return model
 
 
 class Holding(nn.Module):
@@ -156,7 +179,7 @@ def _quantized(model: Any, variant: Variant, source: Path) -> Any:
     mode = "linear" if variant.zero_points else "linear_symmetric"
     linear = coreml.OpLinearQuantizerConfig(mode=mode, weight_threshold=variant.fewest - 1)
     config = coreml.OptimizationConfig(op_type_configs=dict.fromkeys(WEIGHTED, linear), op_name_configs=kept)
-    return coreml.linear_quantize_weights(model, config)
+    return _unhindered(coreml.linear_quantize_weights, model, config)
 
 
 def _grouped(model: Any, variant: Variant) -> Any:
@@ -170,7 +193,9 @@ def _grouped(model: Any, variant: Variant) -> Any:
         block_size=variant.group,
         weight_threshold=variant.fewest - 1,
     )
-    return coreml.linear_quantize_weights(model, coreml.OptimizationConfig(op_type_configs={"linear": grouped}))
+    return _unhindered(
+        coreml.linear_quantize_weights, model, coreml.OptimizationConfig(op_type_configs={"linear": grouped})
+    )
 
 
 def _spelled(module: str) -> str:
@@ -180,7 +205,7 @@ def _spelled(module: str) -> str:
 def _palettized(model: Any, config: Any) -> Any:
     from coremltools.optimize import coreml
 
-    return coreml.palettize_weights(model, coreml.OptimizationConfig(global_config=config))
+    return _unhindered(coreml.palettize_weights, model, coreml.OptimizationConfig(global_config=config))
 
 
 def _pruned(model: Any, magnitude: float) -> Any:
@@ -188,7 +213,7 @@ def _pruned(model: Any, magnitude: float) -> Any:
     from coremltools.optimize import coreml
 
     small = coreml.OpThresholdPrunerConfig(threshold=magnitude, minimum_sparsity_percentile=0.5)
-    return coreml.prune_weights(model, coreml.OptimizationConfig(global_config=small))
+    return _unhindered(coreml.prune_weights, model, coreml.OptimizationConfig(global_config=small))
 
 
 def save(model: Any, package: Path, facts: Mapping[str, str]) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from parity.base.fingerprint import code, digest, libraries
 FILE = "palette.npz"
 BEST_FROM = 10_000
 """Elements of a weight in half precision from which on coremltools looks for the best palette of all."""
+DISTANCES = "_euclidean_distances"
+"""The function of scikit-learn that a clustering of a weight in full precision spends its time in."""
 MOST_HALVINGS = 60
 """Of the range in which the penalty lies, in logarithms."""
 RANGE = 60.0
@@ -75,11 +79,33 @@ def clustered(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     if found is not None:
         return found
     from coremltools.optimize.coreml import _quantization_passes
+    from sklearn.cluster import _kmeans
 
-    theirs: tuple[np.ndarray, np.ndarray] = _quantization_passes.palettize_weights._get_lut_and_indices(
-        weight, "KMEANS", bits, None
-    )
+    quick = weight.dtype == np.float32 and hasattr(_kmeans, DISTANCES)
+    with patch.object(_kmeans, DISTANCES, _apart) if quick else nullcontext():
+        theirs: tuple[np.ndarray, np.ndarray] = _quantization_passes.palettize_weights._get_lut_and_indices(
+            weight, "KMEANS", bits, None
+        )
     return theirs
+
+
+def _apart(centres: np.ndarray, values: np.ndarray, **_: Any) -> np.ndarray:
+    """Return the squared distance of each value from each centre, as scikit-learn's function of this name.
+
+    That one is made for many columns, and takes four fifths of the time of a clustering.
+    """
+    found: np.ndarray = _compiled(_squares)(centres[:, 0].astype(np.float64), values[:, 0])
+    return found
+
+
+def _squares(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the squared differences of values and centres, in the order of operations that gives the same bits."""
+    found = np.empty((len(centres), len(values)), np.float32)
+    for row, centre in enumerate(centres):
+        for column, single in enumerate(values):
+            value = np.float64(single)
+            found[row, column] = max(np.float32(-2.0 * (centre * value) + centre * centre + value * value), np.float32(0))
+    return found
 
 
 def _best(weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from coremltools.optimize import coreml
 from coremltools.optimize.coreml._quantization_passes import palettize_weights
+from sklearn.cluster import _kmeans
 from torch import nn
 
 from parity.base.cache import Cache
@@ -69,6 +70,16 @@ def test_the_palette_of_a_weight_in_half_precision_is_coremltools_own(size: int,
     weight = (0.05 * np.random.default_rng(1).standard_t(4, (8, size // 8))).astype(np.float16)
     weight[0, :4] = [0.0, -0.0, 0.0, -0.0]
     assert palettes._best(weight, 1 << bits) is not None, "coremltools would be compared with itself"
+    for found, wanted in zip(palettes.clustered(weight, bits), theirs(weight, bits), strict=True):
+        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+        assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("size", [64, 2_000, 48_000])
+def test_the_palette_of_a_weight_in_full_precision_is_coremltools_own(size: int, bits: int) -> None:
+    weight = (0.05 * np.random.default_rng(3).standard_t(4, (8, size // 8))).astype(np.float32)
+    assert callable(getattr(_kmeans, palettes.DISTANCES)), "coremltools would be compared with itself"
     for found, wanted in zip(palettes.clustered(weight, bits), theirs(weight, bits), strict=True):
         assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
         assert np.array_equal(found, wanted)
