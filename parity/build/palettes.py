@@ -104,7 +104,8 @@ def _squares(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
     for row, centre in enumerate(centres):
         for column, single in enumerate(values):
             value = np.float64(single)
-            found[row, column] = max(np.float32(-2.0 * (centre * value) + centre * centre + value * value), np.float32(0))
+            square = np.float32(-2.0 * (centre * value) + centre * centre + value * value)
+            found[row, column] = max(square, np.float32(0))
     return found
 
 
