@@ -15,8 +15,7 @@ from parity.bench.baseline import Baseline, Entry, Machine
 from parity.bench.measurements import BUNDLE, EFFORTS, Benchmark, Measurements, Mode, benchmarks, speeds
 from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, Judged, SystemBench
 from parity.bench.results import RECORD, Limits, Result
-from parity.bench.round import alternatives
-from parity.bench.timer import Measured
+from parity.bench.timer import Measured, alternatives
 from parity.bench.timing import Clock
 from parity.declarations import Stage, Variant
 from parity.judge import budgets
@@ -25,7 +24,7 @@ from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN, deployed
 from parity.record.suite import Suite
 from parity.run.placement import placement
-from parity.verdict import Check, Finding
+from parity.verdict import Check
 
 MEGABYTE = 1e6
 OF_TIME = ("baseline", "chain_ratio", "stage_ratio", "rtfx", "chain_ms", "stage_ms")
@@ -240,11 +239,11 @@ class Bench:
 
     def _judge(self, benchmark: Benchmark) -> Result:
         name, limits = benchmark.system, self.limits(benchmark.system)
-        system, ships = self.systems[name], self.ships[name]
+        system, ships, bench = self.systems[name], self.ships[name], self.workbench(name)
         if benchmark.kind == "complete":
             return results.complete(system, ships, limits, self._known(name))
         if benchmark.kind in ("speed", "overall"):
-            found = [(one, self._faults(name, one)) for one in self.measurements.of(benchmark)]
+            found = [(one, one.faults(bench)) for one in self.measurements.of(benchmark)]
             if benchmark.kind == "overall":
                 return results.overall(benchmark, found, limits)
             return results.speed(benchmark, *found[0], limits)
@@ -254,14 +253,9 @@ class Bench:
             stages = [stage for stage in system.stages if not stage.aside][: 1 if ships.whole else None]
             counted = stages if benchmark.stage == BUNDLE else [system.stage(benchmark.stage)]
             return results.size(benchmark, sum(self.megabytes(name, stage) for stage in counted), limits, ships)
-        bench, stage, variant = self.workbench(name), system.stage(benchmark.stage), ships.variants[benchmark.stage]
+        stage, variant = system.stage(benchmark.stage), ships.variants[benchmark.stage]
         package, units = bench.artifacts.get(stage, variant).package, bench.compute_units or stage.units(variant)
         return results.placement(benchmark, self.placement_of(package, units), limits)
-
-    def _faults(self, system: str, measured: Measured) -> Sequence[Finding]:
-        """Return the gates that the timed outputs break."""
-        bench = self.workbench(system)
-        return list(dict.fromkeys(fault for compared in measured.compared for fault in compared.faults(bench)))
 
     def _known(self, system: str) -> list[str]:
         """Return every benchmark that may have a baseline, on any case."""
