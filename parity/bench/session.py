@@ -54,7 +54,6 @@ class Bench:
         self.cases = suite.cases
         self.measurements = Measurements(self.systems, self.cases, self.workbench, mode, clock or Clock())
         self._limits: dict[str, Limits] = {}
-        self._extended: set[tuple[str, str]] = set()
 
     def plan(self) -> list[Benchmark]:
         """Return every benchmark of this run. Only Core ML says where its ops run; only beside PyTorch has each stage a
@@ -75,10 +74,7 @@ class Bench:
         broken = [finding for finding in result.findings if not finding.passed]
         if broken and all(finding.gate in OF_TIME and finding.bound for finding in broken):
             for case in self.measurements.cases_of(benchmark):
-                key = self.measurements.identity(benchmark.system), case.name
-                if key not in self._extended:
-                    self._extended.add(key)
-                    self.measurements.timer(benchmark.system).extend(case)
+                self.measurements.timer(benchmark.system).extend(case)
             result = self._judge(benchmark)
         self.results[benchmark] = result
         return result
@@ -203,7 +199,7 @@ class Bench:
     def _systems(self) -> Iterator[SystemBench]:
         shown: dict[int, str] = {}
         for name in dict.fromkeys(one.system for one in self.results):
-            timer = self.measurements.known(name)
+            timer = self.measurements.timers.get(name)
             measured = tuple(timer.cases.values()) if timer else ()
             yield SystemBench(
                 system=name,
@@ -217,7 +213,7 @@ class Bench:
     def _artifacts(self, system: str) -> Iterator[ArtifactFacts]:
         """Yield what was measured of each artifact; nothing is measured only to be shown."""
         wanted = {(one.kind, one.stage) for one in self.results if one.system == system}
-        timer = self.measurements.known(system)
+        timer = self.measurements.timers.get(system)
         for stage in self.systems[system].stages:
             loaded = timer if ("load", stage.name) in wanted else None
             first = loaded.first_runs.get(stage.name) if loaded else None

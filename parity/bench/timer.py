@@ -75,6 +75,7 @@ class SystemTimer:
         self.first_runs: dict[str, float] = {}
         self._rounds: dict[str, list[Round]] = {}
         self._compared: dict[str, dict[str, Compared]] = {}
+        self._extended: set[str] = set()
         self.cases: dict[str, Measured] = {}
         self._module = cache(lambda name: bench.module(bench.system.stage(name)))
 
@@ -103,8 +104,10 @@ class SystemTimer:
         return self.cases[case.name]
 
     def extend(self, case: Case) -> None:
-        """Measure a case again and for longer, and count the rounds so far as well."""
-        self._measure(case, replace(self.effort, seconds=LONGER * self.effort.seconds))
+        """Measure a case again and for longer, once, and count the rounds so far as well."""
+        if case.name not in self._extended:
+            self._extended.add(case.name)
+            self._measure(case, replace(self.effort, seconds=LONGER * self.effort.seconds))
 
     def close(self) -> None:
         for artifact in self._artifacts.values():
