@@ -13,7 +13,7 @@ from parity.base.paths import BUDGETS
 from parity.bench import baseline, results
 from parity.bench.baseline import Baseline, Entry, Machine
 from parity.bench.measurements import BUNDLE, EFFORTS, Benchmark, Measurements, Mode, benchmarks, speeds
-from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, Judged, SystemBench
+from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, SystemBench
 from parity.bench.results import RECORD, Limits, Result
 from parity.bench.timer import Measured, alternatives
 from parity.bench.timing import Clock
@@ -190,7 +190,7 @@ class Bench:
             machine=self.machine,
             partial=partial,
             systems=tuple(self._systems()),
-            judged=tuple(Judged(one.test, result.findings) for one, result in self.results.items()),
+            judged={one.test: result.findings for one, result in self.results.items()},
             errors=errors,
             recorded=tuple(recorded),
             notes=tuple(self.notes()),
