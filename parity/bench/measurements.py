@@ -96,27 +96,17 @@ class Measurements:
         self.systems, self.cases, self.workbench = systems, cases, workbench
         self.effort, self.clock = EFFORTS[mode], clock
         self.selected: Sequence[Benchmark] = ()
-        self._timers: dict[str, SystemTimer] = {}
-        self._identities: dict[str, str] = {}
+        self.timers: dict[str, SystemTimer] = {}
+        self._shared: dict[str, SystemTimer] = {}
         self._failed: dict[tuple[str, str], tuple[Exception, TracebackType | None]] = {}
 
-    def identity(self, system: str) -> str:
-        if system not in self._identities:
-            bench = self.workbench(system)
-            self._identities[system] = identity(bench, self.cases(bench.system))
-        return self._identities[system]
-
     def timer(self, system: str) -> SystemTimer:
-        """Return the timer of a system: the same one for all systems of one identity."""
-        key = self.identity(system)
-        if key not in self._timers:
+        """Return the timer of a system: the same one for all systems with the same artifacts, glue and cases."""
+        if system not in self.timers:
             bench = self.workbench(system)
-            self._timers[key] = SystemTimer(bench, self.effort, self.clock, lambda case: self._stages(key, case))
-        return self._timers[key]
-
-    def known(self, system: str) -> SystemTimer | None:
-        """Return the timer of a system, if anything of it was measured."""
-        return self._timers.get(self._identities.get(system, ""))
+            made = SystemTimer(bench, self.effort, self.clock, lambda case: self._stages(made, case))
+            self.timers[system] = self._shared.setdefault(identity(bench, self.cases(bench.system)), made)
+        return self.timers[system]
 
     def loads(self, benchmark: Benchmark) -> tuple[float, ...]:
         self._raise(benchmark.system, f"load {benchmark.stage}")
@@ -143,64 +133,62 @@ class Measurements:
         """
         for benchmark in self.selected:
             if benchmark.kind == "load":
-                with self._kept(benchmark.system, f"load {benchmark.stage}"):
+                with self._kept(f"load {benchmark.stage}", benchmark.system):
                     self.loads(benchmark)
-        chains = list(self._chains())
+        chains = self._chains()
         began, expected = self.clock(), self.effort.seconds + OVERHEAD
-        for done, (system, case, named) in enumerate(chains):
+        for done, (timer, case, systems) in enumerate(chains):
             if done:
                 expected = (self.clock() - began) / done
-            left = duration(expected * (len(chains) - done))
-            say(f"timing {done + 1} of {len(chains)}, about {left} left: {named}")
-            with self._kept(system, case.name):
-                self.timer(system).measured(case)
-            if system not in [later for later, _, _ in chains[done + 1 :]] and (timer := self.known(system)):
+            same = f" and the same for {', '.join(systems[1:])}" if systems[1:] else ""
+            left = f"about {duration(expected * (len(chains) - done))} left"
+            say(f"timing {done + 1} of {len(chains)}, {left}: {systems[0]}, case {case.name}{same}")
+            with self._kept(case.name, *systems):
+                timer.measured(case)
+            if timer not in [later for later, _, _ in chains[done + 1 :]]:
                 timer.close()
         if chains:
             say(f"timed {len(chains)} in {duration(self.clock() - began)}")
 
     def close(self) -> None:
         """Unload all artifacts."""
-        for timer in self._timers.values():
+        for timer in self.timers.values():
             timer.close()
 
-    def _chains(self) -> Iterator[tuple[str, Case, str]]:
-        """Yield the distinct chains that the selected benchmarks need: the system, the case, and both in words.
+    def _chains(self) -> list[tuple[SystemTimer, Case, list[str]]]:
+        """Return the distinct chains that the selected benchmarks need, each with the systems that have it.
 
-        Those of one system come one after another.
+        Those of one timer come one after another.
         """
-        found: dict[tuple[str, str], list[tuple[str, Case]]] = {}
+        found: dict[tuple[SystemTimer, str], tuple[Case, list[str]]] = {}
         for benchmark in self.selected:
             for case in self.cases_of(benchmark):
-                with self._kept(benchmark.system, case.name):
-                    key = self.identity(benchmark.system), case.name
-                    found.setdefault(key, []).append((benchmark.system, case))
-        order = list(self.systems)
-        for needed in sorted(found.values(), key=lambda needed: order.index(needed[0][0])):
-            system, case = needed[0]
-            others = [name for name in dict.fromkeys(name for name, _ in needed) if name != system]
-            same = f" and the same for {', '.join(others)}" if others else ""
-            yield system, case, f"{system}, case {case.name}{same}"
+                with self._kept(case.name, benchmark.system):
+                    _, systems = found.setdefault((self.timer(benchmark.system), case.name), (case, []))
+                    systems += [benchmark.system] if benchmark.system not in systems else []
+        timers = list(self._shared.values())
+        chains = [(timer, case, systems) for (timer, _), (case, systems) in found.items()]
+        return sorted(chains, key=lambda chain: timers.index(chain[0]))
 
-    def _stages(self, key: str, case: Case) -> set[str]:
-        """Return the stages to compare on a case, for the selected benchmarks of all systems of one identity."""
+    def _stages(self, timer: SystemTimer, case: Case) -> set[str]:
+        """Return the stages to compare on a case, for the selected benchmarks of all systems of one timer."""
         found: set[str] = set()
         for benchmark in self.selected:
             names = [needed.name for needed in self.cases_of(benchmark)]
-            if self._identities.get(benchmark.system) == key and case.name in names:
+            if self.timers.get(benchmark.system) is timer and case.name in names:
                 path = {stage.name for stage in self.systems[benchmark.system].stages if not stage.aside}
                 found |= path if benchmark.stage == CHAIN else {benchmark.stage}
-        return found or {stage.name for stage in self._timers[key].bench.system.stages}
+        return found or {stage.name for stage in timer.bench.system.stages}
 
     @contextmanager
-    def _kept(self, system: str, case: str) -> Iterator[None]:
+    def _kept(self, case: str, *systems: str) -> Iterator[None]:
         """Keep an exception for `_raise`."""
         try:
             yield
         except Exception as error:
-            self._failed[self._identities.get(system, system), case] = error, error.__traceback__
+            self._failed.update({(system, case): (error, error.__traceback__) for system in systems})
 
     def _raise(self, system: str, case: str) -> None:
-        if failed := self._failed.get((self._identities.get(system, system), case)):
+        if failed := self._failed.get((system, case)):
             error, traceback = failed
             raise error.with_traceback(traceback)

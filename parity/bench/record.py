@@ -5,7 +5,7 @@ There is a row for each case and one for each artifact, and lines for what faile
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from parity.base import records
 from parity.base.text import Row, aligned, plain
 from parity.verdict import Finding
 
-SCHEMA = 5
+SCHEMA = 6
 NAME = "bench.json"
 NONE = "–"
 
@@ -90,35 +90,29 @@ class SystemBench:
     same_as: str = ""
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Result of one benchmark."""
-
-    id: str
-    findings: tuple[Finding, ...]
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.findings) and all(finding.passed for finding in self.findings)
-
-
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """One run of the bench. `errors` has what failed without a finding, `notes` what is true of the whole run."""
+    """One run of the bench. `judged` has the findings of each benchmark by the name of its test, `errors` what failed
+    without a finding, `notes` what is true of the whole run."""
 
     id: str
     started: str
     machine: Mapping[str, str | int]
     partial: bool
     systems: tuple[SystemBench, ...]
-    judged: tuple[Judged, ...]
+    judged: Mapping[str, tuple[Finding, ...]]
     errors: Mapping[str, str]
     recorded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return bool(self.judged) and not self.errors and all(one.passed for one in self.judged)
+        return bool(self.judged) and not self.errors and all(map(passed, self.judged.values()))
+
+
+def passed(findings: Collection[Finding]) -> bool:
+    """Return whether a benchmark passes: nothing passes for want of findings."""
+    return bool(findings) and all(finding.passed for finding in findings)
 
 
 def save(record: BenchRecord, folder: Path) -> Path:
@@ -213,11 +207,11 @@ def remarks(record: BenchRecord) -> list[str]:
     """Return everything that failed, what became faster, and what is true of the whole run. What is said of several
     benchmarks in the same words is said once."""
     found: dict[str, list[str]] = {}
-    for judged in record.judged:
-        for finding in judged.findings:
+    for id, findings in record.judged.items():
+        for finding in findings:
             if not finding.passed or (finding.gate == "baseline" and finding.message):
                 said = f"{'' if finding.passed else '✗ '}{finding.message or finding.line()}"
-                found.setdefault(said, []).append(judged.id)
+                found.setdefault(said, []).append(id)
     for id, message in record.errors.items():
         found.setdefault(f"! {message}", []).append(id)
     lines = [f"{said}  ({ids[0]}{f' and {len(ids) - 1} more' * (len(ids) > 1)})" for said, ids in found.items()]
@@ -225,7 +219,7 @@ def remarks(record: BenchRecord) -> list[str]:
 
 
 def headline(record: BenchRecord) -> str:
-    failed = sum(not judged.passed for judged in record.judged)
+    failed = sum(not passed(findings) for findings in record.judged.values())
     counts = [f"✓ {len(record.judged) - failed}", *([f"✗ {failed}"] if failed else [])]
     counts += [f"! {len(record.errors)}"] if record.errors else []
     part = "  (a part of the bench: this is not the full verdict)" if record.partial else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from parity.base.toml import dotted
 from parity.bench.baseline import FACTOR, JITTER, Baseline, BaselineError, Entry, Machine, compare, label
 from parity.bench.measurements import BUNDLE, Benchmark
+from parity.bench.record import passed
 from parity.bench.timer import Measured
 from parity.declarations import System
 from parity.judge import budgets
@@ -30,7 +31,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        return bool(self.findings) and all(finding.passed for finding in self.findings)
+        return passed(self.findings)
 
     def explain(self) -> str:
         if not self.findings:
@@ -70,7 +71,7 @@ def speed(benchmark: Benchmark, measured: Measured, faults: Sequence[Finding], l
     path = limits.of_profile(*kind, str(times.t_enc))
     if budget := limits.find(path):
         return Result((*found, budget.check(timing.milliseconds)))
-    return Result(tuple(found), _suggested(path, timing.milliseconds, f"{times.rounds} rounds"))
+    return Result(tuple(found), _suggested(path, kind[0], timing.milliseconds, f"{times.rounds} rounds"))
 
 
 def overall(benchmark: Benchmark, found: Sequence[tuple[Measured, Sequence[Finding]]], limits: Limits) -> Result:
@@ -114,10 +115,9 @@ def placement(benchmark: Benchmark, found: Placement, limits: Limits) -> Result:
         why = f"the compute plan of {stage} {variant} estimates no cost: nothing tells where it runs"
         return Result((Finding(f"{stage}.{variant}", "placement", False, message=why),))
     paths = [("placement", stage, variant, kind) for kind in PLACEMENT_KINDS]
-    results = [
-        _bound(path, found.shares.get(path[-1].removesuffix("_share"), 0.0), "the compute plan", limits)
-        for path in [path for path in paths if limits.find(path)] or paths
-    ]
+    shares = {path: found.shares.get(path[-1].removesuffix("_share"), 0.0) for path in paths}
+    asked = [path for path in paths if limits.find(path)] or paths
+    results = [_bound(path, shares[path], "the compute plan", limits) for path in asked]
     findings = tuple(finding for result in results for finding in result.findings)
     return Result(findings, tuple(line for result in results for line in result.suggestions))
 
@@ -198,21 +198,13 @@ def _comparable(baseline: Baseline, name: str, sizes: Mapping[str, int], unit: s
 def _bound(path: tuple[str, ...], value: float, origin: str, limits: Limits) -> Result:
     if budget := limits.find(path):
         return Result((budget.check(value),))
-    kind = _kind(path)
-    about = ".".join(name for name in path[2:] if name != kind) if path[0] == "profile" else ".".join(path[1:-1])
+    profiled = path[0] == "profile"
+    kind, about = (path[2], ".".join(path[3:])) if profiled else (path[-1], ".".join(path[1:-1]))
     why = f"{kind} {value:.4g}: no budget bounds it; set {'.'.join(path)} in {limits.source}"
     finding = Finding(about or CHAIN, kind, False, value, message=why)
-    return Result((finding,), _suggested(path, value, origin))
+    return Result((finding,), _suggested(path, kind, value, origin))
 
 
-def _suggested(path: tuple[str, ...], value: float, origin: str) -> tuple[tuple[str, str], ...]:
-    kind = _kind(path)
-    if not KINDS[kind].possible(value):
-        return ()
-    at = path.index(kind)
-    at += at < len(path) - 1
-    return ((dotted(path[:at]), f"{dotted(path[at:])} = {suggest(kind, value, origin)}"),)
-
-
-def _kind(path: tuple[str, ...]) -> str:
-    return path[2] if path[0] == "profile" else path[-1]
+def _suggested(path: tuple[str, ...], kind: str, value: float, origin: str) -> tuple[tuple[str, str], ...]:
+    possible = KINDS[kind].possible(value)
+    return ((dotted(path[:-1]), f"{dotted(path[-1:])} = {suggest(kind, value, origin)}"),) if possible else ()

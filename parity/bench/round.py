@@ -1,34 +1,24 @@
-"""One run of a system's chain, timed stage by stage: each artifact, and beside it the same stage in PyTorch.
-
-The stages are timed on what the stages before them gave, as deployed, so that the chain's time is the sum of theirs and
-of the host's. The outputs are judged by the gates: the speed of an artifact with wrong outputs means nothing.
-"""
+"""One run of a system's chain: the seconds of each stage and of the host, the sizes in it, and what it computed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
 
 import numpy as np
 
-from parity.bench.timing import Clock, in_turns, steadied
 from parity.compare import evidence
 from parity.compare.outputs import chain_outputs
-from parity.declarations import AUDIBLE, Arrays, Case, Golden, Stage, System, Tensor, Variant
-from parity.judge.budgets import ANYWHERE
+from parity.declarations import AUDIBLE, Arrays, Stage, System, Tensor, Variant
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN
 from parity.run.chain import Chain
-from parity.run.runtime import Crosser, fitting
 from parity.verdict import Finding
 
 EAGER = "eager"
-WITHIN = frozenset({"milrun"})
-"""Runtimes that compute in one thread of this process."""
-Timed = tuple[float, dict[str, np.ndarray]]
-"""The seconds of one run of a stage, and its outputs."""
+Compared = tuple[list[Finding], dict[str, dict[str, float]]]
+"""One set of outputs against upstream's: the contract, and the metrics of each output."""
 
 
 @dataclass
@@ -86,141 +76,30 @@ class Round:
             for index in range(max(map(len, ratios.values())))
         ]
 
+    def note(self, stage: Stage, inputs: Arrays, outputs: Arrays) -> None:
+        """Note the sizes of what a stage took and gave, and when there was audio first."""
+        if self.first_audio is None and _audible(stage.outputs):
+            self.first_audio = sum(times.seconds for times in self.path.values())
+        for declared, arrays in ((stage.inputs, inputs), (stage.outputs, outputs)):
+            for name, tensor in declared.items():
+                if name in arrays:
+                    tensor.bind(arrays[name].shape, self.sizes)
+            for name in _audible(declared):
+                if name in arrays:
+                    place = f"{stage.name}.{name}"
+                    self.samples[place] = self.samples.get(place, 0) + arrays[name].size
 
-@dataclass(frozen=True)
-class Compared:
-    """One set of outputs against upstream's: the contract, and the metrics of each output."""
-
-    contract: tuple[Finding, ...]
-    values: Mapping[str, Mapping[str, float]]
-
-    def faults(self, bench: Workbench) -> Iterator[Finding]:
-        for finding in (*self.contract, *bench.judged(CHAIN, bench.deployed.name, self.values)):
-            if not finding.passed:
-                yield finding
-
-
-class ChainTimer:
-    """Runs the chain of one system in rounds.
-
-    Args:
-        artifact: Gives the loaded artifact of a stage and a variant.
-        timed: The stages to compare. Those beside the path that are not among them do not run at all.
-        beside: Whether to time the other variants that could ship.
-    """
-
-    def __init__(
-        self,
-        bench: Workbench,
-        artifact: Callable[[Stage, Variant], Crosser],
-        timed: Collection[str],
-        clock: Clock,
-        beside: bool,
-    ) -> None:
-        self.bench, self.artifact, self.timed, self.clock, self.beside = bench, artifact, timed, clock, beside
-        self.first_runs: dict[str, float] = {}
-        aside = {stage.name for stage in bench.system.stages if stage.aside}
-        self.left_out = aside.difference(timed)
-
-    @property
-    def peer(self) -> bool:
-        """True to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are."""
-        return self.bench.runtime.name in ANYWHERE
-
-    def waited(self) -> float:
-        """Return the seconds that do not count. Where work runs in other processes, all seconds count."""
-        return self.clock.waited() if self.bench.runtime.name in WITHIN else 0.0
-
-    def now(self) -> float:
-        return self.clock() - self.waited()
-
-    def round(self, case: Case, golden: Golden, number: int, every: Mapping[str, int]) -> tuple[Round, Chain]:
-        """Run the chain once; return its times, and all that it computed.
-
-        Others run beside the stages that `every` names, at steps of this distance.
-        """
-        system, away = self.bench.system, 0.0
-        made = Round(system, self.bench.deployed.variants)
-
-        def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
-            nonlocal away
-            began = self.now()
-            outputs = self._run(made, system.stage(name), inputs, number, every)
-            away += self.now() - began
-            return outputs
-
-        run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
-        run.left_out = self.left_out
-        began = self.now()
-        system.chain(run, case)
-        if never := [stage.name for stage in system.stages if stage.name not in {*made.stages, *self.left_out}]:
-            raise ValueError(f"{system.name}, case {case.name}: the chain never ran {', '.join(never)}: mend its glue")
-        made.host = max(self.now() - began - away, 0.0)
-        made.audio_seconds = _audio_seconds(made, run)
-        return made, run
-
-    def _run(
-        self, made: Round, stage: Stage, inputs: Arrays, number: int, every: Mapping[str, int]
-    ) -> dict[str, np.ndarray]:
-        """Run a stage, in turns with what it is compared with, and give the outputs of the artifact that ships."""
-        times, ships = made.stages.setdefault(stage.name, StageTimes()), made.ships[stage.name]
-        runs: dict[str, Callable[[], Timed]] = {ships.name: partial(self._artifact, stage, ships, inputs)}
-        compared = stage.name in self.timed and stage.name in every and len(times.steps) % every[stage.name] == 0
-        if compared:
-            others = alternatives(stage, ships) if self.beside else []
-            runs |= {variant.name: partial(self._artifact, stage, variant, inputs) for variant in others}
-            runs |= {EAGER: self._eager(stage, inputs)} if self.peer else {}
-        if not stage.stepped:  # a stage of many steps is steady by their number
-            runs = {name: partial(steadied, run) for name, run in runs.items()}
-        done = in_turns(runs, number + len(times.beside))
-        seconds, outputs = done[ships.name]
-        times.steps.append(seconds)
-        if compared:
-            times.beside.append({name: taken for name, (taken, _) in done.items()})
-        if made.first_audio is None and _audible(stage.outputs):
-            made.first_audio = sum(of.seconds for of in made.path.values())
-        _note_sizes(made, stage, inputs, outputs)
-        if stage.stepped:
-            times.bucket = fitting(stage, inputs).bucket
-        return outputs
-
-    def _artifact(self, stage: Stage, variant: Variant, inputs: Arrays) -> Timed:
-        artifact, began = self.artifact(stage, variant), self.waited()
-        outputs = artifact(inputs)
-        seconds = float(artifact.session.run_seconds) - (self.waited() - began)
-        if variant == self.bench.deployed.variants[stage.name]:
-            self.first_runs.setdefault(stage.name, seconds)
-        return seconds, outputs
-
-    def _eager(self, stage: Stage, inputs: Arrays) -> Callable[[], Timed]:
-        """Run the traceable module on the same inputs, in fp32."""
-        import torch
-
-        module = self._modules[stage.name]
-        given = [inputs[name] for name in stage.inputs]
-        wide = [np.array(x, np.float32 if x.dtype == np.float16 else x.dtype, order="C") for x in given]
-        tensors = [torch.from_numpy(x) for x in wide]
-
-        def run() -> Timed:
-            with torch.inference_mode():
-                began = self.now()
-                module(*tensors)
-                return self.now() - began, {}
-
-        return run
-
-    @cached_property
-    def _modules(self) -> dict[str, Callable[..., object]]:
-        return {name: self.bench.module(self.bench.system.stage(name)) for name in sorted(self.timed)}
-
-
-class _Selected(Chain):
-    """A chain in which some stages beside the path do not run."""
-
-    left_out: Collection[str] = ()
-
-    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
-        return {} if stage in self.left_out else super().__call__(stage, inputs)
+    def heard(self, run: Chain) -> float:
+        """Return the seconds of speech; for a system that only listens, the seconds that it heard or decided on."""
+        for name, tensor in self.system.decisions.items():
+            if tensor.rate:
+                return len(run.own[name]) / tensor.rate
+        for side in ("outputs", "inputs"):
+            for stage in reversed(self.system.stages):
+                names = [f"{stage.name}.{name}" for name in _audible(getattr(stage, side))]
+                if counted := [self.samples[name] for name in names if name in self.samples]:
+                    return max(counted) / self.system.reference.sample_rate
+        return 0.0
 
 
 def compare(bench: Workbench, run: Chain, stages: Collection[str]) -> Compared:
@@ -231,7 +110,7 @@ def compare(bench: Workbench, run: Chain, stages: Collection[str]) -> Compared:
     contract, values = evidence.measure(compared, system.reference.sample_rate, bench.asked(CHAIN, ships.name))
     if not contract and not values:
         raise ValueError(f"{system.name}: the chain gave no output to judge, so its speed says nothing")
-    return Compared(tuple(contract), values)
+    return contract, values
 
 
 def digest(run: Chain, stages: Collection[str]) -> str:
@@ -248,39 +127,5 @@ def digest(run: Chain, stages: Collection[str]) -> str:
     return found.hexdigest()
 
 
-def alternatives(stage: Stage, ships: Variant) -> list[Variant]:
-    """Return the variants that compute as the shipping one does, with other weights: whole, palettized, quantized."""
-
-    def way(variant: Variant) -> tuple[object, ...]:
-        return variant.format, variant.precision, variant.holds
-
-    return [variant for variant in stage.variants if variant != ships and way(variant) == way(ships)]
-
-
-def _audio_seconds(made: Round, run: Chain) -> float:
-    """Return the seconds of speech; for a system that only listens, the seconds that it heard or decided on."""
-    system = made.system
-    for name, tensor in system.decisions.items():
-        if tensor.rate:
-            return len(run.own[name]) / tensor.rate
-    for side in ("outputs", "inputs"):
-        for stage in reversed(system.stages):
-            names = [f"{stage.name}.{name}" for name in _audible(getattr(stage, side))]
-            if counted := [made.samples[name] for name in names if name in made.samples]:
-                return max(counted) / system.reference.sample_rate
-    return 0.0
-
-
 def _audible(declared: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in declared.items() if tensor.kind in AUDIBLE]
-
-
-def _note_sizes(made: Round, stage: Stage, inputs: Arrays, outputs: Arrays) -> None:
-    for declared, arrays in ((stage.inputs, inputs), (stage.outputs, outputs)):
-        for name, tensor in declared.items():
-            if name in arrays:
-                tensor.bind(arrays[name].shape, made.sizes)
-        for name in _audible(declared):
-            if name in arrays:
-                place = f"{stage.name}.{name}"
-                made.samples[place] = made.samples.get(place, 0) + arrays[name].size

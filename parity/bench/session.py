@@ -13,10 +13,9 @@ from parity.base.paths import BUDGETS
 from parity.bench import baseline, results
 from parity.bench.baseline import Baseline, Entry, Machine
 from parity.bench.measurements import BUNDLE, EFFORTS, Benchmark, Measurements, Mode, benchmarks, speeds
-from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, Judged, SystemBench
+from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, SystemBench
 from parity.bench.results import RECORD, Limits, Result
-from parity.bench.round import alternatives
-from parity.bench.timer import Measured
+from parity.bench.timer import Measured, alternatives
 from parity.bench.timing import Clock
 from parity.declarations import Stage, Variant
 from parity.judge import budgets
@@ -25,7 +24,7 @@ from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN, deployed
 from parity.record.suite import Suite
 from parity.run.placement import placement
-from parity.verdict import Check, Finding
+from parity.verdict import Check
 
 MEGABYTE = 1e6
 OF_TIME = ("baseline", "chain_ratio", "stage_ratio", "rtfx", "chain_ms", "stage_ms")
@@ -55,7 +54,6 @@ class Bench:
         self.cases = suite.cases
         self.measurements = Measurements(self.systems, self.cases, self.workbench, mode, clock or Clock())
         self._limits: dict[str, Limits] = {}
-        self._extended: set[tuple[str, str]] = set()
 
     def plan(self) -> list[Benchmark]:
         """Return every benchmark of this run. Only Core ML says where its ops run; only beside PyTorch has each stage a
@@ -76,10 +74,7 @@ class Bench:
         broken = [finding for finding in result.findings if not finding.passed]
         if broken and all(finding.gate in OF_TIME and finding.bound for finding in broken):
             for case in self.measurements.cases_of(benchmark):
-                key = self.measurements.identity(benchmark.system), case.name
-                if key not in self._extended:
-                    self._extended.add(key)
-                    self.measurements.timer(benchmark.system).extend(case)
+                self.measurements.timer(benchmark.system).extend(case)
             result = self._judge(benchmark)
         self.results[benchmark] = result
         return result
@@ -195,7 +190,7 @@ class Bench:
             machine=self.machine,
             partial=partial,
             systems=tuple(self._systems()),
-            judged=tuple(Judged(one.test, result.findings) for one, result in self.results.items()),
+            judged={one.test: result.findings for one, result in self.results.items()},
             errors=errors,
             recorded=tuple(recorded),
             notes=tuple(self.notes()),
@@ -204,7 +199,7 @@ class Bench:
     def _systems(self) -> Iterator[SystemBench]:
         shown: dict[int, str] = {}
         for name in dict.fromkeys(one.system for one in self.results):
-            timer = self.measurements.known(name)
+            timer = self.measurements.timers.get(name)
             measured = tuple(timer.cases.values()) if timer else ()
             yield SystemBench(
                 system=name,
@@ -218,7 +213,7 @@ class Bench:
     def _artifacts(self, system: str) -> Iterator[ArtifactFacts]:
         """Yield what was measured of each artifact; nothing is measured only to be shown."""
         wanted = {(one.kind, one.stage) for one in self.results if one.system == system}
-        timer = self.measurements.known(system)
+        timer = self.measurements.timers.get(system)
         for stage in self.systems[system].stages:
             loaded = timer if ("load", stage.name) in wanted else None
             first = loaded.first_runs.get(stage.name) if loaded else None
@@ -240,11 +235,11 @@ class Bench:
 
     def _judge(self, benchmark: Benchmark) -> Result:
         name, limits = benchmark.system, self.limits(benchmark.system)
-        system, ships = self.systems[name], self.ships[name]
+        system, ships, bench = self.systems[name], self.ships[name], self.workbench(name)
         if benchmark.kind == "complete":
             return results.complete(system, ships, limits, self._known(name))
         if benchmark.kind in ("speed", "overall"):
-            found = [(one, self._faults(name, one)) for one in self.measurements.of(benchmark)]
+            found = [(one, one.faults(bench)) for one in self.measurements.of(benchmark)]
             if benchmark.kind == "overall":
                 return results.overall(benchmark, found, limits)
             return results.speed(benchmark, *found[0], limits)
@@ -254,14 +249,9 @@ class Bench:
             stages = [stage for stage in system.stages if not stage.aside][: 1 if ships.whole else None]
             counted = stages if benchmark.stage == BUNDLE else [system.stage(benchmark.stage)]
             return results.size(benchmark, sum(self.megabytes(name, stage) for stage in counted), limits, ships)
-        bench, stage, variant = self.workbench(name), system.stage(benchmark.stage), ships.variants[benchmark.stage]
+        stage, variant = system.stage(benchmark.stage), ships.variants[benchmark.stage]
         package, units = bench.artifacts.get(stage, variant).package, bench.compute_units or stage.units(variant)
         return results.placement(benchmark, self.placement_of(package, units), limits)
-
-    def _faults(self, system: str, measured: Measured) -> Sequence[Finding]:
-        """Return the gates that the timed outputs break."""
-        bench = self.workbench(system)
-        return list(dict.fromkeys(fault for compared in measured.compared for fault in compared.faults(bench)))
 
     def _known(self, system: str) -> list[str]:
         """Return every benchmark that may have a baseline, on any case."""

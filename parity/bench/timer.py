@@ -1,27 +1,39 @@
-"""One system, timed: loads what ships, runs its chain in rounds, and keeps what they took."""
+"""One system, timed stage by stage in rounds of its chain: each artifact, and beside it the same stage in PyTorch.
+
+The stages are timed on what the stages before them gave, as deployed, so that the chain's time is the sum of theirs and
+of the host's. The outputs are judged by the gates: the speed of an artifact with wrong outputs means nothing.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 
 from parity.base.fingerprint import code, digest
 from parity.bench import round as rounded
 from parity.bench.record import CaseTimes, StepTimes
-from parity.bench.round import ChainTimer, Compared, Round, alternatives
-from parity.bench.timing import Clock, Effort, Timing, rounds, undisturbed
-from parity.declarations import Case, Dim, Stage, System, Variant
+from parity.bench.round import EAGER, Compared, Round, StageTimes
+from parity.bench.timing import Clock, Effort, Timing, in_turns, rounds, steadied, undisturbed
+from parity.declarations import Arrays, Case, Dim, Golden, Stage, System, Variant
+from parity.judge.budgets import ANYWHERE
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN
-from parity.run.runtime import Crosser
+from parity.run.chain import Chain
+from parity.run.runtime import Crosser, fitting
+from parity.verdict import Finding
 
 LOADS = 3
 COMPARED = 16
 """Steps of one round at which others run beside the artifact: each gives a sample, and more would add nothing."""
 LONGER = 3
+WITHIN = frozenset({"milrun"})
+"""Runtimes that compute in one thread of this process."""
+Timed = tuple[float, dict[str, np.ndarray]]
+"""The seconds of one run of a stage, and its outputs."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +49,21 @@ class Measured:
     compared: tuple[Compared, ...]
     alternatives: Mapping[str, Mapping[str, float]]
 
+    def faults(self, bench: Workbench) -> list[Finding]:
+        """Return what breaks the contract, or the gates of one of the systems that have these outputs."""
+        found: dict[Finding, None] = {}
+        for contract, values in self.compared:
+            findings = (*contract, *bench.judged(CHAIN, bench.deployed.name, values))
+            found.update((finding, None) for finding in findings if not finding.passed)
+        return list(found)
+
 
 class SystemTimer:
     """Measures one system; or several that have the same artifacts, glue and cases, and so the same times.
 
     Nothing is loaded before it is asked for, and nothing is measured twice. `timed` says which stages of a case are to
-    be compared with what runs beside them. `cases` has what was measured so far, `first_runs` the seconds of the first
-    run after the first load, of each stage that ran at all.
+    be compared with what runs beside them; those beside the path that are not among them do not run at all. `cases` has
+    what was measured so far, `first_runs` the seconds of the first run after the first load, of each stage that ran.
     """
 
     def __init__(
@@ -55,7 +75,14 @@ class SystemTimer:
         self.first_runs: dict[str, float] = {}
         self._rounds: dict[str, list[Round]] = {}
         self._compared: dict[str, dict[str, Compared]] = {}
+        self._extended: set[str] = set()
         self.cases: dict[str, Measured] = {}
+        self._module = cache(lambda name: bench.module(bench.system.stage(name)))
+
+    @property
+    def peer(self) -> bool:
+        """True to time eager PyTorch alongside. Absolute times are not comparable across machines; ratios are."""
+        return self.bench.runtime.name in ANYWHERE
 
     def loads(self, stage: Stage) -> tuple[float, ...]:
         """Return the seconds of several loads of the shipping artifact, the first in this process first."""
@@ -77,44 +104,139 @@ class SystemTimer:
         return self.cases[case.name]
 
     def extend(self, case: Case) -> None:
-        """Measure a case again and for longer, and count the rounds so far as well."""
-        self._measure(case, replace(self.effort, seconds=LONGER * self.effort.seconds))
+        """Measure a case again and for longer, once, and count the rounds so far as well."""
+        if case.name not in self._extended:
+            self._extended.add(case.name)
+            self._measure(case, replace(self.effort, seconds=LONGER * self.effort.seconds))
 
     def close(self) -> None:
         for artifact in self._artifacts.values():
             artifact.session.close()
         self._artifacts.clear()
-
-    def _artifact(self, stage: Stage, variant: Variant) -> Crosser:
-        key = stage.name, variant.name
-        if key not in self._artifacts:
-            self._artifacts[key] = Crosser(stage, variant, self.bench.session(stage, variant))
-        return self._artifacts[key]
+        self._module.cache_clear()
 
     def _measure(self, case: Case, effort: Effort) -> None:
-        timed = frozenset(self._timed(case))
-        chain = ChainTimer(self.bench, self._artifact, timed, self.clock, effort.alternatives)
-        golden = self.bench.goldens.load(case)
+        timed, golden = frozenset(self._timed(case)), self.bench.goldens.load(case)
         compared = self._compared.setdefault(case.name, {})
+        every = {stage.name: 1 for stage in self.bench.system.stages if stage.name in timed and not stage.stepped}
 
-        def run(number: int, every: Mapping[str, int]) -> Round:
-            made, computed = chain.round(case, golden, number, every)
+        def run(number: int) -> Round:
+            made, computed = self._round(case, golden, timed, every, number)
             # Most rounds give the bits of an earlier one.
             if (key := rounded.digest(computed, made.stages)) not in compared:
                 compared[key] = rounded.compare(self.bench, computed, made.stages)
             return made
 
         def enough(found: list[Round]) -> bool:
-            taken = [sum(len(made.ratios(name)) for made in found) for name in timed] if chain.peer else [len(found)]
+            taken = [sum(len(made.ratios(name)) for made in found) for name in timed] if self.peer else [len(found)]
             return min(taken, default=len(found)) >= effort.samples
 
         with undisturbed():
-            warm = run(0, {stage.name: 1 for stage in self.bench.system.stages if not stage.stepped})
-            every = {name: max(1, len(times.steps) // COMPARED) for name, times in warm.stages.items()}
+            warm = run(0)
+            every |= {name: max(1, len(warm.stages[name].steps) // COMPARED) for name in timed}
             found = self._rounds.setdefault(case.name, [])
-            found += rounds(lambda number: run(number, every), effort, enough, self.clock)
-        self.first_runs = {**chain.first_runs, **self.first_runs}
+            found += rounds(run, effort, enough, self.clock)
         self.cases[case.name] = _measured(self.bench, case, found, tuple(compared.values()))
+
+    def _round(
+        self, case: Case, golden: Golden, timed: Collection[str], every: Mapping[str, int], number: int
+    ) -> tuple[Round, Chain]:
+        """Run the chain once; return its times, and all that it computed.
+
+        Others run beside the stages that `every` names, at steps of this distance.
+        """
+        system, made = self.bench.system, Round(self.bench.system, self.bench.deployed.variants)
+        left_out = {stage.name for stage in system.stages if stage.aside}.difference(timed)
+
+        def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+            began, stage = self._now(), system.stage(name)
+            outputs = self._run(made, stage, inputs, every.get(name, 0), number)
+            made.note(stage, inputs, outputs)
+            made.host -= self._now() - began
+            return outputs
+
+        run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
+        run.left_out = left_out
+        began = self._now()
+        system.chain(run, case)
+        made.host = max(made.host + self._now() - began, 0.0)
+        if never := [stage.name for stage in system.stages if stage.name not in {*made.stages, *left_out}]:
+            raise ValueError(f"{system.name}, case {case.name}: the chain never ran {', '.join(never)}: mend its glue")
+        made.audio_seconds = made.heard(run)
+        return made, run
+
+    def _run(self, made: Round, stage: Stage, inputs: Arrays, every: int, number: int) -> dict[str, np.ndarray]:
+        """Run a stage, in turns with what it is compared with, and give the outputs of the artifact that ships."""
+        times, ships = made.stages.setdefault(stage.name, StageTimes()), made.ships[stage.name]
+        runs: dict[str, Callable[[], Timed]] = {ships.name: partial(self._artifact, stage, ships, inputs)}
+        compared = every > 0 and len(times.steps) % every == 0
+        if compared:
+            others = alternatives(stage, ships) if self.effort.alternatives else []
+            runs |= {variant.name: partial(self._artifact, stage, variant, inputs) for variant in others}
+            runs |= {EAGER: self._eager(stage, inputs)} if self.peer else {}
+        if not stage.stepped:  # a stage of many steps is steady by their number
+            runs = {name: partial(steadied, run) for name, run in runs.items()}
+        done = in_turns(runs, number + len(times.beside))
+        seconds, outputs = done[ships.name]
+        times.steps.append(seconds)
+        if compared:
+            times.beside.append({name: taken for name, (taken, _) in done.items()})
+        if stage.stepped:
+            times.bucket = fitting(stage, inputs).bucket
+        return outputs
+
+    def _artifact(self, stage: Stage, variant: Variant, inputs: Arrays) -> Timed:
+        key, began = (stage.name, variant.name), self._waited()
+        if key not in self._artifacts:
+            self._artifacts[key] = Crosser(stage, variant, self.bench.session(stage, variant))
+        artifact = self._artifacts[key]
+        outputs = artifact(inputs)
+        seconds = float(artifact.session.run_seconds) - (self._waited() - began)
+        if variant == self.bench.deployed.variants[stage.name]:
+            self.first_runs.setdefault(stage.name, seconds)
+        return seconds, outputs
+
+    def _eager(self, stage: Stage, inputs: Arrays) -> Callable[[], Timed]:
+        """Run the traceable module on the same inputs, in fp32."""
+        import torch
+
+        module = self._module(stage.name)
+        given = [inputs[name] for name in stage.inputs]
+        wide = [np.array(x, np.float32 if x.dtype == np.float16 else x.dtype, order="C") for x in given]
+        tensors = [torch.from_numpy(x) for x in wide]
+
+        def run() -> Timed:
+            with torch.inference_mode():
+                began = self._now()
+                module(*tensors)
+                return self._now() - began, {}
+
+        return run
+
+    def _now(self) -> float:
+        return self.clock() - self._waited()
+
+    def _waited(self) -> float:
+        """Return the seconds that do not count. Where work runs in other processes, all seconds count."""
+        return self.clock.waited() if self.bench.runtime.name in WITHIN else 0.0
+
+
+class _Selected(Chain):
+    """A chain in which some stages beside the path do not run."""
+
+    left_out: Collection[str] = ()
+
+    def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
+        return {} if stage in self.left_out else super().__call__(stage, inputs)
+
+
+def alternatives(stage: Stage, ships: Variant) -> list[Variant]:
+    """Return the variants that compute as the shipping one does, with other weights: whole, palettized, quantized."""
+
+    def way(variant: Variant) -> tuple[object, ...]:
+        return variant.format, variant.precision, variant.holds
+
+    return [variant for variant in stage.variants if variant != ships and way(variant) == way(ships)]
 
 
 def _measured(bench: Workbench, case: Case, found: Sequence[Round], compared: tuple[Compared, ...]) -> Measured:

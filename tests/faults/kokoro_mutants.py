@@ -11,9 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from converters import kokoro
-from converters.kokoro import F0_HOP, Alignment, Noise, Prosody, Tail
+from converters.kokoro.glue import speak
+from converters.kokoro.noise import F0_HOP, HARMONICS, Noise, NoiseSources, NoiseSpectrum, angle_of
+from converters.kokoro.prosody import Prosody
+from converters.kokoro.stages import TRACE_AT
+from converters.kokoro.text import Alignment
+from converters.kokoro.vocoder import Tail
 from parity.declarations import Arrays, Case, Run
+from references.kokoro import STYLE
 
 
 class RemainderNoise(Noise):
@@ -46,10 +51,10 @@ class PaddedNoise(Noise):
         x = F.pad(merged.transpose(1, 2), (self.fft // 2, self.fft // 2))
         real_part = F.conv1d(x, self.real_kernel, stride=self.hop)
         imaginary = F.conv1d(x, self.imaginary_kernel, stride=self.hop)
-        return torch.cat([torch.sqrt(real_part**2 + imaginary**2), kokoro.angle_of(imaginary, real_part)], 1)
+        return torch.cat([torch.sqrt(real_part**2 + imaginary**2), angle_of(imaginary, real_part)], 1)
 
 
-class PaddedSpectrum(kokoro.NoiseSpectrum):
+class PaddedSpectrum(NoiseSpectrum):
     """The spectrum within that stage."""
 
     part: type[Noise] = PaddedNoise
@@ -63,7 +68,7 @@ class ArctangentSpectrum(PaddedSpectrum):
     part = ArctangentNoise
 
 
-class DeafSources(kokoro.NoiseSources):
+class DeafSources(NoiseSources):
     """The rear of the noise stage under a style that is one hundredth off."""
 
     def forward(self, spectrum: Tensor, style_timbre: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +80,7 @@ class BakedNoise(Noise):
 
     def __init__(self, upstream: Any) -> None:
         super().__init__(upstream)
-        self.register_buffer("draw", torch.randn(1, 1, kokoro.HARMONICS, generator=torch.Generator().manual_seed(0)))
+        self.register_buffer("draw", torch.randn(1, 1, HARMONICS, generator=torch.Generator().manual_seed(0)))
 
     def _harmonics(self, F0_curve: Tensor, source_noise: Tensor) -> Tensor:
         return super()._harmonics(F0_curve, source_noise * 0 + self.draw)
@@ -145,7 +150,7 @@ class FrozenProsody(Prosody):
 
     def forward(self, en: Tensor, style_s: Tensor) -> tuple[Tensor, Tensor]:
         f0, n = super().forward(en, style_s)
-        traced = 2 * kokoro.TRACE_AT["frames"]
+        traced = 2 * TRACE_AT["frames"]
         return F.pad(f0, (0, traced))[:, :traced], F.pad(n, (0, traced))[:, :traced]
 
 
@@ -196,15 +201,15 @@ class ShortOfAStage(Rewired):
 
 
 def half_up(run: Run, case: Case) -> None:
-    kokoro.speak(HalfUp(run), case)
+    speak(HalfUp(run), case)
 
 
 def swapped_style(run: Run, case: Case) -> None:
     """Give timbre where the prosody half of the style belongs, and the other way round."""
     style = case.inputs["ref_s"]
-    swapped = np.concatenate([style[:, kokoro.STYLE :], style[:, : kokoro.STYLE]], 1)
-    kokoro.speak(run, replace(case, inputs={**case.inputs, "ref_s": swapped}))
+    swapped = np.concatenate([style[:, STYLE:], style[:, :STYLE]], 1)
+    speak(run, replace(case, inputs={**case.inputs, "ref_s": swapped}))
 
 
 def short_of_a_stage(run: Run, case: Case) -> None:
-    kokoro.speak(ShortOfAStage(run), case)
+    speak(ShortOfAStage(run), case)

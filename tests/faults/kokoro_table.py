@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from converters import kokoro
+from converters.kokoro.glue import speak
+from converters.kokoro.text import Alignment
 from parity.declarations import Stage, Variant
 from parity.plan.checks import SHIPS
 from tests.faults import kokoro_mutants as mutants
@@ -43,7 +44,7 @@ def heard(name: str, stage: str, plant: Plant, *caught_by: str, **more: Any) -> 
     return Heard(name, stage, plant, caught_by, **given)
 
 
-def alignment(name: str, mutant: type[kokoro.Alignment], frames: int, *caught_by: str, **more: Any) -> Fault:
+def alignment(name: str, mutant: type[Alignment], frames: int, *caught_by: str, **more: Any) -> Fault:
     return fault(name, "alignment", module(mutant), *caught_by, variant="fp16", truth=long(frames), **more)
 
 
@@ -141,6 +142,6 @@ FAULTS = (
 SOUND = (
     *(alignment(f"{n} frames in int32", mutants.LongAlignment, n) for n in (2047, 2048, 2049, 2100, 3333)),
     alignment("2048 frames in half precision", mutants.FloatAlignment, 2048),
-    fault("the glue as it is", "chain", Host(kokoro.speak), mode="chained"),
-    fault("durations between two frame counts", "chain", Host(kokoro.speak), mode="chained", truth=tied),
+    fault("the glue as it is", "chain", Host(speak), mode="chained"),
+    fault("durations between two frame counts", "chain", Host(speak), mode="chained", truth=tied),
 )

@@ -15,7 +15,6 @@ from parity.bench.record import (
     BenchRecord,
     BenchRecordError,
     CaseTimes,
-    Judged,
     StepTimes,
     SystemBench,
     table,
@@ -44,7 +43,7 @@ def sample(id: str = "20261120T185503-1a2b3c", text: str = "hello") -> BenchReco
         ArtifactFacts(stage="tail", variant="fp32", size_mb=0.09, load_s=None, first_run_ms=None),
     )
     slower = Finding("vocoder", "baseline", False, 1.3, Bound("max", 1.1, 0.0, "× eager"), f"slower: {text}")
-    judged = (Judged("kokoro-vocoder", (slower,)), Judged("kokoro-chain", (slower,)))
+    judged = {"kokoro-vocoder": (slower,), "kokoro-chain": (slower,)}
     machine: dict[str, str | int] = {"processor": text, "cores": 2, "compute_units": "declared"}
     return BenchRecord(
         id=id,
@@ -59,13 +58,13 @@ def sample(id: str = "20261120T185503-1a2b3c", text: str = "hello") -> BenchReco
 
 
 def test_a_bench_is_read_as_it_was_saved(tmp_path: Path) -> None:
-    odd = Judged("odd", (Finding("x", "load_s", False, float("inf")),))
-    for bench in (sample(), replace(sample(), judged=(odd,), errors={"x": "raised"})):
+    odd = {"odd": (Finding("x", "load_s", False, float("inf")),)}
+    for bench in (sample(), replace(sample(), judged=odd, errors={"x": "raised"})):
         records.save(bench, tmp_path)
         assert records.load(tmp_path) == bench
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 5}', '{"schema": 5, "id": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0}', '{"schema": 6}', '{"schema": 6, "id": 3}'])
 def test_a_damaged_bench_is_refused_with_a_mend(tmp_path: Path, text: str) -> None:
     (tmp_path / records.NAME).write_text(text)
     with pytest.raises(BenchRecordError, match="delete it and run `pytest -m bench`"):
@@ -80,10 +79,10 @@ def test_a_claim_that_its_findings_do_not_bear_out_is_refused(tmp_path: Path) ->
 
 
 def test_a_bench_without_a_finding_or_with_an_error_does_not_pass() -> None:
-    held = replace(sample(), judged=(Judged("a", (Finding("a", "outputs", True),)),))
+    held = replace(sample(), judged={"a": (Finding("a", "outputs", True),)})
     assert held.passed
-    assert not replace(held, judged=()).passed
-    assert not replace(held, judged=(Judged("a", ()),)).passed
+    assert not replace(held, judged={}).passed
+    assert not replace(held, judged={"a": ()}).passed
     assert not replace(held, errors={"b": "raised"}).passed
     assert not sample().passed
 

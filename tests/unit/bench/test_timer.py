@@ -33,8 +33,7 @@ def measured(world: World, timed: tuple[str, ...] = ("encoder", "decoder")) -> M
 
 
 def faults(world: World) -> list[str]:
-    bench = world.workbench()
-    return [fault.output for compared in measured(world).compared for fault in compared.faults(bench)]
+    return [fault.output for fault in measured(world).faults(world.workbench())]
 
 
 def test_each_stage_and_the_chain_are_timed(world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from converters.kokoro import INNER, SYSTEM
+from converters.kokoro import SYSTEM
 from parity.judge.measurements import Measured, far
 from parity.plan.checks import plan, tables
 from parity.verdict import Check
@@ -50,4 +50,4 @@ def test_an_inner_stage_is_checked_by_itself_and_not_in_the_chain() -> None:
 @pytest.mark.parametrize("wrong", [{"within": "nose"}, {"within": ""}, {"name": "noise"}])
 def test_an_inner_stage_lies_within_a_stage_under_a_name_of_its_own(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="it needs a name of its own, and `within` one of albert"):
-        replace(SYSTEM, inner=(replace(INNER[0], **wrong),))  # type: ignore[arg-type]
+        replace(SYSTEM, inner=(replace(SYSTEM.inner[0], **wrong),))  # type: ignore[arg-type]
