@@ -1,104 +1,112 @@
-"""The report as one HTML page that needs nothing else: no network, no other file."""
+"""The report as one HTML page that needs nothing else: no network, no other file. `page.html` has its elements."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from string import Template
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from parity.base.text import duration, many
-from parity.bench.record import BenchRecord, headline, remarks, tables
-from parity.judge.headroom import share
+from parity.bench import record as bench
+from parity.bench.record import BenchRecord
+from parity.judge import headroom
+from parity.judge.headroom import number
 from parity.record.run import Excerpt, RunRecord
-from parity.report.findings import anchor, failures, findings
-from parity.report.listening import Clips, listening
-from parity.report.markup import NOTHING, Markup, block, head_row, join, listing, mark, meter, section, tag, tally, text
-from parity.report.speaking import speaking
-from parity.report.summary import Evidence, Group, exercised, left_out, nearest, origin, proven, stages, strays, trends
+from parity.report import listening, speaking, summary
+from parity.report.summary import Evidence, Group
+from parity.report.terminal import FAULTS
+from parity.verdict import Finding, Verdict
 
 HERE = Path(__file__).parent
+NEAR = 0.7
+"""From this share of its bound on, a finding is shown as near to it."""
 
 
 def render(
-    record: RunRecord, evidence: Evidence, history: Iterable[Excerpt] = (), bench: BenchRecord | None = None
+    record: RunRecord, evidence: Evidence, history: Iterable[Excerpt] = (), timed: BenchRecord | None = None
 ) -> str:
     """Return the page. `evidence` gives the folder of an evidence key, `history` the runs to compare with."""
-    groups, clips = stages(record), Clips()
-    body = join(
-        [
-            _partial(record),
-            _verdict(record, groups),
-            _overview(record, groups),
-            failures(record),
-            speaking(record, evidence),
-            listening(record, evidence, clips),
-            findings(groups, trends(record, history)),
-            _bench(bench, record.id) if bench else NOTHING,
-            section("Notes", block(record.notes)),
-            section(
-                "Not run here",
-                block(record.not_run_here),
-                block(
-                    [f"{skip.id}: {skip.reason}" for skip in record.skipped],
-                    f"Skipped: {many(len(record.skipped), 'check')}",
-                ),
-                note="Nothing above says anything about these.",
-            ),
-            _how(record),
-        ]
-    )
+    groups, trends = summary.stages(record), summary.trends(record, history)
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        state="passed" if record.passed else "failed",
-        title=text(f"{'✓' if record.passed else '✗'} Parity, run {record.id}"),
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
-        body=body,
-        clips=json.dumps(clips.sounds),
-        script=script,
-        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    sounds: dict[str, str] = {}
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            record=record,
+            groups=groups,
+            failed=summary.worst_first(record.failed),
+            lost=summary.without_verdict(record),
+            strays=summary.strays(record),
+            seal=_seal(record, groups),
+            facts=_facts(record),
+            spoken=speaking.gallery(record, evidence),
+            heard=listening.gallery(record, evidence, sounds),
+            sounds=sounds,
+            trends=trends,
+            runs=max(map(len, trends.values()), default=1),
+            timed=timed,
+            skipped=[f"{skip.id}: {skip.reason}" for skip in record.skipped],
+            command=shlex.join(record.command),
+            machine=", ".join(f"{name} {value}" for name, value in record.machine.items()),
+            style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        )
     )
 
 
-def _partial(record: RunRecord) -> Markup:
-    if not record.partial:
-        return NOTHING
-    return tag(
-        "div",
-        "◐ A partial run: this is not the full verdict.",
-        tag("span", f"Left out, and nothing is known about it: {left_out(record) or 'see below'}."),
-        class_="banner",
-        role="status",
+@cache
+def _environment() -> Environment:
+    """Return what renders the page. It escapes whatever is not Markup, so that no text becomes an element."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    modules = {"summary": summary, "headroom": headroom, "listening": listening, "speaking": speaking, "bench": bench}
+    environment.globals.update(
+        **modules, NEAR=NEAR, FAULTS=FAULTS, many=many, held=held, beyond=beyond, sparkline=sparkline
+    )
+    return environment
 
 
-def _verdict(record: RunRecord, groups: list[Group]) -> Markup:
-    failed, problems = [group for group in groups if not group.passed], record.problems()
+def _shown(value: object) -> object:
+    """Return text without the characters that HTML does not allow."""
+    words = str(value)
+    if isinstance(value, Markup) or words.isprintable():
+        return value
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in words)
+
+
+def _seal(record: RunRecord, groups: list[Group]) -> dict[str, str]:
+    """Return the verdict of the run: kind, symbol and title, what holds, and what a pass proves."""
+    failed, problems = sorted(group.stage for group in groups if not group.passed), record.problems()
+    kind, symbol, title = "good", "✓", "Passed"
     if problems:
         kind, symbol, title = "bad", "✗", f"Failed: {many(len(problems), 'problem')}"
     elif record.partial:
         kind, symbol, title = "warn", "◐", "The part that ran holds"
-    else:
-        kind, symbol, title = "good", "✓", "Passed"
     held = f"{len(record.verdicts) - len(record.failed)} of {many(len(record.verdicts), 'check')} hold"
     total = many(sum(group.stage != "chain" for group in groups), "stage")
-    where = f", {', '.join(sorted(group.stage for group in failed))} failed" if failed else f" in {total}"
-    reach = f"A pass here would be a {proven(record)}." if problems else f"Proven: {proven(record)}."
-    return tag(
-        "header",
-        tag("p", f"Parity · run {record.id}", class_="eyebrow"),
-        tag("h1", tag("span", symbol, class_=f"seal {kind}", aria_hidden="true"), title),
-        tag("p", tag("strong", f"{held}{where}."), f" {reach}", class_="lede"),
-        _facts(record),
-    )
+    held += f", {', '.join(failed)} failed" if failed else f" in {total}"
+    reach = f"{'A pass here would be a' if problems else 'Proven:'} {summary.proven(record)}."
+    return {"kind": kind, "symbol": symbol, "title": title, "held": held, "reach": reach}
 
 
-def _facts(record: RunRecord) -> Markup:
+def _facts(record: RunRecord) -> dict[str, str]:
     reused = sum(verdict.reused for verdict in record.verdicts)
-    facts = {
+    return {
         "Started": f"{record.started:%d %b %Y, %H:%M %Z}".strip(),
         "Took": duration(record.seconds) + (f", {reused} checks from kept evidence" if reused else ""),
         "Commit": record.commit[:12] + (", with uncommitted changes" if record.dirty else ""),
@@ -106,55 +114,40 @@ def _facts(record: RunRecord) -> Markup:
         "Weights": record.weights,
         "Cases": ", ".join(record.cases),
     }
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", said)) for name, said in facts.items()), class_="facts")
 
 
-def _overview(record: RunRecord, groups: list[Group]) -> Markup:
-    names = ("Stage", "Artifacts", "Checks", "Exercised", "Nearest to its bound", "Used")
-    head = tag("thead", head_row(*names, right=["Used"]))
-    rows = [_row(index, group) for index, group in enumerate(groups)]
-    lost = strays(record)
-    if lost or not groups:
-        words = f"{many(len(lost), 'error')} outside the checks" if lost else "Nothing was judged"
-        rows.append(tag("tr", tag("td", mark(False), words, colspan=6), class_="failed"))
-    return section("Stages, worst first", tag("table", head, tag("tbody", *rows), class_="card overview"))
+def held(verdict: Verdict) -> str:
+    """Return the findings that held on outputs that broke; they are often the clue."""
+    broken = {finding.output for finding in verdict.failures}
+    found = (one for one in verdict.findings if one.passed and one.output in broken and one.value is not None)
+    return ", ".join(f"{one.output} {summary.gate_name(one.gate)} {number(one.value or 0.0)}" for one in found)
 
 
-def _row(index: int, group: Group) -> Markup:
-    shown = f"{many(group.lost, 'check')} gave no verdict" if group.lost and not group.failed else nearest(group)
-    used = share(group.closest[1]) if group.closest and not (group.lost and not group.failed) else None
-    name = tag("a", f"{group.system} · {group.stage}", href=f"#{anchor(index)}")
-    return tag(
-        "tr",
-        tag("td", mark(group.passed), name),
-        tag("td", many(group.artifacts, "artifact"), class_="artifacts soft"),
-        tag("td", tally(group)),
-        tag("td", exercised(group), class_="artifacts soft"),
-        tag("td", shown, class_="where soft"),
-        tag("td", meter(used), class_="n near"),
-        class_=None if group.passed else "failed",
-        data_stage=f"{group.system}/{group.stage}",
-        data_state="passed" if group.passed else "failed",
+def beyond(finding: Finding) -> str:
+    """Return how many times its bound a broken finding is."""
+    used = headroom.share(finding)
+    return f"{summary.percent(used)} its bound" if used is not None and 1 < used < math.inf else ""
+
+
+def sparkline(shares: Sequence[float | None]) -> Markup:
+    """Return the used shares of a bound over the runs, oldest left, on a logarithmic scale with a dashed line at 1."""
+    known = {index: share for index, share in enumerate(shares) if share is not None}
+    if len(known) < 2:
+        return Markup("")
+    width, height = 96, 22
+    bounded = [min(max(share, 1e-4), 100.0) for share in known.values()]
+    least, most = min(0.3, *bounded) * 0.8, max(1.0, *bounded) * 1.25
+
+    def at(share: float) -> str:
+        used = math.log(min(max(share, least), most) / least) / math.log(most / least)
+        return f"{height - 3 - used * (height - 6):.1f}"
+
+    step = (width - 8) / (len(shares) - 1)
+    points = [f"{4 + index * step:.1f},{at(share)}" for index, share in known.items()]
+    x, _, y = points[-1].partition(",")
+    last = "over" if bounded[-1] > 1 else "under"
+    return Markup(
+        f'<svg class="spark" width="{width}" height="{height}" viewBox="0 0 {width} {height}" aria-hidden="true">'
+        f'<line class="bound" x1="0" x2="{width}" y1="{at(1)}" y2="{at(1)}"/>'
+        f'<polyline points="{" ".join(points)}"/><circle class="{last}" cx="{x}" cy="{y}" r="2.5"/></svg>'
     )
-
-
-def _bench(bench: BenchRecord, run: str) -> Markup:
-    parts: list[Markup] = [tag("p", mark(bench.passed), headline(bench))]
-    for system in bench.systems:
-        parts.append(tag("h3", system.system))
-        for rows in tables(system):
-            head, *body = (
-                tag("tr", *(tag(kind, cell, class_="n" if column else None) for column, cell in enumerate(cells)))
-                for kind, cells in zip(["th", *["td"] * (len(rows) - 1)], rows, strict=True)
-            )
-            parts.append(tag("table", tag("thead", head), tag("tbody", *body), class_="plain"))
-    parts += [listing(said)] if (said := remarks(bench)) else []
-    return section("Speed, size and load time", tag("div", *parts, class_="card block"), note=origin(bench, run))
-
-
-def _how(record: RunRecord) -> Markup:
-    machine = ", ".join(f"{name} {value}" for name, value in record.machine.items())
-    commit = record.commit + (" (with uncommitted changes)" if record.dirty else "")
-    rows = (("Command", tag("code", shlex.join(record.command))), ("Machine", machine), ("Commit", tag("code", commit)))
-    lines = [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in rows]
-    return section("How it was run", tag("table", *lines, class_="card plain"))

@@ -10,7 +10,6 @@ from parity.bench.record import BenchRecord, headline, remarks, tables
 from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report import summary
-from parity.report.markup import percent
 from parity.report.terminal import explain
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
@@ -56,7 +55,7 @@ def _stages(record: RunRecord) -> Iterator[str]:
         held = f"{len(group.verdicts) - len(group.failed)} of {len(group.verdicts) + group.lost}"
         without = f"{many(group.lost, 'check')} without a verdict; " if group.lost else ""
         texts = group.system, group.stage, held, summary.exercised(group), without + summary.nearest(group)
-        used = percent(share(group.closest[1])) if group.closest else ""
+        used = summary.percent(share(group.closest[1])) if group.closest else ""
         yield f"| {'✓' if group.passed else '✗'} | {' | '.join(map(escape, texts))} | {used} |"
     if lost := summary.strays(record):
         yield f"| ✗ | | | | | {many(len(lost), 'error')} outside the checks | |"

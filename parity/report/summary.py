@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
@@ -64,17 +63,42 @@ class Group:
         """The number of checks without a verdict."""
         return len(self.errors) + len(self.missing)
 
+    @property
+    def findings(self) -> int:
+        return sum(len(verdict.findings) for verdict in self.verdicts)
+
     @cached_property
     def closest(self) -> tuple[Verdict, Finding] | None:
         """The finding that uses up most of its bound, a broken one before any other."""
         pairs = [(verdict, finding) for verdict in self.verdicts for finding in verdict.findings]
         return max(pairs, key=lambda pair: badness(pair[1]), default=None)
 
+    @property
+    def gates(self) -> list[tuple[Verdict, Finding]]:
+        """The worst finding of each gate that has a number, worst first."""
+        found: dict[str, tuple[Verdict, Finding]] = {}
+        for verdict in self.verdicts:
+            for one in verdict.findings:
+                if one.value is not None and (one.gate not in found or badness(one) > badness(found[one.gate][1])):
+                    found[one.gate] = verdict, one
+        return sorted(found.values(), key=lambda pair: badness(pair[1]), reverse=True)
+
 
 def badness(finding: Finding) -> tuple[float, float]:
     """Return a sort key of findings: broken ones last, then by the used share of the bound."""
     used = share(finding)
     return (0.0 if finding.passed else 1.0, (0.0 if finding.passed else math.inf) if used is None else used)
+
+
+def worst(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=badness, reverse=True)
+
+
+def by_output(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.output, []).append(finding)
+    return found
 
 
 def systems(record: RunRecord) -> list[Group]:
@@ -172,22 +196,17 @@ def nearest(group: Group) -> str:
 
 def exercised(group: Group) -> str:
     """Return how many inputs and edges, and what share of the host code's branches, held and was exercised."""
-    inputs: dict[tuple[str, str], bool] = {}
-    edges: dict[tuple[str, str], bool] = {}
-    shares = []
-    for verdict in group.verdicts:
-        for finding in verdict.findings if verdict.check.mode in UNBLAMED else ():
+    held: dict[str, dict[str, bool]] = {"inputs": {}, "edges": {}}
+    glue = []
+    for verdict in (one for one in group.verdicts if one.check.mode in UNBLAMED):
+        for finding in verdict.findings:
             if finding.gate == "branches":
-                shares.append(finding.value or 0.0)
-                continue
-            whole, key = edges if finding.gate == "edge" else inputs, (verdict.check.stage, finding.output)
-            if finding.gate == "exercised":
-                stage, _, name = finding.output.partition(".")
-                key = stage, name
-            if finding.gate in ("edge", "moves", "exercised"):
-                whole[key] = whole.get(key, True) and finding.passed
-    told = [f"{word} {sum(one.values())}/{len(one)}" for word, one in (("inputs", inputs), ("edges", edges)) if one]
-    return " ".join([*told, *(f"glue {math.floor(100 * share)} %" for share in shares)])
+                glue.append(f"glue {math.floor(100 * (finding.value or 0.0))} %")
+            elif finding.gate in ("edge", "moves", "exercised"):
+                found = held["edges" if finding.gate == "edge" else "inputs"]
+                name = finding.output if finding.gate == "exercised" else f"{verdict.check.stage}.{finding.output}"
+                found[name] = found.get(name, True) and finding.passed
+    return " ".join([*(f"{word} {sum(one.values())}/{len(one)}" for word, one in held.items() if one), *glue])
 
 
 def properties(verdict: Verdict) -> list[tuple[str, object]]:
@@ -197,15 +216,6 @@ def properties(verdict: Verdict) -> list[tuple[str, object]]:
     return [*facts, ("worst_gate", worst)] if worst else facts
 
 
-def in_order(record: RunRecord, evidence: Evidence) -> Iterator[tuple[Verdict, Path | None]]:
-    """Yield each check and the folder of its evidence, failed checks first; shared evidence comes once."""
-    seen: set[str] = set()
-    for verdict in worst_first(record.verdicts):
-        if verdict.evidence and verdict.evidence not in seen:
-            seen.add(verdict.evidence)
-            yield verdict, evidence(verdict.evidence)
-
-
 def trends(record: RunRecord, history: Iterable[Excerpt]) -> Trends:
     """Return the worst share of each gate in each run of the same runtime and weights, this run last."""
     this, conditions = excerpt(record), attrgetter("runtime", "numerics", "weights")
@@ -213,6 +223,17 @@ def trends(record: RunRecord, history: Iterable[Excerpt]) -> Trends:
     runs = [*(run for run in earlier if conditions(run) == conditions(this)), this]
     gates = dict.fromkeys(gate for run in runs for gate in run.worst)
     return {gate: [run.worst.get(gate) for run in runs] for gate in gates}
+
+
+def percent(share: float | None) -> str:
+    """Return a share of a bound: as a percentage up to the bound, as a multiple beyond it."""
+    if share is None:
+        return "–"
+    if not math.isfinite(share):
+        return "∞"
+    if share > 1:
+        return f"{share:.3g} ×" if share < 1000 else "> 1000 ×"
+    return f"{100 * share:.0f} %" if share >= 0.005 or share == 0 else "< 1 %"
 
 
 def gate_name(gate: str) -> str:
@@ -233,19 +254,14 @@ def _groups(record: RunRecord, staged: bool) -> list[Group]:
     def place(check: Check) -> tuple[str, str]:
         return check.system, check.stage if staged else ""
 
+    checks = dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected))
     raised, missing = {error.id for error in record.errors}, record.missing
-    checks: dict[tuple[str, str], list[Check]] = defaultdict(list)
-    verdicts: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
-    for verdict in record.verdicts:
-        verdicts[place(verdict.check)].append(verdict)
-    for check in dict.fromkeys((*(verdict.check for verdict in record.verdicts), *record.expected)):
-        checks[place(check)].append(check)
     return [
         Group(
             *key,
-            tuple(verdicts[key]),
-            tuple(check for check in found if check.id in raised),
-            tuple(check for check in found if check in missing),
+            tuple(verdict for verdict in record.verdicts if place(verdict.check) == key),
+            tuple(check for check in checks if place(check) == key and check.id in raised),
+            tuple(check for check in missing if place(check) == key),
         )
-        for key, found in checks.items()
+        for key in dict.fromkeys(map(place, checks))
     ]

@@ -10,7 +10,7 @@ from parity.base.text import many, plain
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord, first_fault
 from parity.report import summary
-from parity.report.summary import Group, gate_name
+from parity.report.summary import Group, by_output, gate_name
 from parity.verdict import Blame, Finding, Verdict
 
 FAULTS = {
@@ -42,11 +42,10 @@ def explain(verdict: Verdict) -> str:
     lines = [f"{'passed' if verdict.passed else 'FAILED'} {plain(summary.where(verdict.check))}"]
     if not verdict.findings:
         lines.append("  nothing was compared, and nothing may pass so")
-    outputs = dict.fromkeys(finding.output for finding in (verdict.findings if verdict.passed else verdict.failures))
-    width = max(map(len, map(plain, outputs)), default=0)
-    for output in outputs:
-        found = [finding for finding in verdict.findings if finding.output == output]
-        lines.append(f"  {plain(output):<{width}}   {_beside(found)}")
+    found = by_output(verdict.findings)
+    outputs = by_output(verdict.failures) or found
+    width = max((len(plain(output)) for output in outputs), default=0)
+    lines += [f"  {plain(output):<{width}}   {_beside(found[output])}" for output in outputs]
     if verdict.blame:
         lines += list(_blame(verdict.blame, verdict.check.stage))
     return "\n".join(lines)
@@ -88,7 +87,7 @@ def _counts(record: RunRecord) -> Iterator[str]:
 
 
 def _beside(findings: list[Finding]) -> str:
-    broken = [_one(finding) for finding in sorted(findings, key=summary.badness, reverse=True) if not finding.passed]
+    broken = [_one(finding) for finding in summary.worst(findings) if not finding.passed]
     holding = sorted((one for one in findings if one.passed), key=lambda one: (one.value is None, one.gate))
     brief = [gate_name(one.gate) + (f" {number(one.value)}" if one.value is not None else "") for one in holding]
     more = [f"{len(brief) - HOLDING} more"] if len(brief) > HOLDING else []

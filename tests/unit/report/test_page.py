@@ -12,7 +12,6 @@ import pytest
 from parity.record.run import RunRecord, excerpt, load
 from parity.report import write
 from parity.report.html import render
-from parity.report.markup import tag
 from parity.report.summary import headline, proven, trends
 from tests.support import report_samples as samples
 
@@ -124,8 +123,11 @@ def test_trends_compare_only_runs_that_executed_alike() -> None:
     assert line[0] == pytest.approx(2 * (line[1] or 0))
 
 
-def test_an_element_takes_text_as_text() -> None:
-    assert tag("p", "<b>", tag("i", "&"), title='"') == '<p title="&#34;">&lt;b&gt;<i>&amp;</i></p>'
+def test_words_of_others_are_text_in_elements_and_in_attributes() -> None:
+    page = shown(samples.hostile('<b>"&\x00'))
+    assert "<b>" not in page
+    assert "<dd>&lt;b&gt;&#34;&amp;�</dd>" in page
+    assert 'data-stage="&lt;b&gt;&#34;&amp;�/' in page
 
 
 def test_all_reports_of_a_run_are_written_and_the_record_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ import pytest
 from parity.compare.media import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.diarization.turns import Turns, mask, merged, turns
+from parity.record.run import RunRecord
 from parity.report.html import render
-from parity.report.speaking import BUDGET, EXCERPT, speaking
-from parity.report.timeline import COLUMNS, NARROWEST, TICKS, bands, lasts, ticks, timeline
+from parity.report.speaking import BUDGET, COLUMNS, EXCERPT, NARROWEST, TICKS, bands, lasts, ticks, timeline
+from parity.report.summary import Evidence
 from tests.support import report_samples as samples
 
 RATE = 12.5
@@ -28,6 +29,11 @@ def of(candidate: Turns, reference: Turns | None = None, truth: Turns | None = N
 def drawn(found: Meeting) -> ElementTree.Element:
     shown = bands(found)
     return ElementTree.fromstring(timeline(shown, 0.0, lasts(shown)))
+
+
+def speaking(record: RunRecord, evidence: Evidence) -> str:
+    """The section of the page."""
+    return "".join(re.findall("<h2>Who speaks when</h2>.*?</section>", render(record, evidence), re.DOTALL))
 
 
 def share(element: ElementTree.Element, name: str) -> float:
