@@ -149,7 +149,7 @@ class ChainTimer:
             away += self.now() - began
             return outputs
 
-        run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
+        run = _Selected(system, golden, self.bench.tables(case), execute)
         run.left_out = self.left_out
         began = self.now()
         system.chain(run, case)

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 
 from parity.base.text import many
-from parity.judge.headroom import comparison, number, share
 from parity.record.run import RunRecord
 from parity.report.markup import NOTHING, Markup, head_row, join, mark, meter, percent, row, section, tag, tally
 from parity.report.summary import Group, Trends, badness, gate_name, place, without_verdict, worst_first
 from parity.report.terminal import FAULTS
-from parity.verdict import Blame, Finding, Verdict
+from parity.verdict import Blame, Finding, Verdict, comparison, number, share
 
 
 def failures(record: RunRecord) -> Markup:

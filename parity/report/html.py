@@ -12,13 +12,13 @@ from string import Template
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord, headline, remarks, tables
-from parity.judge.headroom import share
 from parity.record.run import Excerpt, RunRecord
 from parity.report.findings import anchor, failures, findings
 from parity.report.listening import Clips, listening
 from parity.report.markup import NOTHING, Markup, block, head_row, join, listing, mark, meter, section, tag, tally, text
 from parity.report.speaking import speaking
 from parity.report.summary import Evidence, Group, exercised, left_out, nearest, origin, proven, stages, strays, trends
+from parity.verdict import share
 
 HERE = Path(__file__).parent
 

@@ -8,12 +8,11 @@ from functools import partial
 
 from parity.compare.media import MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
-from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord
 from parity.report.markup import NOTHING, Markup, gallery, join, mark, tag
 from parity.report.summary import Evidence, in_order, place
 from parity.report.timeline import NAMES, Band, bands, lasts, timeline
-from parity.verdict import Finding, Verdict
+from parity.verdict import Finding, Verdict, comparison, number
 
 BUDGET = 1_500_000
 """Bytes of timelines in one page: the worst come first, the rest is named."""
