@@ -16,8 +16,7 @@ from parity.gate import gate as merge
 from parity.gate import report
 from parity.gate.git import RevisionError
 from parity.golden import cli as golden_cli
-from parity.judge.calibrate import calibrate, counted
-from parity.judge.measurements import CalibrationError, far, measurements
+from parity.judge.calibrate import CalibrationError, calibrate, counted, far, measurements
 from parity.plan import starter
 from parity.plan.checks import CHAIN
 from parity.plan.systems import system

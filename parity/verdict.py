@@ -147,3 +147,49 @@ class Verdict:
     @property
     def failures(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if not finding.passed)
+
+
+def share(finding: Finding) -> float | None:
+    """Return the share of the bound that is used up: 0 at the ideal, 1 at the bound, more where it is broken.
+
+    None for a finding without a value or a bound, such as a contract.
+    """
+    bound, value = finding.bound, finding.value
+    if bound is None or value is None:
+        return None
+    if not math.isfinite(value):
+        return math.inf
+    if bound.ideal is None:
+        used, room = (bound.limit, value) if bound.form == "min" else (value, bound.limit)
+    elif bound.form == "within":
+        used, room = abs(value - bound.ideal), bound.limit
+    else:
+        beyond = bound.ideal - value if bound.form == "min" else value - bound.ideal
+        used, room = max(beyond, 0.0), abs(bound.limit - bound.ideal)
+    if room <= 0:  # such as "≤ 0": used up, or untouched
+        return 0.0 if used == 0 else math.inf
+    return used / room
+
+
+def comparison(finding: Finding) -> str:
+    """Return value and bound as they compare: `0.849 < 0.999` where the bound is broken, `0.9999 ≥ 0.999` where not."""
+    value, bound = finding.value, finding.bound
+    if value is None:
+        return str(bound or "")
+    if bound is None or finding.passed:
+        return f"{number(value)} {bound or ''}".rstrip()
+    if not math.isfinite(value):
+        return f"{number(value)} breaks {bound}"
+    if bound.form == "within":
+        return f"{number(value)} not {bound}"
+    return f"{number(value)} {'<' if bound.form == 'min' else '>'} {number(bound.limit)} {bound.unit}".rstrip()
+
+
+def number(value: float) -> str:
+    """Return a value in few digits that do not hide how near to 1 a cosine is."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if 0 < abs(1 - abs(value)) < 0.01:
+        digits = min(9, 2 - math.floor(math.log10(abs(1 - abs(value)))))
+        return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+    return f"{value:.4g}"

@@ -29,7 +29,7 @@ from parity.base.files import write_atomically
 from parity.base.fingerprint import digest
 from parity.base.toml import Filled, Place, Table, Text
 from parity.bench.timing import THREADS
-from parity.run import Runtime
+from parity.run.runtime import Runtime
 
 Machine = Mapping[str, str | int]
 DIGITS = 4

@@ -155,7 +155,7 @@ class SystemTimer:
             made.host -= self._now() - began
             return outputs
 
-        run = _Selected(system, golden, self.bench.tables(case), execute, lambda stage, inputs: inputs)
+        run = _Selected(system, golden, self.bench.tables(case), execute)
         run.left_out = left_out
         began = self._now()
         system.chain(run, case)

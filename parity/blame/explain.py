@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -22,8 +23,8 @@ from parity.judge import package
 from parity.judge.workbench import Workbench
 from parity.plan.checks import MODULE, chain_sets
 from parity.run import stepping
-from parity.run.difference import difference
-from parity.run.runtime import Crosser, cast, closing
+from parity.run.chain import difference
+from parity.run.runtime import Crosser, cast
 from parity.verdict import UNBLAMED, Blame, Check, Finding, Verdict
 
 CONTRACT = ("runs", "shape", "dtype", "present", "declared")
@@ -185,7 +186,7 @@ class Search:
                 cross = Crosser(stage, variant, session)
                 truth = self.golden
                 if variant.replayed:
-                    truth = stepping.replayed(stage, truth, cross, take, bench.answer(stage, variant))
+                    truth = stepping.replayed(stage, truth, cross, bench.answer(stage, variant))
                 found = crossing.find(stage, truth, cross, take, outputs, self.bounds)
         if not found.wrong and self.check.mode == "carried":
             detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"

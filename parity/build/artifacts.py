@@ -16,9 +16,8 @@ from torch import nn
 from milrun.package import Package
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest, libraries
-from parity.build.convert import compress, convert, traceable
+from parity.build.convert import compress, convert, join, traceable
 from parity.build.palettes import Palettes, clustered
-from parity.build.pipeline import join
 from parity.build.program import PROGRAM, quantized, write
 from parity.declarations import Stage, System, Variant
 from parity.plan.weights import Weights
@@ -155,14 +154,11 @@ class Given:
             raise ArtifactError(f"--artifacts {folder}: no such folder")
         self.system, self.weights, self.folder = system, weights, folder
 
-    def path(self, stage: Stage, variant: Variant) -> Path:
-        return given(self.folder, stage, variant)
-
     def key(self, stage: Stage, variant: Variant) -> str:
-        there = [one for one in each_bucket(stage) if one is not stage and self.path(one, variant).exists()]
+        there = [one for one in each_bucket(stage) if one is not stage and given(self.folder, one, variant).exists()]
         if there:
             return digest({f"{one.bucket}": self.key(one, variant) for one in there})
-        package = self.path(stage, variant)
+        package = given(self.folder, stage, variant)
         if not package.exists():
             raise ArtifactError(
                 f"{self.system.name}/{stage.name} {variant.name}: {package} is missing. Build it, or leave out "
@@ -175,7 +171,7 @@ class Given:
         return True
 
     def get(self, stage: Stage, variant: Variant) -> Artifact:
-        artifact = Artifact(stage, variant, self.path(stage, variant), self.key(stage, variant))
+        artifact = Artifact(stage, variant, given(self.folder, stage, variant), self.key(stage, variant))
         promised = facts_of(self.system, stage, variant, self.weights.identity)
         wrong = [
             f"{name.removeprefix(FACTS)} is {told}, not {promised[name]}"
@@ -262,7 +258,7 @@ def facts_of(system: System, stage: Stage, variant: Variant, identity: Mapping[s
 def told_by(package: Path) -> dict[str, str]:
     """Return the facts in a package's metadata; none if a foreign tool made it.
 
-    Reading those of a program takes ExecuTorch: `parity.judge.package.program` compares them.
+    Reading those of a program takes ExecuTorch: `parity.judge.program` compares them.
     """
     if package.suffix == ".pte":
         return {}

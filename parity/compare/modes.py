@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -15,9 +14,9 @@ from milrun import ModelError
 from parity.compare.outputs import Comparison, chain_outputs, decisions, stage_outputs
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System, Variant
 from parity.plan.checks import users
-from parity.run import Runtime, RuntimeFailure, Session, stepping
+from parity.run import stepping
 from parity.run.chain import Chain, Free, Rehearsal
-from parity.run.runtime import Crosser, cast, closing
+from parity.run.runtime import Crosser, Runtime, RuntimeFailure, Session, cast
 from parity.verdict import Finding
 
 FEW = 3
@@ -51,8 +50,7 @@ def forced(means: Means, stage: Stage, variant: Variant, seam: Seam, interface_k
         with closing(means.session(stage, variant)) as session:
             crosser = Crosser(stage, variant, session)
             if variant.replayed:
-                take = partial(cast, stage, variant)
-                seam = stepping.replayed(stage, seam, crosser, take, means.answer(stage, variant))
+                seam = stepping.replayed(stage, seam, crosser, means.answer(stage, variant))
             yield from list(stage_outputs(stage, variant, seam, crosser, means.runtime.numerics))
             yield from _buckets(stage, session)
     except (RuntimeFailure, ModelError, ValueError) as error:
@@ -100,7 +98,7 @@ def chained(means: Means, chosen: Mapping[str, Variant], case: Case, golden: Gol
             for found in _buckets(system.stage(name), crosser.session):
                 yield replace(found, output=f"{name}.{found.output}")
         given_out = {} if run.missed else users(system)  # of a loop that ends early, nothing that follows is compared
-        free = Free(system, tables, execute, given)
+        free = Free(system, tables, execute)
         if given_out:
             system.chain(free, case)
     yield from chain_outputs(system, run, chosen, means.runtime.numerics)

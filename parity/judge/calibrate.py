@@ -1,4 +1,4 @@
-"""Bounds from measured spread; `gates` says how one follows from the worst that was measured.
+"""Bounds from what a run measured; `gates` says how one follows from the worst of it.
 
 A decision whose every measurement is exactly the ideal keeps the ideal as its bound. A bound of which the worst takes
 no more than half stays where it is, if it isn't looser than that; any other that would loosen does so only for a reason
@@ -11,16 +11,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.base import files, toml
+from parity.base.cache import Cache
 from parity.base.text import many
-from parity.compare import metrics
-from parity.judge import gates, headroom
+from parity.compare import evidence, metrics
+from parity.declarations import System
+from parity.judge import gates
 from parity.judge.gates import Gate, GateError, Gates, Origin, Table, bound_from, gate
-from parity.judge.measurements import CalibrationError, Measured
+from parity.plan.checks import MODULE
+from parity.verdict import Check, Verdict, number
 
 ENOUGH = 2
 """Multiple of the worst value up to which a bound set by hand counts as tight enough to be kept."""
@@ -29,6 +32,64 @@ CASES = 5
 """Number of cases to measure an output on. Three times the worse of two says little of the spread."""
 RATIO = 10.0
 """A bound with more than so many times the room that is taken is reported: what it was needed for has been mended."""
+FAR = 1e-3
+"""Relative L2 of a module's output. Rewriting a stage for tracing takes a hundredth of that, unless it amplifies."""
+
+
+class CalibrationError(ValueError):
+    """Measurements from which no bound can be taken."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one output, as one check measured it. Outputs of one family share a name."""
+
+    check: Check
+    output: str
+    metric: str
+    value: float
+
+    @property
+    def table(self) -> Table:
+        return self.check.stage, self.check.variant, self.output
+
+    @property
+    def gate(self) -> str:
+        return ".".join((*self.table, self.metric))
+
+
+def measurements(verdicts: Iterable[Verdict], system: System, cache: Cache) -> Iterator[Measured]:
+    """Yield every number that the verdicts of a system rest on, from their evidence."""
+    for verdict in verdicts:
+        check = verdict.check
+        if check.system != system.name or not verdict.evidence:
+            continue
+        folder = evidence.folder_of(cache, verdict.evidence)
+        if folder is None:
+            raise CalibrationError(f"the evidence of {check.id} is gone; run `pytest -m parity` again")
+        for output, values in evidence.read(folder, verdict.evidence).values.items():
+            family = system.family(check.stage, output)
+            yield from (Measured(check, family, metric, value) for metric, value in values.items())
+
+
+def far(measured: Iterable[Measured], system: System) -> list[str]:
+    """Return a line for each stage whose module is far from upstream, unless it is an inner stage or has one.
+
+    A bug of that size would pass in it; the seams of an inner stage would show it.
+    """
+    worst: dict[str, Measured] = {}
+    seen = {name for stage in system.inner for name in (stage.name, stage.within)}
+    for one in measured:
+        stage, variant, _ = one.table
+        if variant == MODULE and one.metric == "relative_l2" and stage not in seen:
+            worst[stage] = max(worst.get(stage, one), one, key=lambda found: found.value)
+    return [
+        f"{system.name}/{stage}: the module itself is {number(one.value)} from upstream (relative L2 of {one.output}, "
+        f"case {one.check.case}), so a bug of that size passes. Tap upstream inside the stage, and declare its parts: "
+        f'System(…, inner=(Stage(…, within="{stage}"),)), see docs/gates.md'
+        for stage, one in worst.items()
+        if one.value > FAR
+    ]
 
 
 def calibrate(measured: Iterable[Measured], gates_path: Path, reason: str = "") -> list[str]:
@@ -39,8 +100,7 @@ def calibrate(measured: Iterable[Measured], gates_path: Path, reason: str = "") 
 
     Return a line for each gate that moved, and for each that should have moved and did not.
     """
-    records = list(measured)
-    current = gates.load(gates_path) if gates_path.exists() else Gates(())
+    records, current = list(measured), gates.load(gates_path) if gates_path.exists() else Gates(())
     proposed, lines = propose(records, current, reason)
     if not proposed.gates:
         raise CalibrationError(f"{gates_path}: no gate can be made of these measurements: {'; '.join(lines)}")
@@ -68,11 +128,13 @@ def counted(records: list[Measured]) -> str:
 
 def propose(records: list[Measured], current: Gates, reason: str = "") -> tuple[Gates, list[str]]:
     """Return the current gates, moved to what was measured, new ones for all else, and a line for each that moved."""
-    measured = group(records)
+    measured = _group(records)
     if not measured:
         raise CalibrationError("nothing was measured: run the checks first")
-    before = current.by_name()
-    cases, known = _cases(records), _cases_of(current)
+    before, cases, known = current.by_name(), _cases(records), Counter[Table]()
+    for old in current.gates:
+        if isinstance(old.derived_from, Origin):
+            known[old.table] = max(known[old.table], old.derived_from.cases)
     few = [table for table, names in cases.items() if len(names) < known[table]]
     kept: list[Gate | None] = []
     lines = []
@@ -86,10 +148,9 @@ def propose(records: list[Measured], current: Gates, reason: str = "") -> tuple[
             kept.append(new)
             lines += [line] if line else []
     if few:
-        lines.append(
-            f"{len(few)} output{'s rest' if len(few) > 1 else ' rests'} on more cases than were measured, and "
-            f"{'keep their' if len(few) > 1 else 'keeps its'} bounds: measure --cases all"
-        )
+        rest, keep = ("outputs rest", "keep their") if len(few) > 1 else ("output rests", "keeps its")
+        said = f"{len(few)} {rest} on more cases than were measured, and {keep} bounds"
+        lines.append(f"{said}: measure --cases all")
     return Gates(tuple(filter(None, kept)), current.retired), lines
 
 
@@ -111,7 +172,7 @@ def slack(current: Gates, measured: Iterable[Measured]) -> list[str]:
     A value nearer to the ideal than the metric's floor counts as at the floor. Gates that were not measured are not
     judged; that none was is an error.
     """
-    by_gate = group(measured)
+    by_gate = _group(measured)
     judged = [gate for gate in current.gates if gate.name in by_gate]
     if not judged:
         raise ValueError("no measurement belongs to any gate: run the checks that the gates are for")
@@ -126,12 +187,12 @@ def slack(current: Gates, measured: Iterable[Measured]) -> list[str]:
         looseness = f"{one.room / taken:.0f} times the room" if taken else "room where none"
         lines.append(
             f"{one.name}: {one.bound} leaves {looseness} that the worst of {len(values)} measured values takes, "
-            f"{headroom.number(worst)}; calibrated it would be {replace(one.bound, limit=suggested)}"
+            f"{number(worst)}; calibrated it would be {replace(one.bound, limit=suggested)}"
         )
     return lines
 
 
-def group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
+def _group(records: Iterable[Measured]) -> dict[str, list[Measured]]:
     """Return the measurements of each gate, in the order of first appearance."""
     found = defaultdict(list)
     for record in records:
@@ -147,20 +208,11 @@ def _cases(records: Iterable[Measured]) -> dict[Table, set[str]]:
     return found
 
 
-def _cases_of(gates: Gates) -> Counter[Table]:
-    """Return the number of cases that the bounds of each output were derived from."""
-    found = Counter[Table]()
-    for old in gates.gates:
-        if isinstance(old.derived_from, Origin):
-            found[old.table] = max(found[old.table], old.derived_from.cases)
-    return found
-
-
 def _move(old: Gate | None, new: Gate | None, measured: list[Measured], reason: str) -> tuple[Gate | None, str]:
     """Return the new state of one gate, and a line about it if there is something to say."""
     name, metric = measured[0].gate, metrics.find(measured[0].metric)
     worst = max((record.value for record in measured), key=metric.distance)
-    said = f"worst {headroom.number(worst)}"
+    said = f"worst {number(worst)}"
     if new is None:
         advice = "mend the stage, or judge it by another metric"
         return old, f"{name}: {said}, and a bound around that could hardly fail: {advice}"
@@ -192,7 +244,7 @@ def _suggest(measured: list[Measured]) -> Gate | None:
             "no spread: measure more cases"
         )
     found = max(values, key=metric.distance), statistics.median(values)
-    worst, median = (float(headroom.number(value)) for value in found)
+    worst, median = (float(number(value)) for value in found)
     origin = Origin(worst=worst, median=median, cases=len(cases), numerics=", ".join(numerics))
     bound = bound_from(metric, [worst])
     return None if bound is None else gate(first.table, metric, bound, origin)

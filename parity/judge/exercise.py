@@ -63,21 +63,17 @@ def _constant(value: np.ndarray) -> bool:
 
 def _values(stage: Stage, name: str, seam: Seam) -> Iterator[np.ndarray]:
     """Yield what an input was at each step. Of a cache of slots, yield the slots written before the step instead."""
-    if not stage.stepped:
-        yield seam.inputs[name]
-    elif (output := {source: made for made, source in stage.carries.items()}.get(name)) is None:
+    output = next((made for made, source in stage.carries.items() if source == name), None)
+    if stage.stepped and output is None:
         yield from seam.inputs[name]
-    else:
-        yield seam.inputs[name]
-        steps = stepping.count(stage, seam)
-        if output in stepping.slots_of(stage):
-            last = int((seam.inputs[f"{output}{SLOTS}"][-1] >= 0).sum())
-            axis = stepping.slots_of(stage)[output]
-            rows = seam.outputs[output].shape[axis] - last
-            if steps > 1 and rows > 0:
-                yield np.take(seam.outputs[output], np.arange(rows), axis)
-        else:
-            yield from seam.outputs[output][: steps - 1]
+        return
+    yield seam.inputs[name]
+    if stage.stepped and output is not None:
+        axis, made = stepping.slots_of(stage).get(output), seam.outputs[output]
+        if axis is None:
+            yield from made[:-1]
+        elif rows := made.shape[axis] - int((seam.inputs[f"{output}{SLOTS}"][-1] >= 0).sum()):
+            yield np.take(made, np.arange(rows), axis)
 
 
 def _content(value: np.ndarray) -> str:

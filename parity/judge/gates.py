@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +29,7 @@ from parity.base.text import many
 from parity.base.toml import Filled, Place, Text
 from parity.compare import metrics
 from parity.compare.metrics import Metric
-from parity.judge import headroom
-from parity.verdict import Bound, Finding, Form
+from parity.verdict import Bound, Finding, Form, number
 
 Table = tuple[str, str, str]
 
@@ -63,7 +62,7 @@ class Origin(toml.Table):
         return f'{{ worst = {worst}, median = {median}, cases = {self.cases}, numerics = "{self.numerics}" }}'
 
     def __str__(self) -> str:
-        values = f"worst {headroom.number(self.worst)}, median {headroom.number(self.median)}"
+        values = f"worst {number(self.worst)}, median {number(self.median)}"
         return f"{values} of {many(self.cases, 'case')} × {self.numerics}"
 
 
@@ -140,10 +139,10 @@ class Gates:
     @cached_property
     def tables(self) -> Mapping[Table, tuple[Gate, ...]]:
         """The gates of each output."""
-        found: dict[Table, list[Gate]] = {}
+        found: dict[Table, tuple[Gate, ...]] = {}
         for gate in self.gates:
-            found.setdefault(gate.table, []).append(gate)
-        return {table: tuple(gates) for table, gates in found.items()}
+            found[gate.table] = *found.get(gate.table, ()), gate
+        return found
 
     @cached_property
     def blind(self) -> Mapping[Table, str]:
@@ -158,6 +157,7 @@ def load(path: Path) -> Gates:
     return parse(toml.read(path, GateError), str(path))
 
 
+@cache  # each workbench of a system wants them, and the gate those of two revisions
 def parse(text: str, source: str, old: bool = False) -> Gates:
     """Return the gates of a file's text.
 
@@ -166,16 +166,7 @@ def parse(text: str, source: str, old: bool = False) -> Gates:
         source: The name of the file in errors.
         old: True for the text of another revision, whose metrics this code may lack.
     """
-    if (text, old) not in _READ:
-        _READ[text, old] = _parsed(text, Place(source, GateError), old)
-    return _READ[text, old]
-
-
-_READ: dict[tuple[str, bool], Gates] = {}
-"""Gates by their text: each workbench of a system wants them, and the gate those of two revisions."""
-
-
-def _parsed(text: str, place: Place, old: bool) -> Gates:
+    place = Place(source, GateError)
     content = toml.parse(text, place)
     retired = toml.retired(content, place)
     tables = toml.checked(Filled[Filled[Filled[Filled[Any]]]], content, place)
@@ -287,11 +278,11 @@ def _gate(table: Table, name: str, content: object, place: Place) -> Gate:
     if list(given) != [form]:
         raise place.wrong(f"takes {form}, for {metric.better} is better; it has {' and '.join(given) or 'no bound'}")
     made = gate(table, metric, given[form], entry.derived_from, entry.reason)
-    limit = metric.limit
     if made.room < 0:
         raise place.wrong(f"{made.bound} can't be met: the best is {metric.ideal:g}")
-    if made.room >= limit:
-        raise place.wrong(f"{made.bound} can hardly fail: it has to be nearer than {limit:g} to {metric.ideal:g}")
+    if made.room >= metric.limit:
+        nearer = f"it has to be nearer than {metric.limit:g} to {metric.ideal:g}"
+        raise place.wrong(f"{made.bound} can hardly fail: {nearer}")
     return made
 
 

@@ -163,8 +163,7 @@ def quantized(both: Both, plain: Cross) -> Iterator[Finding]:
             f"{left:.2g} of what quantization changes away from the module quantized alike, allowed is "
             f"{UNEXPLAINED.limit:g}: look for other scales, activations in fixed steps, another kernel"
         )
-        held = UNEXPLAINED.holds(left)
-        yield Finding(name, QUANTIZED, held, left, UNEXPLAINED, "" if held else said)
+        yield _bounded(name, QUANTIZED, left, UNEXPLAINED, said)
 
 
 def decided(both: Both, answer: stepping.Answer) -> Iterator[Finding]:
@@ -191,8 +190,7 @@ def decided(both: Both, answer: stepping.Answer) -> Iterator[Finding]:
             continue
         made = both.artifact(cast(both.stage, both.variant, inputs))
         apart = _unequal(made[worst], answer(inputs, made)[worst]) / moved[worst]
-        held = APART.holds(apart)
-        yield Finding(name, MOVES, held, apart, APART, "" if held else f"{worst} moves otherwise than in the module")
+        yield _bounded(name, MOVES, apart, APART, f"{worst} moves otherwise than in the module")
 
 
 def _unequal(one: np.ndarray, other: np.ndarray) -> float:
@@ -224,8 +222,7 @@ def perturbed(name: str, value: np.ndarray, amount: float) -> np.ndarray:
     if not np.array_equal(rolled, value):
         return rolled
     changed = value.copy()
-    last = int(value.reshape(-1)[-1])
-    changed.reshape(-1)[-1] = (last // 2 or 2) if value.any() else 1
+    changed.flat[-1] = (int(value.flat[-1]) // 2 or 2) if value.any() else 1
     return changed
 
 
@@ -254,11 +251,9 @@ def _moves(both: Both, name: str) -> Finding:
     counted = [output for output in clear if clear[output] >= min(CLEAR, most)]
     apart = {output: _apart(output, usual, after) / moved[output] for output in counted}
     worst = max(apart, key=lambda output: apart[output] if np.isfinite(apart[output]) else inf)
-    if APART.holds(apart[worst]):
-        return Finding(name, MOVES, True, apart[worst], APART)
     still = not _norm(after[0][worst], usual[0][worst])
     how = "does not move with it: the artifact ignores it" if still else "moves with it otherwise than in the module"
-    return Finding(name, MOVES, False, apart[worst], APART, f"{worst} {how}")
+    return _bounded(name, MOVES, apart[worst], APART, f"{worst} {how}")
 
 
 def _sizes(stage: Stage) -> list[dict[str, int]]:
@@ -294,13 +289,10 @@ def _full(both: Both) -> Iterator[Finding]:
         return
     written = max(rows.size for rows in stepping.written(stage, seam, stepping.count(stage, seam) - 1).values())
     counters = [source for source in stage.carries.values() if stage.inputs[source].kind == "counter"]
-    sizes = {name: int(stage.outputs[name].sizes({})[axis]) for name, axis in slots.items()}
+    sizes = {stage.carries[name]: int(stage.outputs[name].sizes({})[axis]) for name, axis in slots.items()}
+    axes = {stage.carries[name]: axis for name, axis in slots.items()}
     for size in sorted(set(sizes.values())):
-        caches = {
-            stage.carries[name]: _filled(found[stage.carries[name]], slots[name])
-            for name in slots
-            if sizes[name] == size
-        }
+        caches = {source: _filled(found[source], axes[source]) for source in axes if sizes[source] == size}
         positions = {name: np.full_like(found[name], size - written) for name in counters}
         yield _judged(both, f"slots {size}", {**found, **caches, **positions})
 
@@ -328,8 +320,12 @@ def _judged(both: Both, label: str, inputs: Arrays) -> Finding:
     used = {name: apart[name] / room[name] if np.isfinite(apart[name]) else inf for name in apart}
     worst = max(used, key=lambda name: used[name])
     bound = Bound("max", float(f"{room[worst]:.3g}"), 0.0)
-    said = "" if bound.holds(apart[worst]) else f"a row of {worst} is this far from the module's"
-    return Finding(label, EDGE, not said, apart[worst], bound, said)
+    return _bounded(label, EDGE, apart[worst], bound, f"a row of {worst} is this far from the module's")
+
+
+def _bounded(name: str, gate: str, value: float, bound: Bound, said: str) -> Finding:
+    held = bound.holds(value)
+    return Finding(name, gate, held, value, bound, "" if held else said)
 
 
 def _worst_row(tensor: Tensor, actual: np.ndarray, expected: np.ndarray) -> float:

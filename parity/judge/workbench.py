@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -29,13 +29,12 @@ from parity.compare import evidence, metrics, modes
 from parity.compare.evidence import Evidence
 from parity.compare.outputs import PLAIN, Comparison, stage_outputs
 from parity.declarations import Arrays, Case, ComputeUnits, Golden, Stage, System, Tensor, Variant
-from parity.judge import exercise, package, probes
+from parity.judge import exercise, package, probes, program
 from parity.judge.gates import Gates, judge
 from parity.plan.checks import Deployed, chain_sets, chosen, deployed, dims
 from parity.plan.weights import Weights
-from parity.run import Runtime, RuntimeFailure, Session, stepping
-from parity.run.executorch import ExecuTorch
-from parity.run.runtime import Bucketed, Crosser, closing, fitting
+from parity.run import stepping
+from parity.run.runtime import Bucketed, Crosser, Runtime, RuntimeFailure, Session, fitting
 from parity.verdict import UNBLAMED, Check, Finding, Mode, Verdict
 
 COMPARING, OF_MEETINGS = ("numpy", "scipy", "librosa", "torch"), ("pyannote-metrics", "pyannote-core")
@@ -168,40 +167,31 @@ class Workbench:
             "sample rate": system.reference.sample_rate,
         }
         if check.mode == "exercised":
-            inputs = {stage.name: [*stage.inputs] for stage in system.stages}
-            fixed = {stage.name: dict(stage.fixed) for stage in system.stages}
-            excused = exercise.excuses(system)
-            return {
-                **parts,
-                "weights": weights,
-                "glue": self.glue,
-                "excused": excused,
-                "inputs": inputs,
-                "fixed": fixed,
-            }
+            inputs = {stage.name: [[*stage.inputs], dict(stage.fixed)] for stage in system.stages}
+            own = {"glue": self.glue, "weights": weights, "inputs": inputs, "excused": exercise.excuses(system)}
+            return {**parts, **own}
         if check.mode == "chained":
             chain = chain_sets(system)[check.variant].items()
             keys = {name: self.artifacts.key(system.stage(name), variant) for name, variant in chain}
-            declared = {**_told(system.decisions), "sums": ", ".join(system.sums)}
+            declared = [_listed(system.decisions), [*system.sums]]
             own = {"glue": self.glue, "weights": weights, "declared": declared, "stages": [*map(_run, system.stages)]}
             return {**parts, **own, "artifacts": keys, "runtime": self.engine}
         stage = system.stage(check.stage)
         parts["stage"] = _run(stage)
         if check.mode == "module":
             return {**parts, "module": self.code_of(stage), "weights": weights}
-        variant = stage.variant(check.variant)
+        variant, program = stage.variant(check.variant), self.runtime.format == "pte"
         parts |= {"artifacts": {stage.name: self.artifacts.key(stage, variant)}, "runtime": self.engine}
         if variant.replayed:
-            parts["replay"] = {**code(stage.replay), **(libraries("torchao") if self.runtime.format == "pte" else {})}
+            parts["replay"] = {**code(stage.replay), **(libraries("torchao") if program else {})}
         if check.mode in UNBLAMED:
             # The package of a bucket does not tell which sizes the stage is declared for.
             sizes = {name: repr(dim) for name, dim in dims(stage).items()}
             probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
-            if self.runtime.format == "pte":
-                probed["quantized by"] = libraries("torchao")
+            probed |= {"quantized by": libraries("torchao")} if program else {}
             made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "weights": weights}
             return {**parts, **made, "probed": probed}
-        if self.runtime.format == "pte" or variant.group:
+        if program or variant.group:
             parts |= {"module": self.code_of(stage), "contract": dict(system.contract)}
         return parts
 
@@ -228,8 +218,9 @@ class Workbench:
             **(libraries("executorch") if self.runtime.format == "pte" else {}),
             **_runtimes(),
         }
-        machine = {"system": platform.platform(), "processor": platform.processor() or platform.machine()}
-        return engine if self.runtime.name == "milrun" else {**engine, **machine}
+        if self.runtime.name != "milrun":
+            engine |= {"system": platform.platform(), "processor": platform.processor() or platform.machine()}
+        return engine
 
     def tables(self, case: Case) -> Arrays:
         with threads(1):  # as goldens are recorded
@@ -281,8 +272,8 @@ def _examining() -> dict[str, str]:
 
 @cache
 def _measuring() -> dict[str, str]:
-    """Return the code that compares and measures; metrics and checks of packages register themselves, so all count."""
-    return {"measured by": digest(code(measure)), "metrics": tree(metrics), "structure": tree(package)}
+    """Return the code that compares and measures; metrics register themselves, so all count."""
+    return {"measured by": digest(code(measure)), "metrics": tree(metrics)}
 
 
 @cache
@@ -371,10 +362,9 @@ def _exercise(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
 def _contents(bench: Workbench, stage: Stage, variant: Variant) -> Iterator[Finding]:
     """Yield the findings of the gates on what an artifact holds."""
     path, module = bench.artifacts.get(stage, variant).package, partial(bench.module, stage)
-    if isinstance(bench.runtime, ExecuTorch):
+    if describe := getattr(bench.runtime, "describe", None):  # ExecuTorch describes its programs
         facts = facts_of(bench.system, stage, variant, bench.weights.identity)
-        described = bench.runtime.describe(path)
-        yield from package.program.findings(described, stage, variant, bench.system.contract, facts, module)
+        yield from program.findings(describe(path), stage, variant, bench.system.contract, facts, module)
     else:
         whole = bench.system.stage(stage.name)
         siblings = [whole.at(bucket) for bucket in whole.buckets]
@@ -386,15 +376,14 @@ def _run(stage: Stage) -> dict[str, Any]:
     """Return what decides how a stage is run and its outputs compared. A module takes and gives tensors in order."""
     return {
         "name": stage.name,
-        "inputs": [[name, repr(tensor)] for name, tensor in stage.inputs.items()],
-        "outputs": [[name, repr(tensor)] for name, tensor in stage.outputs.items()],
-        "derived": [[name, repr(tensor)] for name, tensor in stage.derived.items()],
+        "inputs": _listed(stage.inputs),
+        "outputs": _listed(stage.outputs),
+        "derived": _listed(stage.derived),
         "derive": code(stage.derive),
         "carries": dict(stage.carries),
         "stepped": stage.stepped,
     }
 
 
-def _told(declared: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return what decides which metrics compare the values."""
-    return {name: repr(tensor) for name, tensor in declared.items()}
+def _listed(declared: Mapping[str, Tensor]) -> list[list[str]]:
+    return [[name, repr(tensor)] for name, tensor in declared.items()]

@@ -18,8 +18,7 @@ from urllib.parse import quote, unquote
 from parity.base import records
 from parity.base.files import writing
 from parity.base.fingerprint import libraries
-from parity.judge.headroom import share
-from parity.verdict import Check, Number, Verdict
+from parity.verdict import Check, Number, Verdict, share
 
 SCHEMA = 2
 RECORD = "run.json"

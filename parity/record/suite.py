@@ -23,15 +23,16 @@ from parity.compare.evidence import folder_of
 from parity.declarations import Case, ComputeUnits, Stage, System, Variant
 from parity.golden.store import GoldenStore, open_store
 from parity.judge import gates
-from parity.judge.calibrate import slack
-from parity.judge.measurements import far, measurements
+from parity.judge.calibrate import far, measurements, slack
 from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, excused, formats, large, plan
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
 from parity.record import claims, run
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
-from parity.run import Name, Runtime, executorch, runtime
+from parity.run import executorch
+from parity.run.choice import Name, runtime
+from parity.run.runtime import Runtime
 from parity.verdict import Check, Verdict
 
 

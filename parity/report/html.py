@@ -16,13 +16,11 @@ from markupsafe import Markup
 from parity.base.text import duration, many
 from parity.bench import record as bench
 from parity.bench.record import BenchRecord
-from parity.judge import headroom
-from parity.judge.headroom import number
 from parity.record.run import Excerpt, RunRecord
 from parity.report import listening, speaking, summary
 from parity.report.summary import Evidence, Group
 from parity.report.terminal import FAULTS
-from parity.verdict import Finding, Verdict
+from parity.verdict import Finding, Verdict, comparison, number, share
 
 HERE = Path(__file__).parent
 NEAR = 0.7
@@ -74,10 +72,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    modules = {"summary": summary, "headroom": headroom, "listening": listening, "speaking": speaking, "bench": bench}
-    environment.globals.update(
-        **modules, NEAR=NEAR, FAULTS=FAULTS, many=many, held=held, beyond=beyond, sparkline=sparkline
-    )
+    modules = {"summary": summary, "listening": listening, "speaking": speaking, "bench": bench}
+    figures = {"comparison": comparison, "number": number, "share": share, "many": many}
+    drawn = {"held": held, "beyond": beyond, "sparkline": sparkline}
+    environment.globals.update(**modules, **figures, **drawn, NEAR=NEAR, FAULTS=FAULTS)
     return environment
 
 
@@ -125,7 +123,7 @@ def held(verdict: Verdict) -> str:
 
 def beyond(finding: Finding) -> str:
     """Return how many times its bound a broken finding is."""
-    used = headroom.share(finding)
+    used = share(finding)
     return f"{summary.percent(used)} its bound" if used is not None and 1 < used < math.inf else ""
 
 

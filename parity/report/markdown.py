@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from parity.base.text import duration, many
 from parity.bench.record import BenchRecord, headline, remarks, tables
-from parity.judge.headroom import share
 from parity.record.run import RunRecord
 from parity.report import summary
 from parity.report.terminal import explain
+from parity.verdict import share
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]|~])")
 LONGEST = 60_000

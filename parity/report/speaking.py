@@ -18,12 +18,11 @@ from parity.compare.media import SPEAKERS, MediaError, Meeting, read_meeting, wi
 from parity.diarization import stretches
 from parity.diarization.stretches import Stretches
 from parity.diarization.turns import Turns
-from parity.judge.headroom import number
 from parity.record.run import RunRecord
 from parity.report import cards
 from parity.report.cards import Gallery
 from parity.report.summary import Evidence
-from parity.verdict import Finding, Verdict
+from parity.verdict import Finding, Verdict, number
 
 BUDGET = 1_500_000
 """Bytes of timelines in one page."""

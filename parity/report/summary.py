@@ -12,9 +12,8 @@ from pathlib import Path
 
 from parity.base.text import many
 from parity.bench.record import BenchRecord, machine
-from parity.judge.headroom import comparison, share
 from parity.record.run import Errored, Excerpt, RunRecord, excerpt
-from parity.verdict import UNBLAMED, Check, Finding, Verdict
+from parity.verdict import UNBLAMED, Check, Finding, Verdict, comparison, share
 
 UPSTREAM = ("module", "exercised")
 """Modes that run no artifact."""

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from parity.base.text import many, plain
-from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord, first_fault
 from parity.report import summary
 from parity.report.summary import Group, by_output, gate_name
-from parity.verdict import Blame, Finding, Verdict
+from parity.verdict import Blame, Finding, Verdict, comparison, number
 
 FAULTS = {
     "graph": "the same op diverges in fp32 numerics too  →  the graph is wrong, not its precision",

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from parity.declarations import HOST, Arrays, Golden, Seam, Stage, System, Tensor
+from parity.declarations import HOST, Arrays, Golden, Stage, System
 from parity.run import stepping
-from parity.run.difference import difference
 from parity.steps import Crossing
 from parity.verdict import Finding
 
 _ULPS = 16
 """Units in the last place of the largest value by which a sum of the host may be off. Its terms come out of products of
 other sizes than upstream's: of 2,048 terms, that alone was 4.3 on one processor."""
+_FEW = 3
+"""The number of places of a difference that are named."""
+
+Execute = Callable[[str, Arrays], dict[str, np.ndarray]]
+"""Runs the stage of a name on inputs."""
+Decided = defaultdict[tuple[str, str], list[np.ndarray]]
+"""The values of each call, by stage and name."""
 
 
 class Chain:
-    """The `Run` that the host glue is given: remembers what crossed each stage, and what was decided."""
+    """The `Run` that the host glue is given: remembers what each stage gave, and what was decided.
+
+    Args:
+        system: The system.
+        golden: The golden of the case.
+        tables: The tables of the host.
+        execute: Runs a stage on inputs.
+        given: Casts the host's inputs for a stage.
+    """
 
     def __init__(
         self,
         system: System,
         golden: Golden,
         tables: Arrays,
-        execute: Callable[[str, Arrays], dict[str, np.ndarray]],
-        given: Callable[[str, Arrays], Arrays],
+        execute: Execute,
+        given: Callable[[str, Arrays], Arrays] = lambda stage, inputs: inputs,
     ) -> None:
-        """Take `given`, which casts the host's inputs for a stage, and `execute`, which runs the stage on them."""
         self.system, self.golden, self.tables, self._execute, self._given = system, golden, tables, execute, given
-        self._crossed: dict[str, Seam] = {}
+        self._outputs: dict[str, dict[str, np.ndarray]] = {}
         self._tracks: dict[str, stepping.Track] = {}
-        self._decided: dict[str, dict[str, list[np.ndarray]]] = {}
+        self._decided: Decided = defaultdict(list)
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
         inputs = self._given(stage, inputs)
@@ -41,29 +55,25 @@ class Chain:
         if declared.stepped:
             self._track(declared).add(inputs, outputs, {})
         else:
-            self._crossed[stage] = Seam(stage, dict(inputs), outputs)
+            self._outputs[stage] = outputs
         return outputs
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        made = self._decided.setdefault(stage, {}).setdefault(name, [])
-        made.append(value)
-        return truly(self.system, self.golden, stage, name, made)
+        self._decided[stage, name].append(value)
+        return truly(self.system, self.golden, stage, name, self._decided[stage, name])
 
     def outputs(self, stage: Stage) -> dict[str, np.ndarray]:
         """Return the outputs of a stage, all steps together; nothing for a stage that never ran."""
-        if stage.stepped:
-            return self._track(stage).outputs
-        return dict(self._crossed[stage.name].outputs) if stage.name in self._crossed else {}
+        return self._track(stage).outputs if stage.stepped else dict(self._outputs.get(stage.name, {}))
 
     def decisions(self, stage: Stage) -> dict[str, np.ndarray]:
         """Return the host's decisions at a stage, in their own shape, or in that of all steps."""
-        made = self._decided.get(stage.name, {})
+        made = {name: values for (owner, name), values in self._decided.items() if owner == stage.name}
         return {name: np.stack(values) if name in stage.derived else values[-1] for name, values in made.items()}
 
     @property
     def own(self) -> dict[str, np.ndarray]:
-        """The decisions of the host beside the stages, all calls together."""
-        return {name: np.concatenate(values) for name, values in self._decided.get(HOST, {}).items()}
+        return _own(self._decided)
 
     @property
     def missed(self) -> list[str]:
@@ -88,29 +98,27 @@ class Chain:
 class Free:
     """The chain as the user has it, on anything: its decisions stand, and what nothing goes on with does not run."""
 
-    def __init__(
-        self,
-        system: System,
-        tables: Arrays,
-        execute: Callable[[str, Arrays], dict[str, np.ndarray]],
-        given: Callable[[str, Arrays], Arrays],
-    ) -> None:
-        self.system, self.tables, self._execute, self._given = system, tables, execute, given
-        self._decided: dict[str, list[np.ndarray]] = {}
+    def __init__(self, system: System, tables: Arrays, execute: Execute) -> None:
+        self.system, self.tables, self._execute = system, tables, execute
+        self._decided: Decided = defaultdict(list)
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
-        return {} if self.system.stage(stage).aside else self._execute(stage, self._given(stage, inputs))
+        return {} if self.system.stage(stage).aside else self._execute(stage, inputs)
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
         if stage == HOST:
             # A copy, for a view would hold on to all that a step gave.
-            self._decided.setdefault(name, []).append(value.copy())
+            self._decided[stage, name].append(value.copy())
         return value
 
     @property
     def own(self) -> dict[str, np.ndarray]:
-        """The decisions of the host beside the stages, all calls together."""
-        return {name: np.concatenate(values) for name, values in self._decided.items()}
+        return _own(self._decided)
+
+
+def _own(decided: Decided) -> dict[str, np.ndarray]:
+    """Return the decisions of the host beside the stages, all calls together."""
+    return {name: np.concatenate(values) for (owner, name), values in decided.items() if owner == HOST}
 
 
 def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: Sequence[np.ndarray]) -> np.ndarray:
@@ -128,8 +136,7 @@ def truly(system: System, goldens: Golden, name_of_stage: str, name: str, made: 
     known = stepping.count(stage, golden)
     if step >= known:
         raise ValueError(f"{stage.name}: the host decides {name} a {step + 1}th time, upstream did {known} times")
-    plain = [output for output in stage.outputs if output not in stage.carries]
-    return stage.derive({output: golden.outputs[output][step] for output in plain})[name]
+    return stepping.derived(stage, golden, step)[name]
 
 
 class Rehearsal:
@@ -139,8 +146,8 @@ class Rehearsal:
     def __init__(self, system: System, golden: Golden, tables: Arrays) -> None:
         self.system, self.golden, self.tables = system, golden, tables
         self._steps: dict[str, Iterator[Crossing]] = {}
-        self._made: dict[str, int] = {}
-        self._decided: dict[tuple[str, str], list[np.ndarray]] = {}
+        self._made: Counter[str] = Counter()
+        self._decided: Decided = defaultdict(list)
         self._faults: dict[tuple[str, str], str] = {}
 
     def __call__(self, stage: str, inputs: Arrays) -> Mapping[str, np.ndarray]:
@@ -156,10 +163,12 @@ class Rehearsal:
         return dict(crossing.outputs)
 
     def decide(self, stage: str, name: str, value: np.ndarray) -> np.ndarray:
-        made = self._decided.setdefault((stage, name), [])
-        made.append(value)
-        truth = truly(self.system, self.golden, stage, name, made)
-        ours, theirs = _compared(self.system.decisions.get(name) if stage == HOST else None, value, truth)
+        self._decided[stage, name].append(value)
+        truth = truly(self.system, self.golden, stage, name, self._decided[stage, name])
+        ours, theirs = value, truth
+        if stage == HOST and (declared := self.system.decisions.get(name)) and declared.kind == "kept":
+            # What a cache keeps is a set, row by row. Of two copies of a frame, either may have been chosen first.
+            ours, theirs = np.sort(value), np.sort(truth)
         if not _same(ours, theirs):
             fault = f"the host decides {difference(ours, theirs)}{self._when(stage, name)}, on upstream's values"
             self._faults.setdefault((stage, name), fault)
@@ -185,8 +194,8 @@ class Rehearsal:
             elif name in early[1:]:
                 continue
             else:
-                said = f"the host decides {made} rows" if rows else f"the host runs it {made} times"
-                said += f", upstream {wanted}" + ("" if rows else " times")
+                ours, times = ("the host decides", "") if rows else ("the host runs it", " times")
+                said = f"{ours} {made}{times or ' rows'}, upstream {wanted}{times}"
                 if name in early and early[1:]:
                     said += "; with it " + ", ".join(f"{other} {counts[other][0]}" for other in early[1:])
             yield Finding(name, "glue", made == wanted, message=said)
@@ -198,10 +207,8 @@ class Rehearsal:
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         """Return how often each stage ran, and how many rows were decided, by the host and by upstream."""
-        runs = {
-            f"{stage.name}.steps": (self._made.get(stage.name, 0), self._wanted(stage)) for stage in self.system.stages
-        }
-        decided = {name: sum(map(len, self._decided.get((HOST, name), []))) for name in self.system.decisions}
+        runs = {f"{stage.name}.steps": (self._made[stage.name], self._wanted(stage)) for stage in self.system.stages}
+        decided = {name: sum(map(len, self._decided[HOST, name])) for name in self.system.decisions}
         rows = {f"{HOST}.{name}": (made, len(self.golden[HOST].outputs[name])) for name, made in decided.items()}
         return {**runs, **rows}
 
@@ -224,23 +231,15 @@ class Rehearsal:
         return f" at step {len(made) - 1} of {self._wanted(declared)}" if declared.stepped else ""
 
     def _next(self, stage: Stage) -> tuple[Crossing, str]:
-        made = self._made[stage.name] = self._made.get(stage.name, 0) + 1
-        golden = self.golden[stage.name]
+        self._made[stage.name] += 1
+        golden, made = self.golden[stage.name], self._made[stage.name]
         if not stage.stepped:
             return Crossing(golden.inputs, golden.outputs), ""
-        if stage.name not in self._steps:
-            self._steps[stage.name] = stepping.crossings(stage, golden)
+        crossing = next(self._steps.setdefault(stage.name, stepping.crossings(stage, golden)), None)
         total = stepping.count(stage, golden)
-        crossing = next(self._steps[stage.name], None)
         if crossing is None:
             raise ValueError(f"{stage.name}: the host runs a {made}th step, upstream made {total}")
         return crossing, f" at step {made - 1} of {total}"
-
-
-def _compared(tensor: Tensor | None, *values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return what a cache keeps as a set, row by row. Of two copies of a frame, either may have been chosen first."""
-    kept = tensor is not None and tensor.kind == "kept"
-    return tuple(np.sort(value) if kept else value for value in values)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -253,3 +252,50 @@ def _near(one: np.ndarray, other: np.ndarray) -> bool:
         return _same(one, other)
     room = _ULPS * float(np.finfo(other.dtype).eps) * float(np.abs(other).max(initial=0))
     return np.allclose(one, other, rtol=0, atol=room)
+
+
+def difference(value: np.ndarray, truth: np.ndarray) -> str:
+    """Return what sets a value of the host apart from upstream's.
+
+    Args:
+        value: The value that the host made.
+        truth: Upstream's.
+    """
+    if value.dtype != truth.dtype:
+        return f"{value.dtype} where upstream has {truth.dtype}"
+    if value.shape != truth.shape:
+        return f"shape {value.shape} where upstream has {truth.shape}"
+    for axis in range(value.ndim):
+        if order := _order(value, truth, axis):
+            return f"upstream's values in another order along axis {axis}: {order}"
+    both_nan = (value != value) & (truth != truth)
+    differ = np.argwhere((value != truth) & ~both_nan)
+    named = [_at(tuple(index), value, truth) for index in differ[:_FEW].tolist()]
+    return f"{', '.join(named)}{_more(len(differ))}" + (f" of {value.size} values" if len(differ) > _FEW else "")
+
+
+def _order(value: np.ndarray, truth: np.ndarray, axis: int) -> str:
+    """Return the order that the slices along an axis are in, if these are upstream's; else an empty text."""
+    ours, theirs = (np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1) for array in (value, truth))
+    if len(ours) < 2 or not ours.shape[1]:
+        return ""
+    sorted_ours, sorted_theirs = (np.lexsort(rows.T[::-1]) for rows in (ours, theirs))
+    if not np.array_equal(ours[sorted_ours], theirs[sorted_theirs]):
+        return ""
+    source = np.empty(len(ours), np.int64)
+    source[sorted_ours] = sorted_theirs
+    moved = np.flatnonzero((ours != theirs).any(axis=1))
+    return ", ".join(f"{place} is {source[place]}" for place in moved[:_FEW].tolist()) + _more(len(moved))
+
+
+def _more(count: int) -> str:
+    return f" and {count - _FEW} more" if count > _FEW else ""
+
+
+def _at(index: tuple[int, ...], value: np.ndarray, truth: np.ndarray) -> str:
+    where = f" at {index[0] if len(index) == 1 else index}" if value.size > 1 else ""
+    return f"{_number(value[index])} where upstream has {_number(truth[index])}{where}"
+
+
+def _number(value: np.generic) -> str:
+    return f"{value:.9g}" if isinstance(value, np.floating) else str(value)

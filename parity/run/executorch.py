@@ -134,7 +134,7 @@ class Host:
         loaded = program.load_method(method)
         seconds = time.perf_counter() - start
         self._made += 1
-        self._loaded[self._made] = loaded, described(program, method, metadata_of(program), {})
+        self._loaded[self._made] = loaded, described(program, method, metadata_of(program))
         return self._made, seconds, self._loaded[self._made][1]
 
     def close(self, number: int) -> None:

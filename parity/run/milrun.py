@@ -10,7 +10,6 @@ import numpy as np
 
 import milrun
 from milrun.features import ArrayFeature, Feature
-from milrun.guard import WORK_OF_STRANGERS as WORK_OF_STRANGERS
 from milrun.numerics import choose
 from parity.declarations import Arrays, ComputeUnits, Format
 from parity.run.runtime import Declared, State, check_target, refuse_wrong_inputs

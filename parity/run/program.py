@@ -10,11 +10,11 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -89,8 +89,8 @@ class Method:
 
     inputs: Mapping[str, Slot]
     outputs: Mapping[str, Slot]
-    delegated: int
-    fallback: Mapping[str, int]
+    delegated: int = 0
+    fallback: Mapping[str, int] = field(default_factory=dict)
     weights: tuple[Weight, ...] = ()
 
 
@@ -111,10 +111,15 @@ def read(program: Any, package: Path) -> Program:
     plans = {plan.name: plan for plan in file.program.execution_plan}
     metadata, methods = metadata_of(program), {}
     for name in methods_of(program):
-        places = [delegate.processed.index for delegate in plans[name].delegates if delegate.id == "XnnpackBackend"]
+        plan = plans[name]
+        places = [delegate.processed.index for delegate in plan.delegates if delegate.id == "XnnpackBackend"]
         payloads = _decoded([file.program.backend_delegate_data[place].data for place in places])
-        found = described(program, name, metadata, dict(Counter(_calls(plans[name]))))
-        methods[name] = replace(found, weights=tuple(_weights(plans[name], payloads, file)))
+        methods[name] = replace(
+            described(program, name, metadata),
+            delegated=len(_calls(plan, "DelegateCall")),
+            fallback=Counter(plan.operators[call.op_index].name for call in _calls(plan, "KernelCall")),
+            weights=tuple(_weights(plan, payloads, file)),
+        )
     constants = {
         name: program.load_method(name).execute([])[0]
         for name in sorted(program.method_names - methods.keys() - {METADATA})
@@ -122,44 +127,32 @@ def read(program: Any, package: Path) -> Program:
     return Program(methods, constants, metadata)
 
 
-def described(program: Any, method: str, metadata: Mapping[str, Any], calls: dict[str, int]) -> Method:
-    """Return a method by the names that the metadata give, with the calls of each op and, under "", of backends."""
+def described(program: Any, method: str, metadata: Mapping[str, Any]) -> Method:
+    """Return what a method takes and gives, by the names that the metadata give."""
     told, meta = metadata.get("methods", {}).get(method), program.metadata(method)
     if not told:
         raise ValueError(
             f"the program does not name the inputs and outputs of {method!r}: give it a method {METADATA!r} that "
-            "returns, as JSON, "
-            '{"methods": {NAME: {"inputs": […], "outputs": […]}}}'
+            'returns, as JSON, {"methods": {NAME: {"inputs": […], "outputs": […]}}}'
         )
-    taken = [meta.input_tensor_meta(index) for index in range(meta.num_inputs())]
-    given = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
-    for kind, names, slots in (("inputs", told["inputs"], taken), ("outputs", told["outputs"], given)):
-        if len(names) != len(slots):
+    found = {
+        "inputs": [meta.input_tensor_meta(index) for index in range(meta.num_inputs())],
+        "outputs": [meta.output_tensor_meta(index) for index in range(meta.num_outputs())],
+    }
+    for kind, slots in found.items():
+        if len(names := told[kind]) != len(slots):
             raise ValueError(f"method {method!r} has {len(slots)} {kind}, and its metadata name {', '.join(names)}")
-    return Method(
-        dict(zip(told["inputs"], map(_slot, taken), strict=True)),
-        dict(zip(told["outputs"], map(_slot, given), strict=True)),
-        calls.pop("", 0),
-        calls,
-    )
+    return Method(*(dict(zip(told[kind], map(_slot, slots), strict=True)) for kind, slots in found.items()))
 
 
 def _slot(meta: Any) -> Slot:
     return Slot(_DTYPES.get(meta.dtype(), f"type {meta.dtype()}"), tuple(meta.sizes()))
 
 
-def _calls(plan: Any) -> Iterator[str]:
-    """Yield the name of the op of each call of a portable kernel, and "" for each call of a backend."""
-    for called in _called(plan):
-        kind = type(called).__name__
-        if kind == "KernelCall":
-            yield plan.operators[called.op_index].name
-        elif kind == "DelegateCall":
-            yield ""
-
-
-def _called(plan: Any) -> Iterator[Any]:
-    return (instruction.instr_args for chain in plan.chains for instruction in chain.instructions)
+def _calls(plan: Any, kind: Literal["KernelCall", "DelegateCall"]) -> list[Any]:
+    """Return the calls of portable kernels, or those of backends."""
+    calls = (instruction.instr_args for chain in plan.chains for instruction in chain.instructions)
+    return [call for call in calls if type(call).__name__ == kind]
 
 
 def methods_of(program: Any) -> list[str]:
@@ -174,26 +167,23 @@ def metadata_of(program: Any) -> Mapping[str, Any]:
     return found
 
 
-def _weights(plan: Any, payloads: Sequence[Mapping[str, Any]], file: Any) -> Iterator[Weight]:
-    """Yield the weights of a method, each once, however often it is read.
+def _weights(plan: Any, payloads: Sequence[Mapping[str, Any]], file: Any) -> Iterable[Weight]:
+    """Return the weights of a method, each once, however often it is read.
 
     Args:
         plan: The method, as ExecuTorch deserializes it.
         payloads: What XNNPACK runs of it; see `_decoded`.
         file: The whole file, as ExecuTorch deserializes it.
     """
-    seen: set[tuple[Any, str]] = set()
+    found: dict[Any, Weight] = {}
     for payload in payloads:
-        for key, weight in _linear(payload, file.named_data):
-            if (key, LINEAR) not in seen:
-                yield weight
-            seen.add((key, LINEAR))
-    for called in _called(plan):
-        if type(called).__name__ == "KernelCall" and (name := plan.operators[called.op_index].name) in _TABLES:
-            table, scales = (plan.values[index].val for index in called.args[:2])
-            if (called.args[0], name) not in seen:
-                yield _table(table, scales, _TABLES[name], file.program.constant_buffer)
-            seen.add((called.args[0], name))
+        found |= dict(_linear(payload, file.named_data))
+    for call in _calls(plan, "KernelCall"):
+        name = plan.operators[call.op_index].name
+        if name in _TABLES and (key := (call.args[0], name)) not in found:
+            table, scales = (plan.values[index].val for index in call.args[:2])
+            found[key] = _table(table, scales, _TABLES[name], file.program.constant_buffer)
+    return found.values()
 
 
 def _decoded(blobs: Sequence[bytes]) -> list[dict[str, Any]]:

@@ -6,8 +6,7 @@ Of a stage in several fixed sizes, the smallest one that holds the inputs runs o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -131,14 +130,6 @@ class Crosser:
         return {**outputs, **{name: np.array(state.read_state(source)) for name, source in held.items()}}
 
 
-@contextmanager
-def closing(session: Session) -> Iterator[Session]:
-    try:
-        yield session
-    finally:
-        session.close()
-
-
 def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray]:
     """Return inputs in the declared dtypes. As in the app, only half and single precision are cast."""
     result = {}
@@ -153,8 +144,7 @@ def cast(stage: Stage, variant: Variant, inputs: Arrays) -> dict[str, np.ndarray
 def valid(stage: Stage, inputs: Arrays) -> int:
     """Return the value of the dimension with buckets that inputs have."""
     for name, tensor in stage.inputs.items():
-        found = _axis(tensor)
-        if found and name in inputs:
+        if name in inputs and (found := _axis(tensor)):
             axis, dim = found
             return (inputs[name].shape[axis] - dim.offset) // dim.scale
     raise ValueError(f"{stage.name}: none of its inputs tells how long it is")
@@ -175,8 +165,7 @@ def filled(stage: Stage, inputs: Arrays, bucket: int) -> dict[str, np.ndarray]:
     """Return inputs of a bucket's size, with zeros behind what is valid."""
     made = {}
     for name, value in inputs.items():
-        found = _axis(stage.inputs[name])
-        if found:
+        if found := _axis(stage.inputs[name]):
             axis, dim = found
             value = np.pad(value, [(0, dim.at(bucket) - value.shape[i] if i == axis else 0) for i in range(value.ndim)])
         made[name] = value

@@ -81,15 +81,16 @@ def joined(stage: Stage, golden: Seam) -> dict[str, Tensor]:
 
 def truth(stage: Stage, golden: Seam) -> dict[str, np.ndarray]:
     """Return the expected values of the joined outputs, derived values included."""
-    derived: dict[str, list[np.ndarray]] = {name: [] for name in stage.derived}
-    if derived:
-        plain = [name for name in stage.outputs if name not in stage.carries]
-        for step in range(count(stage, golden)):
-            of_step = stage.derive({name: golden.outputs[name][step] for name in plain})
-            for name in derived:
-                derived[name].append(of_step[name])
     outputs = {name: _whole(stage, name, value) for name, value in golden.outputs.items()}
-    return {**outputs, **{name: np.stack(values) for name, values in derived.items()}}
+    if not stage.derived:
+        return outputs
+    steps = [derived(stage, golden, step) for step in range(count(stage, golden))]
+    return {**outputs, **{name: np.stack([made[name] for made in steps]) for name in stage.derived}}
+
+
+def derived(stage: Stage, golden: Seam, step: int) -> Arrays:
+    """Return what upstream's outputs of a step give for the derived values."""
+    return stage.derive({name: golden.outputs[name][step] for name in stage.outputs if name not in stage.carries})
 
 
 def _whole(stage: Stage, name: str, value: np.ndarray) -> np.ndarray:
@@ -124,25 +125,18 @@ def walk(
     return track
 
 
-def replayed(
-    stage: Stage,
-    golden: Seam,
-    cross: Callable[[Arrays], Arrays],
-    given: Callable[[Arrays], Arrays],
-    answer: Answer,
-) -> Seam:
+def replayed(stage: Stage, golden: Seam, cross: Callable[[Arrays], Arrays], answer: Answer) -> Seam:
     """Return recorded crossings with the module's answers to an artifact in place of upstream's outputs.
 
     Args:
         stage: The stage, of which a variant is `replayed`.
         golden: The recorded crossings.
         cross: Runs the artifact on inputs.
-        given: Casts the inputs for the artifact.
         answer: Runs `Stage.replay`.
     """
     if not stage.stepped:
-        return replace(golden, outputs=answer(golden.inputs, cross(given(golden.inputs))))
-    made = [answer(step.inputs, cross(given(step.inputs))) for step in crossings(stage, golden)]
+        return replace(golden, outputs=answer(golden.inputs, cross(golden.inputs)))
+    made = [answer(step.inputs, cross(step.inputs)) for step in crossings(stage, golden)]
     return replace(golden, outputs={name: np.stack([step[name] for step in made]) for name in stage.outputs})
 
 

@@ -21,7 +21,7 @@ from parity.diarization import der, rttm, turns
 from parity.plan.checks import SHIPS, chain_sets
 from parity.record.suite import Options, Suite
 from parity.run.chain import Free
-from parity.run.runtime import Crosser, cast
+from parity.run.runtime import Crosser
 from parity.verdict import Check
 
 PIECE = 16_000
@@ -85,7 +85,7 @@ def main() -> None:
     def execute(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
         return crossers[name](inputs)
 
-    run = Free(system, {}, execute, lambda name, inputs: cast(system.stage(name), chosen[name], inputs))
+    run = Free(system, {}, execute)
     rate = system.decisions["speaking"].rate or 0.0
     spoken, heard, said, began, most = [], 0, 0.0, time.perf_counter(), 0.0
     with threads(1):

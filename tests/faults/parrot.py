@@ -11,7 +11,8 @@ import numpy as np
 
 from parity.declarations import Arrays, Seam, Stage, Variant
 from parity.judge.workbench import Workbench
-from parity.run import Session, stepping
+from parity.run import stepping
+from parity.run.runtime import Session
 
 Kind = TypeVar("Kind", bound=Workbench)
 

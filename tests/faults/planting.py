@@ -17,7 +17,7 @@ from parity.build.palettes import Palettes
 from parity.build.program import quantized, write
 from parity.declarations import Stage, System, Variant
 from parity.judge.workbench import Workbench
-from parity.run import Session
+from parity.run.runtime import Session
 from tests.faults.form import Fault
 from tests.faults.parrot import parrot, recast
 

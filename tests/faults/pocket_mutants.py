@@ -18,7 +18,7 @@ from converters.pocket_tts.codec import ConvTranspose, MimiDecoder
 from converters.pocket_tts.flow import FLOW_STEPS, CondPrefill, FlowLMStep, FusedFlowDecoder
 from converters.pocket_tts.glue import Glue
 from parity.declarations import Arrays, Case, Run
-from parity.run import Session
+from parity.run.runtime import Session
 from references.pocket_tts import weights
 from references.pocket_tts.sizes import SMALL
 

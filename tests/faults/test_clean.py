@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from parity.base.libraries import threads
 from parity.plan.checks import SHIPS
 from parity.record.suite import Suite
 from parity.run import stepping
-from parity.run.runtime import Crosser, closing
+from parity.run.runtime import Crosser
 from parity.verdict import Check, Mode
 
 TIMES = 20

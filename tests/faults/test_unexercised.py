@@ -11,7 +11,7 @@ from torch import Tensor
 
 from parity.declarations import Case, Run
 from parity.plan.checks import plan
-from parity.run import runtime
+from parity.run.choice import runtime
 from parity.verdict import Check, Mode, Verdict
 from tests.support import exercised_system as small
 from tests.support.exercised_system import Module, bench, case, system

@@ -18,7 +18,7 @@ from parity.declarations import Case, Dim, Golden, Hub, Reference, Run, Seam, St
 from parity.judge.gates import Gate, Gates
 from parity.judge.workbench import Workbench
 from parity.plan.weights import choose
-from parity.run import runtime
+from parity.run.choice import runtime
 from parity.verdict import Bound, Check, Verdict
 
 WIDTH = 64

@@ -17,7 +17,7 @@ from parity.declarations import Case, Dim, Golden, Hub, Reference, Run, Seam, St
 from parity.judge.gates import Gates
 from parity.judge.workbench import Workbench
 from parity.plan.weights import choose
-from parity.run import runtime
+from parity.run.choice import runtime
 
 WIDTH, TOKENS = 8, Dim("tokens", 2, 12)
 VARIANTS = (Variant("fp32", "float32"), Variant("fp16", "float16", ships=True))

@@ -16,7 +16,7 @@ from parity.base.lockfile import installed
 from parity.build import program as building
 from parity.build.convert import traceable
 from parity.declarations import Stage, System, i32
-from parity.judge.package import program as gates
+from parity.judge import program as gates
 from parity.run.executorch import ExecuTorch
 from parity.run.program import Program
 from references.qwen3_tts.sizes import SMALL

@@ -37,7 +37,7 @@ def heard_at_once(suite: Suite, case: str) -> tuple[np.ndarray, np.ndarray]:
         stage = bench.system.stage(name)
         return bench.execute(stage, stage.variants[0], inputs)
 
-    run = Free(bench.system, {}, execute, lambda name, inputs: inputs)
+    run = Free(bench.system, {}, execute)
     rows = np.concatenate(list(glue.features(run, [audio * (1 / (audio.max() + EPSILON))])))
     nothing = glue.remembered(glue.memory(run))
     found = run("pipeline", {**glue.seen(Window(rows, 0, 0)), **nothing})

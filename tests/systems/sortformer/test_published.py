@@ -190,9 +190,7 @@ class TestWidened:
 def heard(system: System, source: Source, audio: np.ndarray) -> Arrays:
     """What the host decides where its graphs run in PyTorch."""
     modules = {stage.name: convert.traceable(stage, source) for stage in system.stages if not stage.aside}
-    run = Free(
-        system, {}, lambda name, given: convert.call(modules[name], system.stage(name), given), lambda _, given: given
-    )
+    run = Free(system, {}, lambda name, given: convert.call(modules[name], system.stage(name), given))
     for _ in system.chain.diarized(run, [audio]):
         pass
     return run.own

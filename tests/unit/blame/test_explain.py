@@ -21,7 +21,8 @@ from parity.judge.gates import parse
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan
 from parity.plan.weights import choose
-from parity.run import runtime, stepping
+from parity.run import stepping
+from parity.run.choice import runtime
 from parity.verdict import Blame, Verdict
 from tests.support import stepping_system as small
 

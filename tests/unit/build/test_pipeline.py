@@ -17,15 +17,14 @@ import milrun
 from parity.base.cache import Cache
 from parity.base.paths import Project
 from parity.build.artifacts import ArtifactError, Built, Given, pieces, told_by
-from parity.build.convert import ConversionError
-from parity.build.pipeline import join
+from parity.build.convert import ConversionError, join
 from parity.declarations import Case, Seam, Stage, Variant
 from parity.judge.gates import Gates
 from parity.judge.package import findings
 from parity.judge.workbench import Workbench
 from parity.record import suite
 from parity.record.suite import Options, Suite
-from parity.run import runtime
+from parity.run.choice import runtime
 from parity.verdict import Check
 from tests.support import stepping_system
 from tests.support.pipeline_system import (

@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from parity.compare import metrics
 from parity.gate.bounds import loosened
-from parity.judge.calibrate import calibrate, counted, propose, slack, write
+from parity.judge.calibrate import CalibrationError, Measured, calibrate, counted, propose, slack, write
 from parity.judge.gates import GateError, Gates, Origin, bound_from, gate, load, parse
-from parity.judge.headroom import number
-from parity.judge.measurements import CalibrationError, Measured
-from parity.verdict import Check
+from parity.verdict import Check, number
 
 CASES = ("hello", "flight", "millbrook")
 

@@ -21,7 +21,7 @@ from parity.judge.gates import Gates
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan
 from parity.plan.weights import choose
-from parity.run import runtime
+from parity.run.choice import runtime
 from parity.verdict import Check
 from tests.support import stepping_system as small
 

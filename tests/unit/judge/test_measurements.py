@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from converters.kokoro import SYSTEM
-from parity.judge.measurements import Measured, far
+from parity.judge.calibrate import Measured, far
 from parity.plan.checks import plan, tables
 from parity.verdict import Check
 

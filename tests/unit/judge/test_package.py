@@ -19,7 +19,8 @@ from torch import nn
 from parity.base.cache import Cache
 from parity.build.artifacts import Built, uncompressed
 from parity.declarations import ComputeUnits, Dim, Stage, Variant, f32, real
-from parity.judge.package import compression, findings
+from parity.judge import compression
+from parity.judge.package import findings
 from parity.plan.weights import choose
 from parity.run.program import Weight
 from parity.verdict import Finding

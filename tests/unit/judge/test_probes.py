@@ -20,7 +20,7 @@ from parity.judge.probes import EDGE, Both, findings, perturbed, quantized, stre
 from parity.judge.workbench import Workbench
 from parity.plan.checks import large, plan
 from parity.plan.weights import choose
-from parity.run import runtime
+from parity.run.choice import runtime
 from parity.verdict import Check
 from tests.support.bucket_system import APART, FP32, REFERENCE, WIDTH, system
 

@@ -150,11 +150,11 @@ def silent(stage: str, inputs: Arrays) -> dict[str, np.ndarray]:
 
 
 def test_the_chain_goes_on_with_upstreams_decisions_and_runs_free_with_its_own(golden: Golden) -> None:
-    kept = Chain(system(), golden, {}, silent, lambda stage, inputs: inputs)
+    kept = Chain(system(), golden, {}, silent)
     glue(kept, CASE)
     assert kept.own["is_loud"].tolist() == [0, 0, 0]
     assert kept.own["count"].tolist() == [2]
-    free = Free(system(), {}, silent, lambda stage, inputs: inputs)
+    free = Free(system(), {}, silent)
     glue(free, CASE)
     assert free.own["is_loud"].tolist() == [0, 0, 0]
     assert free.own["count"].tolist() == [0]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.run import RuntimeFailure
 from parity.run.child import Child, Ending, Limits, Service
+from parity.run.runtime import RuntimeFailure
 from tests.support import child_services as services
 
 MENDS: dict[Ending, str] = {"hung": "mend of hanging", "died": "mend of dying", "raised": "mend of raising"}

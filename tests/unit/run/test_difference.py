@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.run.difference import difference
+from parity.run.chain import difference
 
 COUNTS = np.array([4, 1, 3, 2, 9], np.int32)
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)

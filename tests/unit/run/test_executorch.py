@@ -17,12 +17,13 @@ from parity.blame.crossing import Failing
 from parity.blame.package.search import blame_method
 from parity.build import program as building
 from parity.declarations import Case, Dim, Reference, Stage, System, Variant, f32, i32
-from parity.judge.package import program as gates
+from parity.judge import program as gates
 from parity.plan.checks import format_of, plan
-from parity.run import RuntimeFailure, runtime
 from parity.run.child import Limits
+from parity.run.choice import runtime
 from parity.run.executorch import ExecuTorch, Session
 from parity.run.program import Program
+from parity.run.runtime import RuntimeFailure
 from tests.support import child_services
 
 pytestmark = pytest.mark.skipif(

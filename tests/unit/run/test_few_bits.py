@@ -16,7 +16,7 @@ from parity.build import program as building
 from parity.build.convert import ConversionError, call
 from parity.build.program import quantized
 from parity.declarations import Stage, Variant, f32, i32
-from parity.judge.package import program as gates
+from parity.judge import program as gates
 from parity.run.executorch import ExecuTorch
 from parity.run.program import LINEAR, Program, Weight
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from parity.run import RuntimeFailure
 from parity.run.placement import Placement, count, placement
+from parity.run.runtime import RuntimeFailure
 from tests.support import child_services
 
 

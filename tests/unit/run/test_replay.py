@@ -93,7 +93,7 @@ def agreement(module: nn.Module) -> tuple[float, float]:
     """Return the share of decisions that are upstream's, and of those that are the module's after the same ones."""
     seam = golden()
     made = np.stack([run(module)({"row": row, "unread": np.ones(2, np.float32)})["ids"] for row in ROWS])
-    truth = stepping.replayed(STAGE, seam, run(module), dict, answer)
+    truth = stepping.replayed(STAGE, seam, run(module), answer)
     return float(np.mean(made == seam.outputs["ids"])), float(np.mean(made == truth.outputs["ids"]))
 
 
@@ -114,7 +114,7 @@ def test_an_artifact_that_does_not_follow_its_own_decisions_is_seen() -> None:
 def test_a_stage_that_runs_once_is_replayed_as_well() -> None:
     once = Stage("once", Chooser, STAGE.inputs, STAGE.outputs, (NOISY,), replay=Replay)
     seam = Seam("once", {"row": ROWS[0], "unread": np.ones(2, np.float32)}, {"ids": golden().outputs["ids"][0]})
-    found = stepping.replayed(once, seam, run(Chooser()), dict, answer)
+    found = stepping.replayed(once, seam, run(Chooser()), answer)
     np.testing.assert_array_equal(found.outputs["ids"], seam.outputs["ids"])
 
 

@@ -14,11 +14,11 @@ import pytest
 from milrun import ModelError
 from parity.base.paths import project
 from parity.record.suite import Options, Suite
-from parity.run import RuntimeFailure, Session, runtime
 from parity.run.child import Service
+from parity.run.choice import runtime
 from parity.run.coreml import CoreML, CoreMLSession, as_declared, unavailable
 from parity.run.milrun import Milrun
-from parity.run.runtime import Declared
+from parity.run.runtime import Declared, RuntimeFailure, Session
 from tests.milrun import zoo
 from tests.support import child_services
 
@@ -233,7 +233,7 @@ def test_an_old_macos_and_a_wheel_without_the_binding_are_told_apart(monkeypatch
 
 
 def test_the_work_of_packages_that_others_made_is_bounded(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parity.run.milrun.WORK_OF_STRANGERS", 20_000)
+    monkeypatch.setattr("parity.run.choice.WORK_OF_STRANGERS", 20_000)
     ours, theirs = (
         Suite(Options(runtime="milrun", artifacts=folder), "run", project()).runtimes[0] for folder in ("", "theirs")
     )

@@ -19,12 +19,13 @@ from parity.blame.explain import explained
 from parity.build.artifacts import Built
 from parity.build.convert import ConversionError
 from parity.declarations import Arrays, Case, Run, Seam, Stage, System, Variant
-from parity.judge import gates, measurements
-from parity.judge.calibrate import propose
+from parity.judge import gates
+from parity.judge.calibrate import measurements, propose
 from parity.judge.workbench import Workbench
 from parity.plan.checks import plan, tables
 from parity.plan.weights import choose
-from parity.run import runtime, stepping
+from parity.run import stepping
+from parity.run.choice import runtime
 from parity.verdict import UNBLAMED, Mode, Verdict
 from tests.support import stepping_system as small
 
@@ -48,7 +49,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     variants = (*small.stage().variants, Variant("held", "float16", holds=True), int8)
     clean = small.system(variants=variants)
     found = verdicts(clean, gates.Gates(()))
-    bounds, _ = propose(list(measurements.measurements(found, clean, cache)), gates.Gates(()))
+    bounds, _ = propose(list(measurements(found, clean, cache)), gates.Gates(()))
     return lambda **changes: verdicts(small.system(**{"variants": variants, **changes}), bounds)
 
 

@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from parity.judge.headroom import comparison, share
-from parity.verdict import Bound, Finding
+from parity.verdict import Bound, Finding, comparison, share
 
 COSINE, ERROR, RATIO = Bound("min", 0.999, 1.0), Bound("max", 0.02, 0.0), Bound("within", 0.005, 1.0)
 SPEED = Bound("min", 40.0, None, "×")

@@ -16,13 +16,13 @@ from milrun.blob import count
 from milrun.program import Operation, TensorType, Type
 from parity.build.convert import WEIGHTED
 from parity.declarations import ComputeUnits, Variant
-from parity.judge.package.contents import Contents, Program, judged
+from parity.judge.contents import Contents, Program, judged
 from parity.run.program import Weight
 from parity.verdict import Finding
 
-PALETTE = "constexpr_lut_to_dense"
-SPARSE = "constexpr_sparse_to_dense"
 INTEGERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
+FORMS = {"palettized": ("constexpr_lut_to_dense",), "quantized": INTEGERS, "sparse": ("constexpr_sparse_to_dense",)}
+"""The ops that hold the weights of each form."""
 MEND = "build it again, and see what coremltools warned of; or declare the variant as it is"
 GPU: tuple[ComputeUnits, ...] = ("ALL", "CPU_AND_GPU")
 UNITS_MEND = 'palettize instead, or give the variant compute_units="CPU_AND_NE"'
@@ -37,10 +37,9 @@ def gate(contents: Contents, variant: Variant, parts: Sequence[Variant] = ()) ->
     """Judge each model of a pipeline by the variant of its own part."""
     faults, held = [], []
     for program, own in zip(contents.programs, parts or [variant] * len(contents.programs), strict=False):
-        faults += [program.place + fault for fault in _faults(program, own)]
-        counts = {"palettized": (PALETTE,), "quantized": INTEGERS, "sparse": (SPARSE,)}
-        found = {how: len(_of(program, *kinds)) for how, kinds in counts.items()}
-        held.append(", ".join(f"{count} {how}" for how, count in found.items() if count or how != "sparse"))
+        made = {form: [op for op in program.operations if op.type in types] for form, types in FORMS.items()}
+        faults += [program.place + fault for fault in _faults(program, made, own)]
+        held.append(", ".join(f"{len(ops)} {form}" for form, ops in made.items() if ops or form != "sparse"))
     for kept in ("palettize", "quantize"):
         if parts and getattr(variant, kept) and all(getattr(own, kept) != getattr(variant, kept) for own in parts):
             faults.append(f"the pipeline is to {kept}, and no part of it is")
@@ -49,29 +48,30 @@ def gate(contents: Contents, variant: Variant, parts: Sequence[Variant] = ()) ->
 
 def on_units(contents: Contents, units: ComputeUnits) -> Finding:
     """Refuse integer weights on the GPU: MPSGraph ends with "MLIR pass manager failed". Palettes do no harm there."""
-    found = [(program, op) for program in contents.programs for op in program.operations if op.type in INTEGERS]
-    faults = []
-    if found and units in GPU:
-        program, op = found[0]
-        faults.append(
-            f"{program.place}`{op.outputs[0][0]}` ({op.type}), one of {len(found)} weights of integers, is to run on "
-            f"{units}: the GPU's MPSGraph fails on these"
-        )
+    found = [(program.place, op) for program, op in _integers(contents)] if units in GPU else []
+    faults = [
+        f"{place}`{_name(op)}` ({op.type}), one of {len(found)} weights of integers, is to run on {units}: the GPU's "
+        "MPSGraph fails on these"
+        for place, op in found[:1]
+    ]
     return judged("weights", "hazard", faults, UNITS_MEND, f"nothing is known to fail on {units}")
 
 
 def in_groups(contents: Contents) -> Iterator[Weight]:
     """Yield the weights of integers in groups along their rows. Those of another form have no values."""
-    for program in contents.programs:
-        for op in _of(program, *INTEGERS):
-            name, type = op.outputs[0]
-            whole = Weight(f"weight `{name}` of", _shape(type), "int4")
-            data, scale = (program.numbers(op, parameter) for parameter in ("data", "scale"))
-            if data is None or scale is None or data.ndim != 2 or scale.ndim != 2:
-                yield whole
-            else:
-                group = data.shape[1] // scale.shape[1]
-                yield replace(whole, group=group, numbers=data, scales=scale.astype(np.float32))
+    for program, op in _integers(contents):
+        name, type = op.outputs[0]
+        whole = Weight(f"weight `{name}` of", _shape(type), "int4")
+        data, scale = (program.numbers(op, parameter) for parameter in ("data", "scale"))
+        if data is None or scale is None or data.ndim != 2 or scale.ndim != 2:
+            yield whole
+        else:
+            group = data.shape[1] // scale.shape[1]
+            yield replace(whole, group=group, numbers=data, scales=scale.astype(np.float32))
+
+
+def _integers(contents: Contents) -> Iterator[tuple[Program, Operation]]:
+    yield from ((program, op) for program in contents.programs for op in program.operations if op.type in INTEGERS)
 
 
 def rounding(held: Iterable[Weight], originals: Mapping[str, np.ndarray], place: str = "") -> Finding:
@@ -100,25 +100,26 @@ def rounding(held: Iterable[Weight], originals: Mapping[str, np.ndarray], place:
     return judged("weights", "rounding", faults, ROUNDING_MEND, f"{len(losses)} weights; {worst}")
 
 
-def _faults(program: Program, variant: Variant) -> Iterator[str]:
-    luts, integers, sparse = _of(program, PALETTE), _of(program, *INTEGERS), _of(program, SPARSE)
-    if sparse and not variant.prune:
-        yield f"{_first(sparse)} sparse, and the variant is not to be pruned"
+def _faults(program: Program, made: Mapping[str, Sequence[Operation]], variant: Variant) -> Iterator[str]:
+    """Yield what differs between the weights of each form that a program has and those that a variant asks for."""
+    luts, integers, sparse = made.values()
+    for asked, ops, how in (
+        (variant.prune, sparse, "sparse, and the variant is not to be pruned"),
+        (variant.palettize, luts, "palettized, and the variant is not to be"),
+        (variant.quantize or variant.group, integers, "quantized, and the variant is not to be"),
+    ):
+        if ops and not asked:
+            yield f"{_first(ops)} {how}"
     if variant.prune and not sparse:
         yield "not pruned, as the variant says: no weight is sparse"
-    if luts and not variant.palettize:
-        yield f"{_first(luts)} palettized, and the variant is not to be"
-    if integers and not variant.quantize and not variant.group:
-        yield f"{_first(integers)} quantized, and the variant is not to be"
     if variant.palettize:
         yield from _left(program, list(_weights(program, _fewest_palettized())), luts, "palettized")
-        entries, right = {op.outputs[0][0]: _entries(program.tensor(op, "lut")) for op in luts}, 1 << variant.palettize
+        entries, right = {_name(op): _entries(program.tensor(op, "lut")) for op in luts}, 1 << variant.palettize
         wrong = {name: f"{size} entries where {right} are expected" for name, size in entries.items() if size != right}
         yield from _others(f"{len(luts)} palettes are not of {variant.palettize} bits", wrong)
     if variant.group:
         yield from _left(program, list(_weights(program, variant.fewest, ("linear",))), integers, "quantized")
-        grouped = f"int4 in groups of {variant.group}"
-        found = {op.outputs[0][0]: _grouped(program, op) for op in integers}
+        grouped, found = f"int4 in groups of {variant.group}", {_name(op): _grouped(program, op) for op in integers}
         wrong = {name: form for name, form in found.items() if form != grouped}
         yield from _others(f"{len(integers)} weights are not {grouped}", wrong)
     if variant.quantize:
@@ -127,11 +128,9 @@ def _faults(program: Program, variant: Variant) -> Iterator[str]:
             name for name in _weights(program, variant.fewest, WEIGHTED) if not (spared and name.startswith(spared))
         ]
         yield from _left(program, wanted, integers, "quantized")
-        few = [op for op in integers if (data := program.tensor(op, "data")) and "int4" in str(data.dtype)]
-        if few:
+        if few := [op for op in integers if (data := program.tensor(op, "data")) and "int4" in str(data.dtype)]:
             yield f"{_first(few)} of 4 bits, and the variant says 8"
-        harmed = [op for op in integers if spared and op.outputs[0][0].startswith(spared)]
-        if harmed:
+        if harmed := [op for op in integers if spared and _name(op).startswith(spared)]:
             yield f"{_first(harmed)} quantized, and the variant spares it"
 
 
@@ -191,13 +190,12 @@ def _fewest_palettized() -> int:
     return int(coreml.OpPalettizerConfig(nbits=8).weight_threshold) + 1
 
 
-def _of(program: Program, *kinds: str) -> list[Operation]:
-    return [op for op in program.operations if op.type in kinds]
+def _name(op: Operation) -> str:
+    return op.outputs[0][0]
 
 
 def _first(ops: Sequence[Operation]) -> str:
-    more = f" and {len(ops) - 1} more are" if len(ops) > 1 else " is"
-    return f"`{ops[0].outputs[0][0]}`{more}"
+    return f"`{_name(ops[0])}`{f' and {len(ops) - 1} more are' if len(ops) > 1 else ' is'}"
 
 
 def _apart(values: np.ndarray, own: np.ndarray) -> float:

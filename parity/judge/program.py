@@ -11,8 +11,8 @@ from torch import nn
 
 from parity.build.program import TABLE_GROUP
 from parity.declarations import Dim, Stage, Tensor, Variant
-from parity.judge.package.compression import rounding
-from parity.judge.package.contents import differences, judged
+from parity.judge.compression import rounding
+from parity.judge.contents import differences, judged
 from parity.run.program import LINEAR, TABLE, Program, Slot, Weight
 from parity.verdict import Finding
 

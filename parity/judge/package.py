@@ -1,25 +1,72 @@
-"""The interface of a package: what it takes, gives and holds is what the stage declares, and no input is an output."""
+"""Gates on the contents of a package, whatever it computes.
+
+What it takes, gives and holds is what the stage declares; each input is read, and none is an output. The models of a
+pipeline are the artifacts of its parts, each as it is, in their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 from milrun.features import ArrayFeature, Feature, read_features
-from milrun.program import Block, Function, StateType, TensorType, Type
+from milrun.program import Argument, Block, Function, StateType, TensorType, Type
+from parity.build.artifacts import Artifact
 from parity.declarations import Dim, Stage, Tensor, Variant
-from parity.judge.package.contents import Contents, differences, judged
+from parity.judge import compression
+from parity.judge.contents import Contents, Program, differences, judged, read
 from parity.verdict import Finding
+
+INTERFACE, MANIFEST, COMPRESSION = "interface", "manifest", "compression"
+GATES = ("alias", "unread", MANIFEST, COMPRESSION, "rounding", "hazard", "parts", "contract", "placement")
+Text = list[tuple[str, str]]
 
 MEND = "is it the package of another stage or variant? Build it again, or declare what it takes and gives"
 OTHER_MEND = "put each bucket's package under its own name; the app picks a package by the bucket that it asks for"
 ALIAS_MEND = "leave the output out, for the host has the value; x + 0 and x * 1 are folded away and help nothing"
 UNREAD_MEND = "let the graph use the input, or declare a stage without it; a converter keeps inputs that it folded away"
+PARTS_MEND = "build the pipeline again of the artifacts that its parts have now"
 WRITES = "write_state"
 STATE = "float16"
 """Core ML's states hold nothing else."""
+
+
+def findings(
+    package: Path,
+    stage: Stage,
+    variant: Variant,
+    parts: Sequence[Artifact] = (),
+    siblings: Sequence[Stage] = (),
+    module: Callable[[], nn.Module] | None = None,
+) -> Iterator[Finding]:
+    """Yield the finding of each gate.
+
+    Args:
+        package: The package.
+        stage: The stage, or that of one bucket.
+        variant: The variant of the package.
+        parts: The artifacts that a pipeline has to be made of, in their order.
+        siblings: The stages of all buckets. A package that has the sizes of another of them is named as its package.
+        module: Makes the traceable module of the stage, of whose weights those in groups are the rounded form.
+    """
+    contents = read(package)
+    yield _alias(contents)
+    yield _unread(contents)
+    yield _manifest(contents, stage, variant, siblings)
+    yield compression.gate(contents, variant, [part.variant for part in parts])
+    yield compression.on_units(contents, stage.units(variant))
+    if variant.group and module:
+        originals = {name: value.detach().numpy() for name, value in module().state_dict().items()}
+        yield compression.rounding(compression.in_groups(contents), originals)
+    if stage.parts or contents.pipeline:
+        yield _composition(contents, parts)
 
 
 @dataclass(frozen=True)
@@ -43,23 +90,16 @@ class Described:
         )
 
 
-def gate(contents: Contents, stage: Stage, variant: Variant, siblings: Sequence[Stage] = ()) -> Finding:
-    """Judge the interface of a package by the stage.
-
-    Args:
-        contents: The package.
-        stage: The stage, or that of one bucket.
-        variant: The variant of the package.
-        siblings: The stages of all buckets. A package that has the sizes of another of them is named as its package.
-    """
+def _manifest(contents: Contents, stage: Stage, variant: Variant, siblings: Sequence[Stage]) -> Finding:
+    """Judge the interface of a package by the stage."""
     faults = _faults(contents, stage, variant)
     for one in siblings if faults else ():
         if one.bucket != stage.bucket and not _faults(contents, one, variant):
             said = f"it is the package of the bucket of {one.bucket}, in the place of that of {stage.bucket}"
-            return judged("interface", "manifest", [said, *faults], OTHER_MEND, "")
+            return judged(INTERFACE, MANIFEST, [said, *faults], OTHER_MEND, "")
     held = len(stage.held(variant))
     told = f"{len(stage.inputs) - held} in, {len(stage.outputs) - held} out, as declared"
-    return judged("interface", "manifest", faults, MEND, told)
+    return judged(INTERFACE, MANIFEST, faults, MEND, told)
 
 
 def _faults(contents: Contents, stage: Stage, variant: Variant) -> list[str]:
@@ -122,14 +162,14 @@ def _fits(wanted: ArrayFeature, found: Described) -> bool:
     return feature.ranges == wanted.ranges
 
 
-def alias(contents: Contents) -> Finding:
+def _alias(contents: Contents) -> Finding:
     """Refuse inputs of a graph that are handed out as outputs: such an alias crashes BNNS."""
     faults = [f"{place}: {fault}" for place, function in contents.functions for fault in _aliases(function)]
     if contents.pipeline:
         given = {feature.name for feature in contents.description.output}
         taken = [feature.name for feature in contents.description.input]
         faults += [f"the pipeline's input `{name}` is an output of it as well" for name in taken if name in given]
-    return judged("interface", "alias", faults, ALIAS_MEND, "no input is an output")
+    return judged(INTERFACE, "alias", faults, ALIAS_MEND, "no input is an output")
 
 
 def _aliases(function: Function) -> Iterator[str]:
@@ -144,7 +184,7 @@ def _aliases(function: Function) -> Iterator[str]:
             yield f"output `{name}` is the input `{origin[name]}` itself{through}"
 
 
-def unread(contents: Contents) -> Finding:
+def _unread(contents: Contents) -> Finding:
     """Refuse inputs and states that no output of a graph depends on: their values change nothing."""
     faults = []
     for place, function in contents.functions:
@@ -152,7 +192,7 @@ def unread(contents: Contents) -> Finding:
         unread = [(name, type) for name, type in function.inputs if name not in alive]
         kinds = ((name, "state" if isinstance(type, StateType) else "input") for name, type in unread)
         faults += [f"{place}: no output depends on the {kind} `{name}`" for name, kind in kinds]
-    return judged("interface", "unread", faults, UNREAD_MEND, "every input is read")
+    return judged(INTERFACE, "unread", faults, UNREAD_MEND, "every input is read")
 
 
 def _alive(block: Block, around: set[str]) -> set[str]:
@@ -165,3 +205,64 @@ def _alive(block: Block, around: set[str]) -> set[str]:
             for inner in op.blocks:
                 alive = _alive(inner, alive)
     return alive
+
+
+def _composition(contents: Contents, parts: Sequence[Artifact]) -> Finding:
+    names = [f"{part.stage.name} {part.variant.name}" for part in parts]
+    faults = []
+    if not contents.pipeline or len(contents.programs) != len(parts):
+        kind = f"a pipeline of {len(contents.programs)} models" if contents.pipeline else "no pipeline"
+        faults.append(f"it is {kind}, declared are {len(parts) or 'no'} parts{': ' if names else ''}{', '.join(names)}")
+    else:
+        wanted = [_text(read(part.package).programs[0]) for part in parts]
+        found = [_text(program) for program in contents.programs]
+        for index, (own, expected) in enumerate(zip(found, wanted, strict=True)):
+            if own != expected:
+                told = _told(contents.programs[index])
+                other = next((names[i] for i, text in enumerate(wanted) if text == own), "")
+                said = f", but {other}" if other else f": {told}{_difference(own, expected)}"
+                faults.append(f"model {index} of the pipeline is not {names[index]}{said}")
+    return judged("pipeline", "parts", faults, PARTS_MEND, f"{', then '.join(names)}, as they are")
+
+
+def _told(program: Program) -> str:
+    facts = program.description.metadata.userDefined
+    return f"it calls itself {facts['parity.stage']} {facts['parity.variant']}, and " if "parity.stage" in facts else ""
+
+
+def _difference(found: Text, wanted: Text) -> str:
+    for one, other in zip_longest(found, wanted):
+        if one != other:
+            return f"{(other or one)[0]} is the first that differs"
+    return ""
+
+
+def _text(program: Program) -> Text:
+    """Return each function and op with its types, arguments, and values of constants, wherever they are stored."""
+    found = []
+    for function in program.functions:
+        inputs = ", ".join(f"{name}: {type}" for name, type in function.inputs)
+        found.append((f"function `{function.name}`", f"{function.opset} ({inputs})"))
+        found += _of_block(function.body)
+    return found
+
+
+def _of_block(block: Block) -> Iterator[tuple[str, str]]:
+    for op in block.operations:
+        inputs = {key: [_argument(argument) for argument in op.inputs[key]] for key in sorted(op.inputs)}
+        outputs = ", ".join(f"{name}: {type}" for name, type in op.outputs)
+        yield f"op `{op.name}` ({op.type})", f"{inputs} -> {outputs}"
+        for inner in op.blocks:
+            yield "block", ", ".join(f"{name}: {type}" for name, type in inner.inputs)
+            yield from _of_block(inner)
+    yield "outputs", ", ".join(block.outputs)
+
+
+def _argument(argument: Argument) -> str:
+    if isinstance(argument, str):
+        return argument
+    value = argument.load()
+    if isinstance(value, torch.Tensor):
+        raw = value.reshape(-1).contiguous().view(torch.uint8).numpy()
+        return f"{argument.type} {hashlib.sha256(raw.data).hexdigest()}"
+    return f"{argument.type} {value!r}"
