@@ -17,9 +17,8 @@ import milrun
 from milrun import ModelError
 from parity import run
 from parity.base.cache import Cache
-from parity.base.fingerprint import code, digest, libraries, tree
-from parity.base.libraries import threads
-from parity.base.lockfile import installed
+from parity.base.fingerprint import code, digest, tree
+from parity.base.libraries import installed, threads, versions
 from parity.base.paths import project
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
@@ -192,13 +191,13 @@ class Workbench:
         variant = stage.variant(check.variant)
         parts |= {"artifacts": {stage.name: self.artifacts.key(stage, variant)}, "runtime": self.engine}
         if variant.replayed:
-            parts["replay"] = {**code(stage.replay), **(libraries("torchao") if self.runtime.format == "pte" else {})}
+            parts["replay"] = {**code(stage.replay), **(versions("torchao") if self.runtime.format == "pte" else {})}
         if check.mode in UNBLAMED:
             # The package of a bucket does not tell which sizes the stage is declared for.
             sizes = {name: repr(dim) for name, dim in dims(stage).items()}
             probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
             if self.runtime.format == "pte":
-                probed["quantized by"] = libraries("torchao")
+                probed["quantized by"] = versions("torchao")
             made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "weights": weights}
             return {**parts, **made, "probed": probed}
         if self.runtime.format == "pte" or variant.group:
@@ -216,7 +215,7 @@ class Workbench:
 
     @cached_property
     def libraries(self) -> dict[str, str]:
-        return libraries(*COMPARING, *filter(installed, OF_MEETINGS), *self.system.reference.packages)
+        return versions(*COMPARING, *filter(installed, OF_MEETINGS), *self.system.reference.packages)
 
     @cached_property
     def engine(self) -> dict[str, Any]:
@@ -224,8 +223,8 @@ class Workbench:
             "name": self.runtime.name,
             "numerics": self.runtime.numerics,
             "compute_units": self.compute_units or "declared",
-            "coremltools": libraries("coremltools"),
-            **(libraries("executorch") if self.runtime.format == "pte" else {}),
+            "coremltools": versions("coremltools"),
+            **(versions("executorch") if self.runtime.format == "pte" else {}),
             **_runtimes(),
         }
         machine = {"system": platform.platform(), "processor": platform.processor() or platform.machine()}
