@@ -16,12 +16,7 @@ NO_SPREAD = 1e-12
 
 @dataclass(frozen=True)
 class Distance:
-    """Distance of one array from another.
-
-    Attributes:
-        relative_l2: The norm of the difference as a share of the norm of the expected array.
-        max_abs: The largest difference of any value.
-    """
+    """The norm of the difference of two arrays as a share of the expected one's, and the largest difference."""
 
     relative_l2: float
     max_abs: float

@@ -6,7 +6,6 @@ use if its time is later than the start of any running process.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from parity.base.files import writing
+from parity.base.files import sha256, writing
 from parity.base.fingerprint import digest
 from parity.base.paths import Project
 
@@ -225,7 +224,7 @@ class Cache:
             for name, path in files.items():
                 if path.stat().st_size != kept["files"][name]["size"]:
                     return f"{path} has another size than its manifest says"
-                if contents and folder not in _hashed and _sha256(path) != kept["files"][name]["sha256"]:
+                if contents and folder not in _hashed and sha256(path) != kept["files"][name]["sha256"]:
                     return f"{path} has other contents than its manifest says"
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return f"{folder} can't be read: {error}"
@@ -248,7 +247,7 @@ class Cache:
             if not files or MANIFEST in map(str.casefold, files):
                 raise ValueError(f"{folder.parent.name} {folder.name}: an entry is one file or more, none {MANIFEST}")
             sizes = {name: path.stat().st_size for name, path in files.items()}
-            manifest["files"] = {name: {"size": sizes[name], "sha256": _sha256(files[name])} for name in sorted(files)}
+            manifest["files"] = {name: {"size": sizes[name], "sha256": sha256(files[name])} for name in sorted(files)}
             (new / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
             folder.parent.mkdir(exist_ok=True)
             new.rename(folder)
@@ -305,11 +304,6 @@ def _files(folder: Path) -> dict[str, Path]:
                 elif name != MANIFEST:
                     found[name] = Path(entry.path)
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(path: Path) -> None:

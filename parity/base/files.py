@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -103,6 +104,12 @@ def read_plain(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise ValueError(f"has {path.stat().st_size} bytes where at most {most} are expected")
     return data
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_name(kind: str, name: object) -> str:

@@ -15,16 +15,14 @@ import sys
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parity.base import lockfile
 from parity.base.paths import project
-from parity.base.source import Import, Source, Statement, parse
-from parity.base.values import Encoder
+from parity.base.spelling import Encoder, Import, Source, Statement, parse
 
 HARNESS = Path(__file__).resolve().parents[1]
 _PACKAGES = {"site-packages", "dist-packages"}
@@ -59,39 +57,22 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def libraries(*names: str) -> dict[str, str]:
-    """Return the installed versions of distributions, or those that the lock pins for an extra that is not installed.
-
-    names: as a package index has them, such as "scikit-learn".
-    """
-    versions = {}
-    for name in names:
-        version = lockfile.version(name) or lockfile.of_an_extra(name)
-        if not version:
-            raise ValueError(f"{name} is not installed, so there is no version to record; pip install {name}")
-        versions[name] = version
-    return versions
-
-
 def code(*things: Any, root: Path | None = None) -> dict[str, str]:
     """Return a hash for each definition of ours that the things reach, by its bare name.
 
     Ours is what lies below `root` or belongs to the harness; other distributions are told by their versions
-    (`libraries`). Source is followed by names and by attributes of modules, through imports. Comments, layout,
+    (`libraries.versions`). Source is followed by names and by attributes of modules, through imports. Comments, layout,
     docstrings, types and the names of modules make no difference. Not followed are names made from strings, files that
     are read, attributes of arguments, and what one module registers in another.
 
     things: functions, classes, or values that hold such, like a `functools.partial` or an instance of a dataclass.
     """
-    reach = _Reach((root or project().root).resolve())
-    for thing in things:
-        reach.value(thing)
-    return reach.hashes()
+    return _Reach(root, things).hashes()
 
 
 def tree(package: types.ModuleType, root: Path | None = None) -> str:
     """Return a digest of all definitions in an imported package and its subpackages, and of what these reach."""
-    reach = _Reach((root or project().root).resolve(), package.__name__)
+    reach = _Reach(root, package=package.__name__)
     for folder in map(Path, package.__path__):
         for file in sorted(folder.rglob("*.py")):
             parts = file.relative_to(folder).with_suffix("").parts
@@ -107,14 +88,12 @@ def spans(*things: Any, root: Path | None = None, by_data: bool = True) -> dict[
     things: as `code` takes them.
     by_data: Whether to follow what a variable holds, such as a list of stages, beside functions and classes.
     """
-    reach = _Reach((root or project().root).resolve(), by_data=by_data)
-    for thing in things:
-        reach.value(thing)
+    reach = _Reach(root, things, by_data=by_data)
     reach.walk()
     found: dict[Path, set[tuple[int, int]]] = defaultdict(set)
-    for place, module in reach.places.items():
-        if module.path and not module.path.is_relative_to(HARNESS):
-            found[module.path].update(one.lines for one in module.source.bound[place.name])
+    for place in reach.places:
+        if place.module.path and not place.module.path.is_relative_to(HARNESS):
+            found[place.module.path].update(one.lines for one in place.statements)
     return {path: sorted(lines) for path, lines in sorted(found.items())}
 
 
@@ -145,10 +124,10 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Module:
-    """A module of ours; a package without an `__init__.py` has no path."""
+    """A module of ours, known by its name; a package without an `__init__.py` has no path."""
 
     name: str
-    path: Path | None
+    path: Path | None = field(compare=False)
 
     @cached_property
     def source(self) -> Source:
@@ -163,23 +142,29 @@ class _Module:
 class _Place(NamedTuple):
     """A name in a module."""
 
-    module: str
+    module: _Module
     name: str
+
+    @property
+    def statements(self) -> Sequence[Statement]:
+        return self.module.source.bound[self.name]
 
 
 class _Reach:
     """A walk from live objects along the names that their source loads."""
 
-    def __init__(self, root: Path, package: str = "", by_data: bool = True) -> None:
-        self.root, self.package, self.by_data = root, package, by_data
-        self.encoder = Encoder(root, self.reference)
+    def __init__(self, root: Path | None, things: Iterable[Any] = (), package: str = "", by_data: bool = True) -> None:
+        self.root, self.package, self.by_data = (root or project().root).resolve(), package, by_data
+        self.encoder = Encoder(self.root, self.reference)
         self.modules: dict[str, _Module | None] = {}
-        self.places: dict[_Place, _Module] = {}
+        self.places: set[_Place] = set()
         self.waiting: list[_Place] = []
-        self.statements: dict[tuple[str, Statement], str] = {}
+        self.statements: dict[tuple[_Module, Statement], str] = {}
         self.hashed: dict[str, set[str]] = defaultdict(set)
         self.used: list[_Place] = []
         self.users: list[tuple[str, list[_Place]]] = []
+        for thing in things:
+            self.value(thing)
 
     def value(self, thing: Any) -> None:
         """Reach a live object. A top-level definition has no hash beside that of its statement."""
@@ -192,22 +177,20 @@ class _Reach:
         """Follow everything to its end."""
         while self.waiting:
             place = self.waiting.pop()
-            source = self.places[place].source
-            for statement in (*source.bound[place.name], *source.loose):
+            for statement in (*place.statements, *place.module.source.loose):
                 if self.by_data or isinstance(statement.node, _DEFINITIONS):
-                    self.statement(self.places[place], statement)
+                    self.statement(place.module, statement)
 
     def hashes(self) -> dict[str, str]:
         """Return all hashes. For a name with several definitions, also tell which of them is used where."""
         self.walk()
-        own = {
-            place: _sha256(*sorted(self.statements[module.name, one] for one in module.source.bound[place.name]))
-            for place, module in self.places.items()
-        }
-        for name in {place.name for place in own}:
-            if len({hash for place, hash in own.items() if place.name == name}) > 1:
-                uses = [(user, [own[place] for place in used if place.name == name]) for user, used in self.users]
-                self.hashed[f"{name}, of several modules"] = {f"{user} {found}" for user, found in uses if found}
+        own: dict[str, dict[_Place, str]] = defaultdict(dict)
+        for place in self.places:
+            own[place.name][place] = _sha256(*sorted(self.statements[place.module, one] for one in place.statements))
+        for name, found in own.items():
+            if len(set(found.values())) > 1:
+                uses = [(user, [found[place] for place in used if place in found]) for user, used in self.users]
+                self.hashed[f"{name}, of several modules"] = {f"{user} {these}" for user, these in uses if these}
         return {name: _sha256(*sorted(found)) for name, found in sorted(self.hashed.items())}
 
     def keep(self, title: str, text: str) -> str:
@@ -219,9 +202,9 @@ class _Reach:
         return hash
 
     def statement(self, module: _Module, statement: Statement) -> None:
-        if (module.name, statement) not in self.statements:
+        if (module, statement) not in self.statements:
             parts = (one if isinstance(one, str) else self.chain(module, statement, *one) for one in statement.tokens)
-            self.statements[module.name, statement] = self.keep(statement.title, "".join(parts))
+            self.statements[module, statement] = self.keep(statement.title, "".join(parts))
 
     def chain(self, module: _Module, statement: Statement, name: str, *rest: str) -> str:
         """Reach the object of a name in a statement, and return it without the names of our modules."""
@@ -261,9 +244,9 @@ class _Reach:
         return ".".join(path)
 
     def place(self, module: _Module, name: str, *rest: str) -> str:
-        place = _Place(module.name, name)
+        place = _Place(module, name)
         if place not in self.places:
-            self.places[place] = module
+            self.places.add(place)
             self.waiting.append(place)
         self.used.append(place)
         return f"<{'.'.join((name, *rest))}>"

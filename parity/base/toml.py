@@ -210,10 +210,8 @@ def comments(text: str) -> tuple[str, tuple[int, ...]]:
 
 def settings(section: dict[str, Any], source: str, fault: type[ValueError]) -> dict[str, Any]:
     """Return the settings of `[tool.parity]`, or raise the fault that names the file, the key and the mend."""
-    place = Place(source, fault, ("tool", "parity"))
-    found: _Section = checked(_Section, section, place) if section else _Section()
-    chosen = found.model_dump(exclude_none=True)
-    return {**chosen, "systems": tuple(found.systems)} if found.systems is not None else chosen
+    found = checked(_Section, section, Place(source, fault, ("tool", "parity"))) if section else ()
+    return {name: value for name, value in found if value is not None}
 
 
 def _within(path: str) -> str:
@@ -226,7 +224,7 @@ _Path = Annotated[Text, AfterValidator(_within)]
 
 
 class _Section(Table):
-    systems: list[_Path] | None = None
+    systems: Annotated[list[_Path], AfterValidator(tuple)] | None = None
     golden: _Path | None = None
     state: _Path | None = None
     cache_gb: Annotated[float, Field(gt=0)] | None = None

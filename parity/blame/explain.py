@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.blame import crossing
 from parity.blame.crossing import Failing
 from parity.blame.module.search import Runs, blame_module, blame_unheard
@@ -154,7 +154,7 @@ class Search:
         module = bench.module(stage)
         cross = partial(convert.call, module, stage)
         found = self._just_ran(outputs) or crossing.find(stage, self.golden, cross, dict, outputs, self.bounds)
-        if absent := lockfile.absent(reference.extra, reference.packages):
+        if absent := libraries.absent(reference.extra, reference.packages):
             where = f"{', '.join(absent)} is installed: make extra-{reference.extra}"
             why = f"which layer it begins in can be told where {where}"
             return found.placed(blame_unheard(stage, module, found, why))

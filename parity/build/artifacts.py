@@ -15,7 +15,8 @@ from torch import nn
 
 from milrun.package import Package
 from parity.base.cache import Cache
-from parity.base.fingerprint import code, digest, libraries
+from parity.base.fingerprint import code, digest
+from parity.base.libraries import versions
 from parity.build.convert import compress, convert, join, traceable
 from parity.build.palettes import Palettes, clustered
 from parity.build.program import PROGRAM, quantized, write
@@ -58,7 +59,7 @@ class Built:
         return {
             **self._upstream_parts,
             "harness": code(convert, compress, traceable, clustered),
-            "libraries": libraries("coremltools", "numpy", "numba", "scikit-learn", *self.system.reference.packages),
+            "libraries": versions("coremltools", "numpy", "numba", "scikit-learn", *self.system.reference.packages),
         }
 
     @cached_property
@@ -81,13 +82,13 @@ class Built:
                 one.name: {**_declared(one, own), "module": self._code(one.module)}
                 for one, own in self._methods(variant)
             }
-            libs = libraries("executorch", "torch", "torchao", *self.system.reference.packages)
+            libs = versions("executorch", "torch", "torchao", *self.system.reference.packages)
             harness, contract = code(write, traceable, quantized), dict(self.system.contract)
             made = {"harness": harness, "libraries": libs, "contract": contract}
             return {**self._upstream_parts, **made, "methods": methods}
         if stage.parts:
             keys = {part.name: self.key(part, own) for part, own in composed(self.system, stage, variant)}
-            made = {"order": list(keys), "harness": code(join), "libraries": libraries("coremltools")}
+            made = {"order": list(keys), "harness": code(join), "libraries": versions("coremltools")}
             return {**declared, **made, "parts": keys}
         return {**self._common, **declared, "module": self._code(stage.module)}
 

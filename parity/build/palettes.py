@@ -18,7 +18,8 @@ from unittest.mock import patch
 import numpy as np
 
 from parity.base.cache import Cache
-from parity.base.fingerprint import code, digest, libraries
+from parity.base.fingerprint import code, digest
+from parity.base.libraries import versions
 
 FILE = "palette.npz"
 BEST_FROM = 10_000
@@ -53,7 +54,7 @@ class Palettes:
             "weight": hashlib.sha256(np.ascontiguousarray(weight).tobytes()).hexdigest(),
             "dtype": str(weight.dtype),
             "bits": bits,
-            "libraries": libraries("coremltools", "numpy", "numba", "scikit-learn"),
+            "libraries": versions("coremltools", "numpy", "numba", "scikit-learn"),
             "code": _code(),
         }
 

@@ -13,7 +13,7 @@ import numpy as np
 from parity.base.arithmetic import distance
 from parity.declarations import Golden
 from parity.golden.lock import CaseEntry, Entry, foreign, summary
-from parity.golden.recording import Place, arrays, digests, sketch, tensors
+from parity.golden.recording import Place, arrays, sketch
 
 Status = Literal["same", "new", "moved", "moved by rounding", "gone"]
 
@@ -106,19 +106,16 @@ def movements(entry: CaseEntry, kept: Mapping[str, np.ndarray], before: Golden |
         before: Its complete recording, where this machine has one.
         after: The new recording.
     """
-    expected, actual, digest = dict(entry.places()), dict(tensors(after)), digests(after)
     whole = arrays(before) if before else {}
     found = []
-    seen: set[tuple[str, str]] = set()
-    for place, was in expected.items():
-        if place not in actual:
-            found.append(Movement(place, "is gone"))
-            continue
-        pair = was.sha256, digest[place]
-        if was.sha256 != digest[place] and pair not in seen:
+    seen: set[tuple[str, int]] = set()
+    for place, was, now in entry.differing(after):
+        if was is None or now is None:
+            found.append(Movement(place, "is gone" if now is None else "is new"))
+        elif (pair := (was.sha256, id(now))) not in seen:
             seen.add(pair)
-            found.append(_movement(place, was, kept.get(was.sha256), whole.get(was.sha256), actual[place]))
-    return found + [Movement(place, "is new") for place in actual if place not in expected]
+            found.append(_movement(place, was, kept.get(was.sha256), whole.get(was.sha256), now))
+    return found
 
 
 def _movement(place: Place, was: Entry, kept: np.ndarray | None, whole: np.ndarray | None, now: np.ndarray) -> Movement:

@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from parity.base import files, fingerprint
+from parity.base import files, fingerprint, libraries
 from parity.base.arithmetic import distance
 from parity.declarations import Golden, Reference
+from parity.golden import recording
 from parity.golden.errors import DamagedGolden
-from parity.golden.recording import WIDEST, DType, Place, arrays, exact, hashed, places, sha256, sketch, statistics
+from parity.golden.recording import Place, sha256, sketch
 from parity.plan.weights import Weights
 
 NAME = "lock.json"
@@ -65,14 +66,14 @@ class Entry(Strict):
     """
 
     shape: tuple[Annotated[int, Field(ge=1)], ...]
-    dtype: DType
+    dtype: recording.DType
     min: Number
     max: Number
     mean: Number
     rms: Number
     zeros: Count
     nonfinite: Count = 0
-    spread: Annotated[float, Field(ge=0, le=WIDEST)] = 0.0
+    spread: Annotated[float, Field(ge=0, le=recording.WIDEST)] = 0.0
     stored: Literal["whole", "sketch"]
     sha256: Digest
 
@@ -94,38 +95,12 @@ class Entry(Strict):
     def bytes(self) -> int:
         return self.size * np.dtype(self.dtype).itemsize
 
-    def moved(self, now: Mapping[str, float], bound: float) -> str:
-        """Return the statistic that is farther off than rounding explains, or nothing.
-
-        Averages hold where values do not; extremes are single values. Where the spread is so wide that the sketch can't
-        tell (a phase that is anyone's after minutes), averages still do.
-
-        Args:
-            now: Statistics of another recording.
-            bound: The relative L2 that it may have.
-        """
-        averages, extremes = min(max(RELATIVE_L2, bound / 10), 0.05), max(10 * RELATIVE_L2, bound)
-        largest = max(abs(self.min), abs(self.max))
-        allowed = {
-            "min": extremes * largest,
-            "max": extremes * largest,
-            "mean": averages * self.rms,
-            "rms": averages * self.rms,
-            "zeros": ZEROS * self.size,
-            "nonfinite": 0,
-        }
-        for name, most in allowed.items():
-            before, after = getattr(self, name), now[name]
-            if not abs(after - before) <= most:
-                return f"{name} {before:.6g} → {after:.6g}"
-        return ""
-
     @staticmethod
     def of(array: np.ndarray, digest: str, spread: float = 0.0, room: int = IN_GIT) -> Entry:
         """Return the entry of an array, whole if it has at most `room` bytes. A spread within tolerance is left out."""
         wide = float(f"{spread:.3g}") if spread * ROOM > RELATIVE_L2 else 0.0
         known: dict[str, Any] = {"dtype": array.dtype.name, "stored": "whole" if array.nbytes <= room else "sketch"}
-        return Entry(shape=array.shape, **statistics(array), spread=wide, sha256=digest, **known)
+        return Entry(shape=array.shape, **recording.statistics(array), spread=wide, sha256=digest, **known)
 
 
 class SeamEntry(Strict):
@@ -148,20 +123,36 @@ class CaseEntry(Strict):
     inputs: dict[Key, Digest]
     seams: Annotated[tuple[SeamEntry, ...], Field(min_length=1)]
 
-    def places(self) -> Iterator[tuple[Place, Entry]]:
-        """Yield every tensor with its place, in the order of the data."""
-        return places((seam.stage, seam.inputs, seam.outputs) for seam in self.seams)
+    def triples(self) -> list[recording.Triple[Entry]]:
+        return [(seam.stage, seam.inputs, seam.outputs) for seam in self.seams]
+
+    def places(self) -> dict[Place, Entry]:
+        """Return every tensor by its place, in the order of the data."""
+        return recording.places(self.triples())
+
+    def differing(self, golden: Golden) -> Iterator[tuple[Place, Entry | None, np.ndarray | None]]:
+        """Yield each place whose tensor is not bit for bit the recorded one: its entry and its tensor, or None."""
+        expected, actual, digest = self.places(), recording.tensors(golden), recording.digests(golden)
+        for place in dict.fromkeys((*expected, *actual)):
+            was = expected.get(place)
+            if was is None or was.sha256 != digest.get(place):
+                yield place, was, actual.get(place)
 
     def kept(self) -> dict[str, Entry]:
         """Return each tensor once, under its key in the file in git: its first place."""
         found: dict[str, tuple[str, Entry]] = {}
-        for place, entry in self.places():
+        for place, entry in self.places().items():
             found.setdefault(entry.sha256, (f"{entry.stored}/{place}", entry))
         return dict(found.values())
 
+    @property
+    def whole(self) -> bool:
+        """True if git has every tensor whole."""
+        return all(entry.in_git for entry in self.places().values())
+
     def identity(self) -> str:
         """Return the digest of the case's inputs and truth, wherever these are stored."""
-        truth = [[str(place), entry.sha256] for place, entry in self.places()]
+        truth = [[str(place), entry.sha256] for place, entry in self.places().items()]
         return fingerprint.digest({"inputs": dict(self.inputs), "truth": truth})
 
     @staticmethod
@@ -182,15 +173,13 @@ class CaseEntry(Strict):
             room: Bytes of whole tensors otherwise.
         """
         entries: dict[str, Entry] = {}
-        for digest, array in sorted(arrays(golden).items(), key=lambda item: (item[1].nbytes, item[0])):
+        for digest, array in sorted(recording.arrays(golden).items(), key=lambda item: (item[1].nbytes, item[0])):
             most = array.nbytes if whole else min(room, IN_GIT)
             entries[digest] = Entry.of(array, digest, spread.get(digest, 0.0), most)
             room -= array.nbytes if entries[digest].in_git else 0
 
-        def side(digests: Mapping[str, str]) -> dict[str, Entry]:
-            return {name: entries[digest] for name, digest in digests.items()}
-
-        seams = [SeamEntry(stage=stage, inputs=side(i), outputs=side(o)) for stage, i, o in hashed(golden)]
+        parts = recording.mapped(recording.hashed(golden), entries.__getitem__)
+        seams = [SeamEntry(stage=stage, inputs=inputs, outputs=outputs) for stage, inputs, outputs in parts]
         return CaseEntry(inputs=hashes(inputs), seams=tuple(seams))
 
 
@@ -220,7 +209,7 @@ class Lock(Strict):
 
 def provenance(reference: Reference, weights: Weights) -> Provenance:
     """Return the provenance of today, without local labels: `2.13.0+cpu` and `2.13.0` are one release of torch."""
-    versions = fingerprint.libraries(*reference.packages)
+    versions = libraries.versions(*reference.packages)
     code = fingerprint.code(reference.build, reference.record)
     if not versions or not code:
         what = "packages" if code else "code of its own"
@@ -299,11 +288,26 @@ def foreign(entry: Entry, kept: np.ndarray, array: np.ndarray) -> str:
     if array.shape != entry.shape or array.dtype.name != entry.dtype:
         was, now = f"{entry.dtype}{list(entry.shape)}", f"{array.dtype.name}{list(array.shape)}"
         return f"is {now} where {was} was recorded"
-    if exact(array):
+    if recording.exact(array):
         return "" if sha256(array) == entry.sha256 else "has other whole numbers"
     apart = distance(kept, array if entry.in_git else sketch(array))
     bound = max(RELATIVE_L2, ROOM * entry.spread)
     if not apart.relative_l2 <= bound:
         return f"relative L2 {apart.relative_l2:.3g} > {bound:.3g}"
-    moved = entry.moved(statistics(array), bound)
-    return f"statistics moved: {moved}" if moved else ""
+    return _moved(entry, recording.statistics(array), bound)
+
+
+def _moved(was: Entry, now: Mapping[str, float], bound: float) -> str:
+    """Return the statistic that is farther off than rounding explains, with this bound of the relative L2; or nothing.
+
+    Averages hold where values do not; extremes are single values. Where the spread is so wide that the sketch can't
+    tell (a phase that is anyone's after minutes), averages still do.
+    """
+    average = min(max(RELATIVE_L2, bound / 10), 0.05) * was.rms
+    extreme = max(10 * RELATIVE_L2, bound) * max(abs(was.min), abs(was.max))
+    allowed = {"min": extreme, "max": extreme, "mean": average, "rms": average, "zeros": ZEROS * was.size}
+    for name, most in {**allowed, "nonfinite": 0}.items():
+        before, after = getattr(was, name), now[name]
+        if not abs(after - before) <= most:
+            return f"statistics moved: {name} {before:.6g} → {after:.6g}"
+    return ""

@@ -1,6 +1,9 @@
 """The tensors of one case: recorded from the reference, written to a file, read back, and told in few numbers.
 
 The numbers of a tensor are its hash, its statistics, and a sketch that identifies another recording of it.
+
+A phase that accumulates, or an angle near ±π, turns a difference of 1e-7 into one of 0.1. Such a tensor is not wrong,
+but it can't be expected to the third digit elsewhere. How far it may be off is measured when it is recorded.
 """
 
 from __future__ import annotations
@@ -8,15 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from parity.base.arithmetic import distance
 from parity.base.files import key
 from parity.declarations import Arrays, Case, Golden, Reference, Seam
 from parity.golden.errors import DamagedGolden, UnusableRecording
@@ -27,19 +34,20 @@ DTYPES: tuple[str, ...] = get_args(DType)
 _CHUNK = 1 << 20
 WIDEST = 2.0
 """Spread: two tensors of one rms that have nothing in common are 1.4 apart."""
+_ULPS = 4
 _FILE = "recording.safetensors"
 _MEND = "have the reference's record() yield what upstream really computes there"
 T = TypeVar("T")
+U = TypeVar("U")
+Triple = tuple[str, Mapping[str, T], Mapping[str, T]]
+"""A stage, its inputs and its outputs: tensors, or what stands for them."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The position of a tensor. The label of a stage that is crossed again counts: `step`, `step@2`, …
+    """The position of a tensor: the label of a seam, `inputs` or `outputs`, and its name.
 
-    Attributes:
-        seam: Label of the seam.
-        side: `inputs` or `outputs`.
-        name: Name of the tensor.
+    The label of a stage that is crossed again counts: `step`, `step@2`, …
     """
 
     seam: str
@@ -50,41 +58,51 @@ class Place:
         return f"{self.seam}/{self.side}/{self.name}"
 
 
-def places(seams: Iterable[tuple[str, Mapping[str, T], Mapping[str, T]]]) -> Iterator[tuple[Place, T]]:
-    """Yield every tensor with its place, in the order of the data, from (stage, inputs, outputs) triples."""
-    counts: dict[str, int] = {}
-    for stage, inputs, outputs in seams:
-        counts[stage] = counts.get(stage, 0) + 1
+def triples(golden: Golden) -> list[Triple[np.ndarray]]:
+    return [(seam.stage, seam.inputs, seam.outputs) for seam in golden.seams]
+
+
+def mapped(seams: Iterable[Triple[T]], change: Callable[[T], U]) -> list[tuple[str, dict[str, U], dict[str, U]]]:
+    """Return the triples with each tensor, or what stands for it, changed into something else."""
+
+    def side(tensors: Mapping[str, T]) -> dict[str, U]:
+        return {name: change(tensor) for name, tensor in tensors.items()}
+
+    return [(stage, side(inputs), side(outputs)) for stage, inputs, outputs in seams]
+
+
+def places(seams: Iterable[Triple[T]]) -> dict[Place, T]:
+    """Return every tensor by its place, in the order of the data."""
+    counts: Counter[str] = Counter()
+    found = {}
+    for stage, *sides in seams:
+        counts[stage] += 1
         label = stage if counts[stage] == 1 else f"{stage}@{counts[stage]}"
-        for side, tensors in (("inputs", inputs), ("outputs", outputs)):
-            for name, tensor in tensors.items():
-                yield Place(label, side, name), tensor
+        for side, tensors in zip(("inputs", "outputs"), sides, strict=True):
+            found.update({Place(label, side, name): tensor for name, tensor in tensors.items()})
+    return found
 
 
-def tensors(golden: Golden) -> Iterator[tuple[Place, np.ndarray]]:
-    """Yield every tensor with its place, in the order of the data."""
-    return places((seam.stage, seam.inputs, seam.outputs) for seam in golden.seams)
+def tensors(golden: Golden) -> dict[Place, np.ndarray]:
+    """Return every tensor by its place, in the order of the data."""
+    return places(triples(golden))
 
 
 def hashed(golden: Golden) -> list[tuple[str, dict[str, str], dict[str, str]]]:
     """Return stage, inputs and outputs of every seam, by the sha256 of the tensors. Shared arrays are hashed once."""
-    known = {id(array): array for _, array in tensors(golden)}
-    digests = {one: sha256(array) for one, array in known.items()}
-
-    def side(arrays: Arrays) -> dict[str, str]:
-        return {name: digests[id(array)] for name, array in arrays.items()}
-
-    return [(seam.stage, side(seam.inputs), side(seam.outputs)) for seam in golden.seams]
+    arrays = {id(array): array for array in tensors(golden).values()}
+    digests = {one: sha256(array) for one, array in arrays.items()}
+    return mapped(triples(golden), lambda array: digests[id(array)])
 
 
 def digests(golden: Golden) -> dict[Place, str]:
     """Return the sha256 of every tensor."""
-    return dict(places(hashed(golden)))
+    return places(hashed(golden))
 
 
 def arrays(golden: Golden) -> dict[str, np.ndarray]:
     """Return every distinct tensor by its sha256."""
-    return {digest: array for digest, (_, array) in zip(digests(golden).values(), tensors(golden), strict=True)}
+    return dict(zip(digests(golden).values(), tensors(golden).values(), strict=True))
 
 
 def record(reference: Reference, model: Any, case: Case) -> Golden:
@@ -132,6 +150,52 @@ def _unusable(array: object, output: bool) -> str:
     return ""
 
 
+def spread(case: Case, recorded: Golden, record: Callable[[Case], Golden]) -> dict[str, float]:
+    """Return, for each tensor by its sha256, its relative L2 to a recording with other rounding."""
+    other = rerecorded(case, record)
+    before, after, digest = tensors(recorded), tensors(other), digests(recorded)
+    found: dict[str, float] = {}
+    for place in dict.fromkeys((*before, *after)):
+        here, there, fault, apart = before.get(place), after.get(place), "", 0.0
+        if here is None or there is None:
+            fault = "it comes or goes"
+        elif here.shape != there.shape:
+            fault = f"its shape is {list(there.shape)} and not {list(here.shape)}"
+        elif exact(here):
+            same = here.dtype == there.dtype and np.array_equal(here, there)
+            fault = "" if same else "it has other whole numbers"
+        elif not (apart := distance(here, there).relative_l2) <= WIDEST:
+            fault = "nothing of it is left"
+        if fault:
+            raise UnusableRecording(
+                f"case {case.name}: {place}",
+                f"hangs on rounding: with inputs {_ULPS} ulp off, {fault}",
+                "take an input that decides more clearly",
+            )
+        found[digest[place]] = max(found.get(digest[place], 0.0), apart)
+    return found
+
+
+def rerecorded(case: Case, record: Callable[[Case], Golden]) -> Golden:
+    """Record a case with other kernels and with inputs a few ulp off: the same truth, rounded otherwise."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32")  # said of a setting that is only put back
+        with torch.backends.mkldnn.flags(enabled=False):
+            return record(replace(case, inputs=_nudged(case.inputs)))
+
+
+def _nudged(inputs: Arrays) -> dict[str, np.ndarray]:
+    """Move every other value up and every other one down."""
+    found = {}
+    for name, array in inputs.items():
+        values = np.array(array)
+        if values.dtype.kind == "f":
+            signs = np.where(np.arange(values.size) % 2, -1, 1).reshape(values.shape)
+            values = (values * (1 + _ULPS * np.finfo(values.dtype).eps * signs)).astype(values.dtype)
+        found[name] = values
+    return found
+
+
 def write(golden: Golden, folder: Path, seconds: float) -> None:
     """Write every distinct tensor once, the list of seams beside them, and the seconds that recording took."""
     notes = {"seams": json.dumps(hashed(golden)), "seconds": f"{seconds:.4f}"}
@@ -158,18 +222,9 @@ def read(folder: Path, reference: str, case: str) -> Golden:
         raise DamagedGolden(folder, f"the recording can't be read: {error}", "delete this folder") from error
 
 
-def restored(
-    reference: str, case: str, seams: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]], known: Arrays
-) -> Golden:
+def restored(reference: str, case: str, seams: Iterable[Triple[str]], known: Arrays) -> Golden:
     """Return the golden of hashed seams; `known` has the tensors by their sha256."""
-    return Golden(
-        reference,
-        case,
-        tuple(
-            Seam(stage, *({name: known[digest] for name, digest in side.items()} for side in sides))
-            for stage, *sides in seams
-        ),
-    )
+    return Golden(reference, case, tuple(Seam(*one) for one in mapped(seams, known.__getitem__)))
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ from parity.golden import case_file, lock, recording
 from parity.golden.changes import CaseReport, Report, Status, movements
 from parity.golden.errors import DamagedGolden, RefreshRefused
 from parity.golden.lock import CaseEntry, Lock, Refreshed, Strict, hashes
-from parity.golden.rounding import spread
 from parity.golden.store import GoldenStore
 
 Say = Callable[[str], None]
@@ -165,10 +164,10 @@ def _kept(store: GoldenStore, case: Case, entry: CaseEntry) -> Mapping[str, np.n
 def _stage(store: GoldenStore, case: Case, was: CaseEntry | None, number: str, say: Say) -> tuple[CaseEntry, Golden]:
     say(f"{case.name}: recording {number} …")
     recorded = store.record(case)
-    known = {tensor.sha256: tensor.spread for _, tensor in was.places()} if was else {}
+    known = {tensor.sha256: tensor.spread for tensor in was.places().values()} if was else {}
     if not recording.arrays(recorded).keys() <= known.keys():
         say(f"{case.name}: recording again with other kernels and inputs a few ulp off, to measure rounding …")
-        known = spread(case, recorded, store.record)
+        known = recording.spread(case, recorded, store.record)
     entry = CaseEntry.of(recorded, case.inputs, known, store.whole, store.room)
     entry, data = case_file.pack(entry, recorded, store.whole)
     store.keep(entry, lambda folder: recording.write(recorded, folder, store.took[case.name]))

@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from parity.base import fingerprint, lockfile
+from parity.base import fingerprint, libraries
 from parity.base.cache import Cache
 from parity.base.files import file_name
 from parity.base.libraries import threads
-from parity.base.paths import project
 from parity.declarations import Case, Golden, Reference
-from parity.golden import case_file, lock, recording, rounding
+from parity.golden import case_file, lock, recording
 from parity.golden.case_file import Transaction
 from parity.golden.errors import DamagedGolden, ExtraWanted, MissingGolden, NotTheSameTruth, StaleGolden
-from parity.golden.lock import CASE_IN_GIT, CaseEntry, Entry, Provenance, foreign, hashes
-from parity.golden.recording import digests, tensors
+from parity.golden.lock import CASE_IN_GIT, CaseEntry, Provenance, foreign, hashes
+from parity.golden.recording import mapped
 from parity.plan.weights import Weights
 
 KIND = "golden"
@@ -115,14 +114,14 @@ class GoldenStore:
     @property
     def absent(self) -> list[str]:
         """The packages of the reference's extra that recording needs and this machine does not have."""
-        return lockfile.absent(self.reference.extra, self.reference.packages)
+        return libraries.absent(self.reference.extra, self.reference.packages)
 
     def load(self, case: Case) -> Golden:
         """Return the golden of a case."""
         if case.name not in self._loaded:
             entry, kept = self.checked(case)
-            if all(tensor.in_git for _, tensor in entry.places()):
-                seams = ((one.stage, _hashes(one.inputs), _hashes(one.outputs)) for one in entry.seams)
+            if entry.whole:
+                seams = mapped(entry.triples(), lambda tensor: tensor.sha256)
                 self._loaded[case.name] = recording.restored(self.reference.name, case.name, seams, kept)
             else:
                 self._loaded[case.name] = self._proven(case, entry, kept)
@@ -185,8 +184,8 @@ class GoldenStore:
             raise ExtraWanted(self._where(case), why, f"make extra-{self.reference.extra}")
 
     def rerecorded(self, case: Case) -> Golden:
-        """Record a case again with other rounding, see `rounding.rerecorded`; nothing of it is kept."""
-        return replace(rounding.rerecorded(case, self.record), scope=self.scope)
+        """Record a case again with other rounding, see `recording.rerecorded`; nothing of it is kept."""
+        return replace(recording.rerecorded(case, self.record), scope=self.scope)
 
     def keep(self, entry: CaseEntry, make: Callable[[Path], None]) -> Path:
         """Return the folder of the complete recording, which `make` writes unless the cache has it."""
@@ -200,8 +199,7 @@ class GoldenStore:
 
     def at_hand(self, entry: CaseEntry) -> bool:
         """Return whether all tensors of a case can be read here without running the reference."""
-        whole = all(tensor.in_git for _, tensor in entry.places())
-        return whole or self.cache.has(KIND, self._key(entry))
+        return entry.whole or self.cache.has(KIND, self._key(entry))
 
     def _key(self, entry: CaseEntry) -> str:
         return fingerprint.digest({"system": self.reference.name, "truth": entry.identity()})
@@ -263,26 +261,14 @@ class GoldenStore:
 
     def _prove(self, case: Case, entry: CaseEntry, kept: Mapping[str, np.ndarray], found: Golden) -> None:
         """Check that a recording has the same bits, or differs by another machine's rounding; see `lock.foreign`."""
-        expected, actual, digest = dict(entry.places()), dict(tensors(found)), digests(found)
-        for place in [*expected, *actual]:
-            if place not in actual or place not in expected:
-                fault = "is not there" if place not in actual else "is not in the lock"
-            elif digest[place] == expected[place].sha256:
-                continue
+        for place, was, now in entry.differing(found):
+            if was is None or now is None:
+                fault = "is not there" if now is None else "is not in the lock"
             else:
-                fault = foreign(expected[place], kept[expected[place].sha256], actual[place])
+                fault = foreign(was, kept[was.sha256], now)
             if fault:
                 raise NotTheSameTruth(
                     self._where(case),
                     f"{place}, recorded again, {fault}",
                     f"python -m parity golden diff {self.reference.name} shows all that moved",
                 )
-
-
-def _hashes(side: Mapping[str, Entry]) -> dict[str, str]:
-    return {name: entry.sha256 for name, entry in side.items()}
-
-
-def open_store(reference: Reference, cache: Cache, weights: Weights) -> GoldenStore:
-    """Return the goldens in git."""
-    return GoldenStore(reference, project().golden_folder, cache, weights)

@@ -1,15 +1,25 @@
-"""Inputs that the cases never vary, and branches of the host code that none takes: no golden shows a bug there."""
+"""Inputs that the cases never vary, and branches of the host code that none takes: no golden shows a bug there.
+
+A trace of the instructions that ran tells the lines and branches that were taken.
+"""
 
 from __future__ import annotations
 
+import ast
+import dis
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import inspect
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 import numpy as np
 
-from parity.base.branches import EXCUSE, Trace
 from parity.base.fingerprint import spans
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System
 from parity.run import stepping
@@ -17,6 +27,12 @@ from parity.run.chain import Rehearsal
 from parity.steps import SLOTS
 from parity.verdict import Bound, Finding
 
+Spans = Mapping[Path, Sequence[tuple[int, int]]]
+EXCUSE = "# unexercised:"
+"""A comment that excuses what is not taken on its line, with a reason. At the head of a block that never runs, it
+excuses the block."""
+_UNFAILING = {"CHECK_EXC_MATCH", "WITH_EXCEPT_START"}
+"""Instructions of `except` and `with` before a jump that no `if` stands for."""
 MOST = 6
 MEND = f'Add a case that takes it, or say why none does: "{EXCUSE} …" on the line'
 
@@ -86,11 +102,7 @@ def _content(value: np.ndarray) -> str:
 
 def excuses(system: System) -> list[str]:
     """Return every excuse in the host code, with its place."""
-    return _excuses(Trace(spans(system.chain)))
-
-
-def _excuses(trace: Trace) -> list[str]:
-    return [f"{path.name}:{one.head.start} {one.reason}" for path, every in trace.excuses.items() for one in every]
+    return _listed(_excuses(spans(system.chain)))
 
 
 def branches(system: System, runs: Iterable[tuple[Case, Golden, Arrays]], root: Path) -> Iterator[Finding]:
@@ -106,7 +118,7 @@ def branches(system: System, runs: Iterable[tuple[Case, Golden, Arrays]], root: 
         runs: Each case, with its golden and tables. The host code runs on upstream's values.
         root: The project's folder.
     """
-    trace = Trace(spans(system.chain, root=root), spans(system.chain, root=root, by_data=False))
+    trace = _Trace(spans(system.chain, root=root), spans(system.chain, root=root, by_data=False))
     for case, golden, tables in runs:
         rehearsal = Rehearsal(system, golden, tables)
         with trace.running():
@@ -114,11 +126,186 @@ def branches(system: System, runs: Iterable[tuple[Case, Golden, Arrays]], root: 
         for found in rehearsal.findings():
             if not found.passed:
                 yield replace(found, message=f"case {case.name}: {found.message}")
-    total, missed = trace.counted()
-    told = [f"{one.path.relative_to(root)}:{one.line} {one.what}" for one in missed[:MOST]]
+    excused = _excuses(trace.spans)
+    total, missed = trace.counted(excused, root)
     more = [f"and {len(missed) - MOST} more"] if len(missed) > MOST else []
-    excused = (f"excused: {excuse}" for excuse in _excuses(trace))
-    held = "; ".join([f"{total} lines and outcomes, all taken", *excused])
-    message = f"{'; '.join([*told, *more])}. {MEND}" if missed else held
+    held = "; ".join([f"{total} lines and outcomes, all taken", *(f"excused: {one}" for one in _listed(excused))])
+    message = f"{'; '.join([*missed[:MOST], *more])}. {MEND}" if missed else held
     bound = Bound("min", 1.0, 1.0)
     yield Finding(HOST, "branches", not missed, 1 - len(missed) / max(total, 1), bound, message)
+
+
+@dataclass
+class _Trace:
+    """Instructions that ran, of the functions within spans of files.
+
+    Attributes:
+        spans: First and last lines of the definitions that are traced, by file.
+        sure: Those that count even if nothing in them runs.
+    """
+
+    spans: Spans
+    sure: Spans
+    _ran: dict[CodeType, set[tuple[int, int]]] = field(default_factory=dict)
+    """The pairs of instructions that ran one after the other, by their offsets; -1 before the first."""
+    _known: dict[CodeType, bool] = field(default_factory=dict)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Trace what runs in the context, in this thread. A debugger's own trace pauses meanwhile."""
+        before = sys.gettrace()
+        sys.settrace(self._call)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    def counted(self, excuses: Mapping[Path, Sequence[_Excuse]], root: Path) -> tuple[int, list[str]]:
+        """Return how many lines and outcomes there are, and those not taken. Excused ones do not count."""
+        total, missed = 0, list[str]()
+        for path, within in self._counting():
+            source = path.read_text("utf-8")
+            lines, outcomes = self._taken(path, source, within), self._outcomes(path)
+            of_file = [(line, "never runs") for line, taken in lines.items() if not taken]
+            for place, seen in outcomes.items():
+                if len(seen) == 1:
+                    never = f"`{_text(source, place)}` is never {'false' if True in seen else 'true'}"
+                    of_file.append((place.lineno or 0, never))
+            excused = set[int | None]()
+            for excuse in excuses[path]:
+                block = [line for line in lines if line in excuse.block]
+                excused |= {*excuse.head, *(() if any(lines[line] for line in block) else block)}
+            total += sum(line not in excused for line in lines)
+            total += sum(2 for place in outcomes if place.lineno not in excused)
+            of_file.sort(key=lambda one: one[0])
+            missed += [f"{path.relative_to(root)}:{line} {what}" for line, what in of_file if line not in excused]
+        return total, missed
+
+    def _counting(self) -> Iterator[tuple[Path, Sequence[tuple[int, int]]]]:
+        for path, every in self.spans.items():
+            sure = self.sure.get(path, ())
+            ran = [code.co_firstlineno for code in self._ran if Path(code.co_filename) == path]
+            yield path, [span for span in every if span in sure or any(span[0] <= line <= span[1] for line in ran)]
+
+    def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
+        code = frame.f_code
+        if code not in self._known:
+            path = Path(code.co_filename)
+            self._known[code] = path in self.spans and _within(code, self.spans[path]) and _is_function(code)
+        if not self._known[code]:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        ran, last = self._ran.setdefault(code, set()), -1
+
+        def step(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal last
+            if event == "opcode":
+                ran.add((last, frame.f_lasti))
+                last = frame.f_lasti
+            return step
+
+        return step
+
+    def _taken(self, path: Path, source: str, within: Sequence[tuple[int, int]]) -> dict[int, bool]:
+        """Return whether each line of the functions within these lines ran."""
+        ran = defaultdict(set)
+        for code in self._ran:
+            ran[_name(code)].add(code)
+        found: dict[int, bool] = {}
+        for code in _functions(compile(source, str(path), "exec")):
+            for one in ran.get(_name(code), {code}) if _within(code, within) else ():
+                executed = {offset for _, offset in self._ran.get(one, ())}
+                for line, offsets in _lines(one).items():
+                    found[line] = found.get(line, False) or bool(offsets & executed)
+        return found
+
+    def _outcomes(self, path: Path) -> dict[dis.Positions, set[bool]]:
+        """Return the outcomes of each condition that was met, by its place.
+
+        A loop's condition stands in the instructions twice, at its top and its bottom: both count as one.
+        """
+        found: dict[dis.Positions, set[bool]] = {}
+        for code, pairs in self._ran.items():
+            if Path(code.co_filename) != path:
+                continue
+            instructions = [one for one in dis.get_instructions(code) if one.opname != "EXTENDED_ARG"]
+            for before, jump, following in zip(instructions, instructions[1:], instructions[2:], strict=False):
+                place = jump.positions
+                if "JUMP" not in jump.opname or "IF" not in jump.opname or place is None or place.lineno is None:
+                    continue
+                if before.opname in _UNFAILING or following.opname == "LOAD_ASSERTION_ERROR":
+                    continue
+                positive = jump.opname.endswith("TRUE") or ("NONE" in jump.opname and "NOT" not in jump.opname)
+                for end in (end for start, end in pairs if start == jump.offset):
+                    fell = jump.offset < end <= following.offset
+                    found.setdefault(place, set()).add(positive != fell)
+        return found
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if _is_function(constant):
+                yield constant
+            yield from _functions(constant)
+
+
+def _is_function(code: CodeType) -> bool:
+    return bool(code.co_flags & inspect.CO_OPTIMIZED)
+
+
+def _within(code: CodeType, lines: Sequence[tuple[int, int]]) -> bool:
+    return any(first <= code.co_firstlineno <= last for first, last in lines)
+
+
+def _name(code: CodeType) -> tuple[str, int, str]:
+    return code.co_filename, code.co_firstlineno, code.co_qualname
+
+
+def _lines(code: CodeType) -> dict[int, set[int]]:
+    """Return the offsets of each line's instructions, without those that only set up the function."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for one in dis.get_instructions(code):
+        line = one.positions.lineno if one.positions else None
+        if line and one.opname not in {"RESUME", "COPY_FREE_VARS", "MAKE_CELL", "RETURN_GENERATOR", "POP_TOP"}:
+            found[line].add(one.offset)
+    return dict(found)
+
+
+def _text(source: str, place: Any) -> str:
+    first, *more = (ast.get_source_segment(source, place) or "?").splitlines()
+    return f"{first.strip()} …" if more else first
+
+
+@dataclass(frozen=True)
+class _Excuse:
+    """A reason, the lines of the statement that has it, and those of its block."""
+
+    reason: str
+    head: range
+    block: range
+
+
+def _listed(excuses: Mapping[Path, Sequence[_Excuse]]) -> list[str]:
+    return [f"{path.name}:{one.head.start} {one.reason}" for path, every in excuses.items() for one in every]
+
+
+def _excuses(paths: Iterable[Path]) -> dict[Path, list[_Excuse]]:
+    """Return the excuses in each file."""
+    return {path: list(_excuses_in(path.read_text("utf-8"))) for path in paths}
+
+
+def _excuses_in(source: str) -> Iterator[_Excuse]:
+    comments = {
+        number: reason
+        for number, line in enumerate(source.splitlines(), 1)
+        if (reason := line.partition(EXCUSE)[2].strip())
+    }
+    for node in ast.walk(ast.parse(source)) if comments else ():
+        if not isinstance(node, ast.stmt):
+            continue
+        body = getattr(node, "body", None)
+        last = node.end_lineno or node.lineno
+        head = range(node.lineno, body[0].lineno if body else last + 1)
+        block = range(head.stop, (body[-1].end_lineno or last) + 1) if body else range(0)
+        yield from (_Excuse(comments[number], head, block) for number in set(head) & comments.keys())

@@ -17,9 +17,8 @@ import milrun
 from milrun import ModelError
 from parity import run
 from parity.base.cache import Cache
-from parity.base.fingerprint import code, digest, libraries, tree
-from parity.base.libraries import threads
-from parity.base.lockfile import installed
+from parity.base.fingerprint import code, digest, tree
+from parity.base.libraries import installed, threads, versions
 from parity.base.paths import project
 from parity.build import convert
 from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pieces
@@ -183,12 +182,12 @@ class Workbench:
         variant, program = stage.variant(check.variant), self.runtime.format == "pte"
         parts |= {"artifacts": {stage.name: self.artifacts.key(stage, variant)}, "runtime": self.engine}
         if variant.replayed:
-            parts["replay"] = {**code(stage.replay), **(libraries("torchao") if program else {})}
+            parts["replay"] = {**code(stage.replay), **(versions("torchao") if program else {})}
         if check.mode in UNBLAMED:
             # The package of a bucket does not tell which sizes the stage is declared for.
             sizes = {name: repr(dim) for name, dim in dims(stage).items()}
             probed = {"sizes": sizes, "common": stage.common, "traced": dict(stage.trace_at)}
-            probed |= {"quantized by": libraries("torchao")} if program else {}
+            probed |= {"quantized by": versions("torchao")} if program else {}
             made = {"module": self.code_of(stage), "resize": digest(code(stage.resize)), "weights": weights}
             return {**parts, **made, "probed": probed}
         if program or variant.group:
@@ -206,7 +205,7 @@ class Workbench:
 
     @cached_property
     def libraries(self) -> dict[str, str]:
-        return libraries(*COMPARING, *filter(installed, OF_MEETINGS), *self.system.reference.packages)
+        return versions(*COMPARING, *filter(installed, OF_MEETINGS), *self.system.reference.packages)
 
     @cached_property
     def engine(self) -> dict[str, Any]:
@@ -214,8 +213,8 @@ class Workbench:
             "name": self.runtime.name,
             "numerics": self.runtime.numerics,
             "compute_units": self.compute_units or "declared",
-            "coremltools": libraries("coremltools"),
-            **(libraries("executorch") if self.runtime.format == "pte" else {}),
+            "coremltools": versions("coremltools"),
+            **(versions("executorch") if self.runtime.format == "pte" else {}),
             **_runtimes(),
         }
         if self.runtime.name != "milrun":

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parity.base import lockfile
 from parity.base.cache import Cache
-from parity.base.fingerprint import code, digest, libraries
+from parity.base.files import sha256
+from parity.base.fingerprint import code, digest
+from parity.base.libraries import version, versions
 from parity.declarations import Hub, Reference, System, Trained
 
 AUTO = "auto"
@@ -127,7 +128,7 @@ def contents(path: Path) -> str:
         else:
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever the reader of another format, or of a damaged file, raises
-        return _sha256(path)
+        return sha256(path)
     found = hashlib.sha256()
     for name, value in sorted(_leaves(held), key=lambda leaf: leaf[0]):
         if isinstance(value, torch.Tensor):
@@ -155,7 +156,7 @@ def lacking(trained: Trained) -> list[str]:
     Raises:
         WeightsError: A package has another version than the pinned one, and so may have other weights.
     """
-    installed = {name: lockfile.version(name) for name in trained.packages}
+    installed = {name: version(name) for name in trained.packages}
     for name, pinned in trained.packages.items():
         if installed[name] not in (None, pinned):
             other = f"{name} {installed[name]} is installed"
@@ -184,7 +185,7 @@ def _trained(reference: Reference, cache: Cache) -> Weights:
 def _seeded(reference: Reference, cache: Cache) -> Weights:
     if reference.seed is None:
         raise WeightsError(f"{reference.name} has no seeded weights; say trained")
-    parts: dict[str, Any] = {"seed": code(reference.seed), "packages": libraries(*reference.packages, "numpy")}
+    parts: dict[str, Any] = {"seed": code(reference.seed), "packages": versions(*reference.packages, "numpy")}
     # The values depend on names and shapes alone, so versions of libraries are left out of the identity.
     identity = {"source": "seeded", "recipe": digest(parts["seed"])}
     return Weights("seeded", identity, _made(cache, reference.seed, parts), _SEEDED if reference.trained else "")
@@ -237,12 +238,7 @@ def fetched(hub: Hub) -> Path:
             f"{hub.repository} {hub.filename} at {hub.revision[:12]} can't be fetched: {error}. "
             "Without a way to the hub, use the seeded weights or name a checkpoint"
         ) from error
-    actual = _sha256(path)
+    actual = sha256(path)
     if actual != hub.sha256:
         raise WeightsError(f"{path} has sha256 {actual}; {hub.filename} is pinned to {hub.sha256}. Delete the file")
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from parity.base import records
 from parity.base.files import writing
-from parity.base.fingerprint import libraries
+from parity.base.libraries import versions
 from parity.verdict import Check, Number, Verdict, share
 
 SCHEMA = 2
@@ -274,7 +274,7 @@ def machine() -> dict[str, str | int]:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 0,
         "python": platform.python_version(),
-        **libraries("torch", "coremltools"),
+        **versions("torch", "coremltools"),
     }
 
 

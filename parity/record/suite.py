@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.cache import Cache
 from parity.base.files import writing
 from parity.base.fingerprint import digest
@@ -21,7 +21,7 @@ from parity.base.paths import GATES, Project, project
 from parity.build.artifacts import Built, Given, composed, given
 from parity.compare.evidence import folder_of
 from parity.declarations import Case, ComputeUnits, Stage, System, Variant
-from parity.golden.store import GoldenStore, open_store
+from parity.golden.store import GoldenStore
 from parity.judge import gates
 from parity.judge.calibrate import far, measurements, slack
 from parity.judge.workbench import Workbench
@@ -184,7 +184,8 @@ class Suite:
         weights = self.weights(system)
         key = digest({"reference": system.reference.name, "weights": dict(weights.identity)})
         if key not in self._stores:
-            self._stores[key] = open_store(dressed(system.reference, weights), self.cache, weights)
+            reference = dressed(system.reference, weights)
+            self._stores[key] = GoldenStore(reference, self.project.golden_folder, self.cache, weights)
         return self._stores[key].within(system.scope)
 
     def forget_recorders(self) -> None:
@@ -377,7 +378,7 @@ class Suite:
 def unbuilt(system: System) -> list[str]:
     """Return the packages of an extra that this machine lacks and without which the system's modules can't be built."""
     reference = system.reference
-    return lockfile.absent(reference.extra, reference.packages) if reference.borrowed else []
+    return libraries.absent(reference.extra, reference.packages) if reference.borrowed else []
 
 
 def _needed(system: System, check: Check) -> Iterator[tuple[Stage, Variant]]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.arithmetic import rms
 from parity.base.libraries import librosa
 from parity.speech.basic_ears import Ecapa, Sphinx
@@ -69,7 +69,7 @@ class Wheel:
 
     @property
     def installed(self) -> bool:
-        return lockfile.installed(self.package)
+        return libraries.installed(self.package)
 
     def paths(self) -> list[Path]:
         """Return the files in the order of their declaration, each with the promised content."""

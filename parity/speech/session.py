@@ -16,7 +16,7 @@ from parity.base.text import aligned, plain
 from parity.compare.evidence import folder_of
 from parity.compare.media import read_audio
 from parity.declarations import AUDIBLE, Case, System
-from parity.golden.rounding import rerecorded
+from parity.golden.recording import rerecorded
 from parity.golden.store import GoldenStore
 from parity.plan.checks import chain_sets
 from parity.plan.systems import systems

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from parity.base.lockfile import installed
+from parity.base.libraries import installed
 from tests.support.project import CONVERTED, GATES, Project
 from tests.support.runs import checked
 

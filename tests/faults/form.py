@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.cache import Cache
 from parity.base.libraries import threads
 from parity.blame.explain import explained
@@ -105,7 +105,7 @@ class Fault:
 
     @property
     def lacks(self) -> bool:
-        return bool(self.needs) and not lockfile.installed(self.needs)
+        return bool(self.needs) and not libraries.installed(self.needs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 
 from converters.sortformer import SYSTEMS
 from converters.sortformer.glue import Glue
-from parity.base import lockfile
+from parity.base import libraries
 from parity.plan.systems import systems
 from parity.record.suite import Suite
 from tests.faults.__main__ import table
@@ -53,7 +53,7 @@ SLIPS = [fault for fault in FAULTS if fault.needs == "nemo-toolkit"]
 def test_where_upstream_is_not_installed_it_says_what_would_tell_more(
     suite: Suite, slip: Fault, monkeypatch: pytest.MonkeyPatch, shelf: Path
 ) -> None:
-    monkeypatch.setattr(lockfile, "installed", lambda name: name != slip.needs)
+    monkeypatch.setattr(libraries, "installed", lambda name: name != slip.needs)
     says = f"which layer it begins in can be told where {slip.needs} is installed: make extra-sortformer"
     unheard = replace(slip, at="", says=(says,), line="in forward: speaker_preds = torch.sigmoid")
     assert_caught(unheard, judged(suite, unheard, shelf / slip.package))

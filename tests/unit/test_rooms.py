@@ -32,8 +32,8 @@ LAZY = {
 
 NOUNS = set(
     "crossing embedding feed findings learning listening loading meeting meetings recording rounding "
-    "rulings sampling seed seeding settings slicing sorting speaking stepping timing tracing used voicing widening "
-    "wording importing".split()
+    "rulings sampling seed seeding settings slicing sorting speaking spelling stepping timing tracing used voicing "
+    "widening wording importing".split()
 )
 """Words that end like a participle and name a thing or an activity."""
 

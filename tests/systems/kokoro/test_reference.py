@@ -14,7 +14,7 @@ import torch
 from parity.base.cache import Cache
 from parity.base.paths import project
 from parity.declarations import Golden
-from parity.golden.store import open_store
+from parity.golden.store import GoldenStore
 from parity.plan.weights import WeightsError, choose, contents, dressed
 from references import seeding
 from references.kokoro import REFERENCE, source_noise
@@ -27,7 +27,7 @@ SHORT = [case for case in REFERENCE.cases if case.short]
 @pytest.fixture(scope="module")
 def goldens() -> list[Golden]:
     cache = Cache(project().state_folder)
-    store = open_store(REFERENCE, cache, choose(REFERENCE, "seeded", cache))
+    store = GoldenStore(REFERENCE, project().golden_folder, cache, choose(REFERENCE, "seeded", cache))
     return [store.load(case) for case in SHORT]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from converters.qwen3_tts import SYSTEMS
 from converters.qwen3_tts.stages import CONTRACT
-from parity.base.lockfile import installed
+from parity.base.libraries import installed
 from parity.build import program as building
 from parity.build.convert import traceable
 from parity.declarations import Stage, System, i32

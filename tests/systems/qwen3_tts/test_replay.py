@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from converters.qwen3_tts import SYSTEMS
 from converters.qwen3_tts.predictor import CodeGenerator, CodeReplay
-from parity.base.lockfile import installed
+from parity.base.libraries import installed
 from parity.build.program import quantized
 from references.qwen3_tts.sizes import GROUPS, SMALL
 from references.qwen3_tts.upstream import blank

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converters.sortformer import cache
-from parity.golden.store import open_store
+from parity.golden.store import GoldenStore
 from parity.plan.weights import choose
 from parity.record.suite import Suite
 from references.sortformer import V2
@@ -18,7 +18,7 @@ Situation = tuple[np.ndarray, np.ndarray]
 @pytest.fixture(scope="module")
 def recorded(suite: Suite) -> list[Situation]:
     """Probabilities, and the frames that upstream keeps."""
-    store = open_store(V2, suite.cache, choose(V2, "seeded", suite.cache))
+    store = GoldenStore(V2, suite.project.golden_folder, suite.cache, choose(V2, "seeded", suite.cache))
     found = []
     for case in V2.cases:
         seam = store.load(case)["compression"]

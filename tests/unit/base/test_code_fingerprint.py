@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from parity.base.fingerprint import code, tree
-from parity.base.source import parse
+from parity.base.spelling import parse
 from tests.support.edit_modules import Project, project
 
 __all__ = ["project"]

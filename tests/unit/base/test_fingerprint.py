@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.base.fingerprint import changed, digest, libraries
+from parity.base.fingerprint import changed, digest
+from parity.base.libraries import versions
 from parity.base.paths import Project, using
 
 _LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -99,12 +100,12 @@ def test_changes_are_lines_that_name_the_part() -> None:
 
 
 def test_libraries_are_told_by_the_installed_version() -> None:
-    assert libraries("numpy", "filelock") == {"numpy": np.__version__, "filelock": libraries("filelock")["filelock"]}
+    assert versions("numpy", "filelock") == {"numpy": np.__version__, "filelock": versions("filelock")["filelock"]}
 
 
 def test_a_library_that_is_not_installed_is_an_error_that_names_it() -> None:
     with pytest.raises(ValueError, match="no-such-library is not installed"):
-        libraries("numpy", "no-such-library")
+        versions("numpy", "no-such-library")
 
 
 def test_a_library_of_an_extra_that_is_not_installed_is_told_by_its_pin(
@@ -113,6 +114,6 @@ def test_a_library_of_an_extra_that_is_not_installed_is_told_by_its_pin(
     (tmp_path / "requirements-heavy.lock").write_text("No_such.Library==1.5\nnumpy==0.1\n")
     (tmp_path / "requirements.lock").write_text("another-library==2.0\n")
     with using(Project(tmp_path)):
-        assert libraries("no-such-library", "numpy") == {"no-such-library": "1.5", "numpy": np.__version__}
+        assert versions("no-such-library", "numpy") == {"no-such-library": "1.5", "numpy": np.__version__}
         with pytest.raises(ValueError, match="another-library is not installed"):
-            libraries("another-library")
+            versions("another-library")

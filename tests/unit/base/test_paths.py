@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.base.paths import ProjectError, read
+from parity.base.paths import Project, ProjectError, read
 
 
 def configured(root: Path, *lines: str) -> Path:
@@ -38,6 +38,10 @@ def test_other_folders_may_be_that_of_the_state(tmp_path: Path, state: str) -> N
     found = read(configured(tmp_path, f'state = "{state}"'))
     assert found is not None
     assert found.state_folder == tmp_path / state
+
+
+def test_a_project_may_leave_every_setting_as_it_is(tmp_path: Path) -> None:
+    assert read(configured(tmp_path)) == Project(tmp_path)
 
 
 @pytest.mark.parametrize("entry", ["../out/port.py", "/out/port.py"])

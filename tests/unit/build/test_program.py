@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.base.lockfile import installed
+from parity.base.libraries import installed
 from parity.build import program
 from parity.declarations import Dim, Stage, Variant, real
 from parity.run.executorch import ExecuTorch

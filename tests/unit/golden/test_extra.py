@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.cache import Cache
 from parity.base.paths import Project
 from parity.golden import case_file, lock
@@ -33,7 +33,7 @@ Pinned = Callable[[str], None]
 @pytest.fixture
 def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pinned:
     """The lock with this version for the extra's library."""
-    monkeypatch.setattr(lockfile, "project", lambda: Project(tmp_path))
+    monkeypatch.setattr(libraries, "project", lambda: Project(tmp_path))
 
     def pin(version: str) -> None:
         (tmp_path / "requirements-heavy.lock").write_text(f"{NEVER}=={version}\n")
@@ -47,7 +47,7 @@ def world(tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch) -> Wo
     """Recorded where the extra was installed."""
     world = World(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(lockfile, "installed", lambda name: True)
+        patch.setattr(libraries, "installed", lambda name: True)
         refresh(world.store(EXTRA), say=quiet)
     return world
 
@@ -83,7 +83,7 @@ def test_what_is_missing_is_mended_with_the_extra_and_without_where_it_is_there(
 ) -> None:
     with pytest.raises(MissingGolden, match="Mend: make extra-heavy, then python -m parity golden refresh tiny"):
         World(tmp_path).store(EXTRA).load(HELLO)
-    monkeypatch.setattr(lockfile, "installed", lambda name: True)
+    monkeypatch.setattr(libraries, "installed", lambda name: True)
     with pytest.raises(MissingGolden, match="Mend: python -m parity golden refresh tiny"):
         World(tmp_path).store(EXTRA).load(HELLO)
 
@@ -123,7 +123,7 @@ def test_a_reference_without_an_extra_wants_all_of_its_packages(tmp_path: Path, 
 def test_more_than_git_may_hold_is_not_written_whole_either(
     tmp_path: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lockfile, "installed", lambda name: True)
+    monkeypatch.setattr(libraries, "installed", lambda name: True)
     monkeypatch.setattr(case_file, "MAX_BYTES", LARGE)
     world = World(tmp_path)
     with pytest.raises(RefreshRefused, match="all that git may"):

@@ -36,7 +36,7 @@ def test_an_ill_conditioned_tensor_is_recorded_with_its_spread(tmp_path: Path) -
     store = world.store(reference(phase))
     refresh(store, say=quiet)
     entry, _ = store.checked(store.reference.cases[0])
-    spreads = {str(place): tensor.spread for place, tensor in entry.places()}
+    spreads = {str(place): tensor.spread for place, tensor in entry.places().items()}
     assert spreads["stage/inputs/x"] == 0
     assert 0.01 < spreads["stage/outputs/y"] < 0.5
 

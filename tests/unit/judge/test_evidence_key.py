@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.cache import Cache
 from parity.base.fingerprint import changed, code, digest
 from parity.base.paths import Project, using
@@ -132,8 +132,8 @@ def test_two_stages_of_one_module_have_evidence_of_their_own(tmp_path: Path) -> 
 def test_the_evidence_of_a_system_without_speakers_does_not_need_their_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = lockfile.version
-    monkeypatch.setattr(lockfile, "version", lambda name: None if name.startswith("pyannote") else there(name))
+    there = libraries.version
+    monkeypatch.setattr(libraries, "version", lambda name: None if name.startswith("pyannote") else there(name))
     with using(Project(tmp_path)):
         assert keys_of(bench(tmp_path, small.system()), small.system())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.paths import Project
 from parity.declarations import Reference
 from parity.record import suite
@@ -33,7 +33,7 @@ def test_without_the_extra_they_are_left_out_and_the_run_says_what_installs_it(
 
 
 def test_with_the_extra_they_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lockfile, "installed", lambda name: True)
+    monkeypatch.setattr(libraries, "installed", lambda name: True)
     assert list(of(tmp_path, monkeypatch, LENT).systems()) == ["buckets"]
 
 

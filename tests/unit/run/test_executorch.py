@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from parity.base.lockfile import installed
+from parity.base.libraries import installed
 from parity.blame.crossing import Failing
 from parity.blame.package.search import blame_method
 from parity.build import program as building

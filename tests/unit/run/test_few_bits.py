@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from parity.base.lockfile import installed
+from parity.base.libraries import installed
 from parity.build import program as building
 from parity.build.convert import ConversionError, call
 from parity.build.program import quantized

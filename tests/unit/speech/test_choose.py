@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.speech import basic_ears, ears
 from parity.speech.basic_ears import Ecapa
 from parity.speech.ears import WHEELS, Wheel
@@ -39,7 +39,7 @@ def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     def version(name: str) -> str | None:
         return None if name in names and not request.param else "1"
 
-    monkeypatch.setattr(lockfile, "version", version)
+    monkeypatch.setattr(libraries, "version", version)
     return request.param
 
 

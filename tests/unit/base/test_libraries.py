@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.base import lockfile
+from parity.base import libraries
 from parity.base.paths import Project, project, using
 
 
@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_locks_of_this_project_pin_each_package_once() -> None:
     base, extra = (
-        lockfile.pins(project().root / name) for name in ("requirements.lock", "requirements-sortformer.lock")
+        libraries.pins(project().root / name) for name in ("requirements.lock", "requirements-sortformer.lock")
     )
     assert "torch" in base
     assert "nemo-toolkit" in extra
@@ -29,16 +29,16 @@ def test_the_locks_of_this_project_pin_each_package_once() -> None:
 def test_a_version_is_told_for_any_spelling_and_of_extras_alone(root: Path) -> None:
     (root / "requirements-heavy.lock").write_text("# NeMo\nhydra-core==1.3.2\n\nml_dtypes==0.6.0  # of onnx\n")
     (root / "requirements.lock").write_text("attrs==26.1.0\n")
-    assert lockfile.of_an_extra("ML.Dtypes") == "0.6.0"
-    assert lockfile.of_an_extra("attrs") is None
-    assert lockfile.of_an_extra("no-such-library") is None
+    assert libraries.of_an_extra("ML.Dtypes") == "0.6.0"
+    assert libraries.of_an_extra("attrs") is None
+    assert libraries.of_an_extra("no-such-library") is None
 
 
 def test_two_extras_that_disagree_are_refused(root: Path) -> None:
     (root / "requirements-heavy.lock").write_text("onnx==1.0\n")
     (root / "requirements-other.lock").write_text("onnx==2.0\n")
     with pytest.raises(ValueError, match=r"onnx is pinned to 1\.0 and 2\.0"):
-        lockfile.of_an_extra("onnx")
+        libraries.of_an_extra("onnx")
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_two_extras_that_disagree_are_refused(root: Path) -> None:
 def test_a_line_that_pins_nothing_is_refused(root: Path, text: str, said: str) -> None:
     (root / "requirements-heavy.lock").write_text(text)
     with pytest.raises(ValueError, match=said):
-        lockfile.of_an_extra("numpy")
+        libraries.of_an_extra("numpy")
 
 
 def test_a_line_about_something_else_that_pins_nothing_is_skipped(root: Path) -> None:
     lines = ["-e file:.", "--pre", "torch>=2", "foo==1 --hash=sha256:0", "numpy==2.1.0"]
     (root / "requirements-dev.lock").write_text("\n".join(lines))
-    assert lockfile.of_an_extra("numpy") == "2.1.0"
-    assert lockfile.of_an_extra("no-such-library") is None
+    assert libraries.of_an_extra("numpy") == "2.1.0"
+    assert libraries.of_an_extra("no-such-library") is None
