@@ -46,20 +46,19 @@ class Import:
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """A top-level statement. `title` is the first name that it binds or changes, `text` is its source."""
+    """A top-level statement. `title` is the first name that it binds or changes."""
 
     node: ast.stmt
     title: str
-    text: str
 
     @cached_property
     def imports(self) -> Mapping[str, Sequence[Import]]:
-        return _imports([self.node]) if "import" in self.text else {}
+        return _imports([self.node])
 
     @cached_property
     def tokens(self) -> Sequence[str | Chain]:
         """The text of the statement, in which each name that comes from outside of it is a chain."""
-        loaded = set(_loaded(symtable.symtable(self.text, "<statement>", "exec")))
+        loaded = set(_loaded(symtable.symtable(ast.unparse(self.node), "<statement>", "exec")))
         found: list[str | Chain] = []
         for kind, group in groupby(_tokens(self.node, loaded | self.imports.keys()), type):
             parts = list(group)
@@ -93,12 +92,11 @@ class Source:
 @lru_cache(maxsize=1024)
 def parse(text: bytes) -> Source:
     """Return the statements of a module's text."""
-    decoded = decode_source(text)
-    nodes = [node for node in ast.parse(decoded).body if not _is_docstring(node) and not _never_runs(node)]
+    nodes = [node for node in ast.parse(decode_source(text)).body if not _is_docstring(node) and not _never_runs(node)]
     values = {name for node in nodes if not isinstance(node, _Definition) for name in _names(node, ast.Store)}
     made = values | {node.name for node in nodes if isinstance(node, _Definition)}
     bound: dict[str, list[Statement]] = defaultdict(list)
-    statements, lines = [], decoded.encode().splitlines(keepends=True)
+    statements = []
     for node in nodes:
         if isinstance(node, _Definition):  # a decorator may register what it decorates
             names = [node.name, *(name for one in node.decorator_list for name in _names(one) if name in values)]
@@ -106,23 +104,11 @@ def parse(text: bytes) -> Source:
             changed = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
             names = [name for part in changed for name in _names(part) if name in made]
         if not isinstance(node, ast.Import | ast.ImportFrom):
-            statements.append(Statement(node, names[0] if names else LOOSE, _text(node, lines)))
+            statements.append(Statement(node, names[0] if names else LOOSE))
             for name in dict.fromkeys(names):
                 bound[name].append(statements[-1])
     imports = _imports(node for node in nodes if not isinstance(node, _Definition))
     return Source(statements, dict(bound), [one for one in statements if one.title == LOOSE], imports)
-
-
-def _text(node: ast.stmt, lines: Sequence[bytes]) -> str:
-    """Return the source of a top-level statement, without others that share its lines."""
-    first = _line(node) - 1
-    if first + 1 < node.lineno:  # the name of a decorator may stand in lines below its sign
-        first = max(line for line in range(first + 1) if lines[line].lstrip().startswith(b"@"))
-    own = [*lines[first : node.end_lineno]]
-    own[-1] = own[-1][: node.end_col_offset]
-    if _line(node) == node.lineno:
-        own[0] = own[0][node.col_offset :]
-    return b"".join(own).decode()
 
 
 def _tokens(node: object, loaded: set[str]) -> Iterator[str | Chain]:
