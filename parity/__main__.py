@@ -23,7 +23,7 @@ from parity.plan.systems import system
 from parity.plan.weights import OPTION
 from parity.record import run, workers
 from parity.record.obstacles import obstacles
-from parity.record.run import RunRecord, SessionError
+from parity.record.run import SessionError
 from parity.record.suite import Options, Suite
 from parity.verdict import Verdict
 
@@ -86,7 +86,9 @@ def _gate(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    record = _latest()
+    record = run.latest(project().state_folder)
+    if record is None:
+        raise SessionError(f"{project().state_folder} has no complete run yet: `pytest -m parity` makes one")
     page = run.folder_of(project().state_folder, record.id) / "report.html"
     print(page.relative_to(project().root))
     webbrowser.open(page.as_uri())
@@ -158,13 +160,6 @@ def _cache(options: argparse.Namespace) -> int:
     if left:
         print(f"not removed: {len(left)} entries that running processes use. Clear again when these have ended")
     return 0
-
-
-def _latest() -> RunRecord:
-    record = run.latest(project().state_folder)
-    if record is None:
-        raise SessionError(f"{project().state_folder} has no complete run yet: `pytest -m parity` makes one")
-    return record
 
 
 def _say(line: str) -> None:

@@ -59,34 +59,29 @@ class CaseTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactFacts:
-    """The size of an artifact, its first load, and the first run behind that. None: not measured."""
+    """The size of an artifact, its first load, and the first run behind that. None: not measured.
+
+    `ratio` is the time of a variant that could ship instead against that of the one that ships, in the same rounds; the
+    median of the cases.
+    """
 
     stage: str
     variant: str
-    size_mb: float | None
-    load_s: float | None
-    first_run_ms: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alternative:
-    """A variant that computes as the shipping one does, with its weights kept in another way. `ratio` is its time
-    against that of the shipping one, in the same rounds; the median of the cases."""
-
-    stage: str
-    variant: str
-    size_mb: float
-    ratio: float
+    size_mb: float | None = None
+    load_s: float | None = None
+    first_run_ms: float | None = None
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemBench:
-    """One system. `same_as` names the system whose times these are, because artifacts, glue and cases are the same."""
+    """One system. `alternatives` compute as what ships does, with their weights kept in another way. `same_as` names
+    the system whose times these are, because artifacts, glue and cases are the same."""
 
     system: str
     cases: tuple[CaseTimes, ...]
     artifacts: tuple[ArtifactFacts, ...]
-    alternatives: tuple[Alternative, ...] = ()
+    alternatives: tuple[ArtifactFacts, ...] = ()
     same_as: str = ""
 
 
@@ -169,8 +164,7 @@ def cases(system: SystemBench) -> list[Row]:
 
 
 def steps(system: SystemBench) -> list[Row]:
-    """Return, of stages that run step by step, the bucket, how many steps there are, the time of one, how much longer
-    the last ones take than the first, and how long it is until there is audio."""
+    """Return, for each stage that runs step by step, its bucket and `StepTimes`, and the time until there is audio."""
     rows: list[Row] = [["steps", "bucket", "count", "ms", "last / first", "first audio ms"]]
     for one in system.cases:
         heard = _cell(one.first_audio_ms, 1)

@@ -13,7 +13,7 @@ from parity.base.paths import BUDGETS
 from parity.bench import baseline, results
 from parity.bench.baseline import Baseline, Entry, Machine
 from parity.bench.measurements import BUNDLE, EFFORTS, Benchmark, Measurements, Mode, benchmarks, speeds
-from parity.bench.record import Alternative, ArtifactFacts, BenchRecord, SystemBench
+from parity.bench.record import ArtifactFacts, BenchRecord, SystemBench
 from parity.bench.results import RECORD, Limits, Result
 from parity.bench.timer import Measured, alternatives
 from parity.bench.timing import Clock
@@ -225,13 +225,13 @@ class Bench:
                 first_run_ms=None if first is None else 1e3 * first,
             )
 
-    def _alternatives(self, system: str, found: Sequence[Measured]) -> Iterator[Alternative]:
+    def _alternatives(self, system: str, found: Sequence[Measured]) -> Iterator[ArtifactFacts]:
         for stage in self.systems[system].stages:
             beside = [one.alternatives.get(stage.name, {}) for one in found]
             for variant in dict.fromkeys(name for ratios in beside for name in ratios):
                 size = self.megabytes(system, stage, stage.variant(variant))
                 ratio = statistics.median(ratios[variant] for ratios in beside if variant in ratios)
-                yield Alternative(stage=stage.name, variant=variant, size_mb=size, ratio=ratio)
+                yield ArtifactFacts(stage=stage.name, variant=variant, size_mb=size, ratio=ratio)
 
     def _judge(self, benchmark: Benchmark) -> Result:
         name, limits = benchmark.system, self.limits(benchmark.system)

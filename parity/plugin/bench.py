@@ -22,7 +22,6 @@ from parity.plugin.suite import build_missing, suite_of
 SESSION = pytest.StashKey[Bench]()
 FAILED = pytest.StashKey[dict[str, tuple[Benchmark, str]]]()
 RECORD = pytest.StashKey[BenchRecord]()
-SELECTED = pytest.StashKey[tuple[Benchmark, ...]]()
 TIMED = ("speed", "load")
 JSON = "benchmark.json"
 ALONE = "the bench needs the machine to itself and pytest-benchmark enabled: leave out -n and --benchmark-disable"
@@ -79,11 +78,11 @@ def _items(file: pytest.File, system: System) -> Iterator[pytest.Item]:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
-    selected = tuple(item.case for item in session.items if isinstance(item, BenchmarkItem))
-    config.stash[SELECTED] = selected
+    selected = [item.case for item in session.items if isinstance(item, BenchmarkItem)]
     if not selected or config.option.collectonly or _shared(config):
         return
     found = bench_of(config)
+    found.measurements.selected = selected
     systems = dict.fromkeys(one.system for one in selected)
     for system in systems:
         if found.mode == "record" and found.baseline(system) and not config.option.parity_bench_reason.strip():
@@ -98,7 +97,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             kept.json = str(folder / JSON)
     if not (config.getoption("benchmark_disable", False) or config.getoption("benchmark_skip", False)):
-        found.measurements.selected = selected
         with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             found.measurements.make(lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
 
@@ -117,10 +115,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    selected = config.stash.get(SELECTED, ())
-    if not selected or config.option.collectonly or _shared(config):
+    found = config.stash.get(SESSION, None)
+    if found is None or not found.measurements.selected:
         return
-    found, errors = bench_of(config), _errors(config)
+    errors = _errors(config, found)
     recorded: list[str] = []
     if found.mode == "record":
         try:
@@ -129,7 +127,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             errors["--bench-record"] = str(error)
     if not found.results or errors:
         session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
-    partial = found.mode == "quick" or set(selected) != set(found.plan())
+    partial = found.mode == "quick" or set(found.measurements.selected) != set(found.plan())
     config.stash[RECORD] = found.record(partial, errors, recorded)
     records.save(config.stash[RECORD], suite_of(config).folder)
     found.measurements.close()
@@ -157,14 +155,10 @@ def mode_of(config: pytest.Config) -> Mode:
     return "quick" if config.option.parity_quick else "record" if config.option.parity_bench_record else "full"
 
 
-def _errors(config: pytest.Config) -> dict[str, str]:
+def _errors(config: pytest.Config, found: Bench) -> dict[str, str]:
     """Return the tests that failed without a finding."""
-    results = bench_of(config).results
-    return {
-        name: said
-        for name, (one, said) in config.stash.get(FAILED, {}).items()
-        if one not in results or results[one].passed
-    }
+    failed = config.stash.get(FAILED, {}).items()
+    return {name: said for name, (one, said) in failed if one not in found.results or found.results[one].passed}
 
 
 def _shared(config: pytest.Config) -> bool:

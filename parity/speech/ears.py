@@ -36,8 +36,6 @@ COVERED = 0.75
 LOUDNESS = 10 ** (-30 / 20)
 HEARD = 144_160
 """Samples that DNSMOS hears at once; it listens again every second."""
-WORST = 1.0
-"""The mark of what is not speech at all; the scale ends at 5."""
 
 
 class Ear(Protocol):

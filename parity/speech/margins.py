@@ -1,4 +1,4 @@
-"""Margins: how much worse than the floor a candidate may be, by default and as a system states it.
+"""The speech metrics, and how much worse than the floor a candidate may be: by default, and as a system states it.
 
 `golden/<system>/speech.toml` has a table for each set of variants under each kind of weights, `[seeded.ships]`, and in
 it a line for each metric. A variant of low precision costs more than rounding does, and states how much.
@@ -7,6 +7,7 @@ it a line for each metric. A variant of low precision costs more than rounding d
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -17,17 +18,35 @@ from parity.base.toml import Place, Table, Text, one_of
 from parity.speech.sound import SpeechError
 
 NAME = "speech.toml"
+Better = Literal["higher", "lower"]
 Named = Literal["words", "voice", "recording", "naturalness"]
 WEIGHTS = ("trained", "seeded", "hub", "path")
-DEFAULTS: Mapping[Named, float] = {
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score that moves by `margin` more than on its own before it fails; `nothing` is that of a take that has nothing
+    to do with the text."""
+
+    name: str
+    better: Better
+    nothing: float
+    margin: float
+
+    def worse(self, reference: float, other: float) -> float:
+        return other - reference if self.better == "lower" else reference - other
+
+
+METRICS: Mapping[Named, Metric] = {
     # Five words of a hundred: a recognizer's coin tosses beyond the floor stay within.
-    "words": 0.05,
+    "words": Metric("word error rate", "lower", 1.0, margin=0.05),
     # Of a cosine. Noise 30 dB under the speech costs a tenth of that, 20 dB three times as much.
-    "voice": 0.02,
+    "voice": Metric("speaker similarity", "higher", 0.0, margin=0.02),
     # Of a cosine. 16-bit samples cost a hundredth of that, noise 40 dB under the speech more than all of it.
-    "recording": 0.02,
-    # Of a mark from 1 to 5. Noise 40 dB under the speech costs half of that, 30 dB nearly twice as much.
-    "naturalness": 0.1,
+    "recording": Metric("recording similarity", "higher", 0.0, margin=0.02),
+    # A mark from 1, of what is not speech at all, to 5. Noise 40 dB under the speech costs half of that, 30 dB nearly
+    # twice as much.
+    "naturalness": Metric("naturalness", "higher", 1.0, margin=0.1),
 }
 
 

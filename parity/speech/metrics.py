@@ -9,37 +9,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.speech.ears import WORST, Dnsmos, Recognizer, SpeakerEncoder
-from parity.speech.margins import DEFAULTS, Named
+from parity.speech.ears import Dnsmos, Recognizer, SpeakerEncoder
+from parity.speech.margins import METRICS, Metric
 from parity.speech.sound import Sound, SpeechError
 
-T = TypeVar("T")
-Better = Literal["higher", "lower"]
-SIMILARITIES: Mapping[Named, str] = {"voice": "speaker similarity", "recording": "recording similarity"}
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 _OTHER = re.compile(r"[^\w']|_")
 _LOOSE = re.compile(r"(?<!\w)'+|'+(?!\w)")
-
-
-@dataclass(frozen=True)
-class Metric(Generic[T]):
-    """`score` measures one take of what was said; `nothing` is what it gives a take that has nothing to do with it."""
-
-    name: str
-    score: Callable[[T], float]
-    better: Better
-    nothing: float
-    margin: float
-
-    def worse(self, reference: float, other: float) -> float:
-        return other - reference if self.better == "lower" else reference - other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +65,30 @@ class Passage:
     candidate: Sound
 
 
-def judge(subject: str, metric: Metric[T], reference: T, renderings: Sequence[T], candidate: T) -> Ruling:
-    """Judge a candidate. The renderings are the reference's passage by the same model, and differ by rounding."""
+def judge(subject: str, metric: Metric, reference: float, renderings: Sequence[float], candidate: float) -> Ruling:
+    """Judge the score of a candidate. `renderings` has those of the reference's passage by the same model, which differ
+    by rounding."""
     if not renderings:
         raise SpeechError(
             f"{subject}: {metric.name} has no floor, for there is no second rendering: render the passage again in "
             "PyTorch, or noise would be read as a regression"
         )
-    truth = metric.score(reference)
-    floor = max(0.0, *(metric.worse(truth, metric.score(other)) for other in renderings))
-    found = metric.score(candidate)
+    floor = max(0.0, *(metric.worse(reference, other) for other in renderings))
     return Ruling(
         subject=subject,
         metric=metric.name,
-        reference=truth,
-        candidate=found,
-        worse=metric.worse(truth, found),
+        reference=reference,
+        candidate=candidate,
+        worse=metric.worse(reference, candidate),
         floor=floor,
         renderings=len(renderings),
         margin=metric.margin,
-        blind=metric.worse(truth, metric.nothing) <= floor + metric.margin,
+        blind=metric.worse(reference, metric.nothing) <= floor + metric.margin,
     )
 
 
 def words(
-    subject: str, passages: Sequence[Passage], recognizer: Recognizer, margins: Mapping[Named, float] = DEFAULTS
+    subject: str, passages: Sequence[Passage], recognizer: Recognizer, metric: Metric = METRICS["words"]
 ) -> Ruling:
     """Return the word error rate over all passages; each rendering counts as one take of all of them."""
     if not passages:
@@ -119,19 +101,12 @@ def words(
     counts = {len(passage.renderings) for passage in passages}
     if len(counts) > 1:
         raise SpeechError(f"{subject}: passages have {sorted(counts)} renderings: render each as often as the others")
-    metric = Metric("word error rate", score, "lower", 1.0, margins["words"])
-    takes = list(zip(*(passage.renderings for passage in passages), strict=True))
-    reference = [passage.reference for passage in passages]
-    return judge(subject, metric, reference, takes, [passage.candidate for passage in passages])
+    reference = score([passage.reference for passage in passages])
+    takes = [score(take) for take in zip(*(passage.renderings for passage in passages), strict=True)]
+    return judge(subject, metric, reference, takes, score([passage.candidate for passage in passages]))
 
 
-def likeness(
-    subject: str,
-    passage: Passage,
-    encoder: SpeakerEncoder,
-    of: Named = "voice",
-    margins: Mapping[Named, float] = DEFAULTS,
-) -> Ruling:
+def likeness(subject: str, passage: Passage, encoder: SpeakerEncoder, metric: Metric = METRICS["voice"]) -> Ruling:
     """Return the cosine of the embeddings of candidate and reference: 1 for one direction, 0 for nothing in common."""
     truth = embedding(encoder, passage.reference)
 
@@ -141,18 +116,17 @@ def likeness(
             raise SpeechError(f"encoder {encoder.name} gave {truth.size} numbers, and {other.size} for {spoken.name}")
         return float(truth @ other / (np.linalg.norm(truth) * np.linalg.norm(other)))
 
-    metric = Metric(SIMILARITIES[of], score, "higher", 0.0, margins[of])
-    return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
+    return _of_passage(subject, metric, passage, score)
 
 
-def naturalness(subject: str, passage: Passage, listener: Dnsmos, margins: Mapping[Named, float] = DEFAULTS) -> Ruling:
+def naturalness(subject: str, passage: Passage, listener: Dnsmos, metric: Metric = METRICS["naturalness"]) -> Ruling:
     """Return the mark that listeners would give the candidate, beside that of the reference."""
+    return _of_passage(subject, metric, passage, lambda spoken: listener.rate(spoken.samples, spoken.rate))
 
-    def score(spoken: Sound) -> float:
-        return listener.rate(spoken.samples, spoken.rate)
 
-    metric = Metric("naturalness", score, "higher", WORST, margins["naturalness"])
-    return judge(subject, metric, passage.reference, passage.renderings, passage.candidate)
+def _of_passage(subject: str, metric: Metric, passage: Passage, score: Callable[[Sound], float]) -> Ruling:
+    reference, *renderings, candidate = map(score, (passage.reference, *passage.renderings, passage.candidate))
+    return judge(subject, metric, reference, renderings, candidate)
 
 
 def hear(recognizer: Recognizer, spoken: Sound) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from parity.plan.systems import systems
 from parity.record.suite import Suite
 from parity.speech import ears, margins
 from parity.speech.ears import Ear
+from parity.speech.margins import METRICS
 from parity.speech.metrics import Passage, Ruling, likeness, naturalness, normalised, words
 from parity.speech.sound import SpeechError, sound
 from parity.verdict import Check
@@ -106,25 +107,22 @@ class Speech:
         source, who = bench.weights.source, f"{speaker.system} {speaker.variant}"
         path = self.suite.project.golden_folder / speaker.system / margins.NAME
         own = margins.load(path, list(chain_sets(bench.system))).get(source, {}).get(speaker.variant, {})
-        kept = {name: own[name].margin if name in own else usual for name, usual in margins.DEFAULTS.items()}
+        metrics = {**METRICS, **{name: replace(METRICS[name], margin=one.margin) for name, one in own.items()}}
         speaking = source != "seeded"
-        encoders, listener = self._encoders(speaking), self._listener() if speaking else None
-        used: list[Ear] = [*encoders.values(), *filter(None, [listener])]
+        encoders = self._encoders(speaking)
+        listener, recognizer = (self._listener(), self._recognizer()) if speaking else (None, None)
         rulings: list[Ruling] = []
         for one in passages:
             where = f"{who}, {one.name}"
-            rulings += [likeness(where, one, encoder, of, kept) for of, encoder in encoders.items()]
-            rulings += [naturalness(where, one, listener, kept)] if listener else []
-        if speaking:
-            rulings.append(words(f"{who}, {len(passages)} passages", passages, self._recognizer(), kept))
-            used.append(self._recognizer())
-        remarks = [f"{ear.name}: {ear.about}" for ear in used]
-        if not speaking:
-            remarks.insert(0, f"{speaker.system}: {NO_LANGUAGE}")
-        elif "voice" not in encoders or not listener:
-            remarks.insert(0, NO_EARS)
-        stated = [(name, own[name]) for name in kept if name in own]
-        remarks += [f"{who}, {name} margin {one.margin:g}: {one.reason}" for name, one in stated]
+            rulings += [likeness(where, one, encoder, metrics[of]) for of, encoder in encoders.items()]
+            rulings += [naturalness(where, one, listener, metrics["naturalness"])] if listener else []
+        if recognizer:
+            rulings.append(words(f"{who}, {len(passages)} passages", passages, recognizer, metrics["words"]))
+        used: list[Ear | None] = [*encoders.values(), listener, recognizer]
+        remarks = [] if speaking else [f"{speaker.system}: {NO_LANGUAGE}"]
+        remarks += [NO_EARS] if speaking and not ("voice" in encoders and listener) else []
+        remarks += [f"{ear.name}: {ear.about}" for ear in used if ear]
+        remarks += [f"{who}, {name} margin {own[name].margin:g}: {own[name].reason}" for name in METRICS if name in own]
         found = self.heard[speaker.name] = Heard(speaker, tuple(rulings), tuple(remarks))
         return found
 

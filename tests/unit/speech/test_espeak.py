@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from parity.speech.basic_ears import Ecapa, Sphinx
+from parity.speech.margins import METRICS
 from parity.speech.metrics import Passage, Ruling, hear, likeness, word_errors, words
 from parity.speech.sound import Sound
 from tests.support.espeak import (
@@ -39,7 +40,7 @@ def encoder() -> Ecapa:
 
 
 def recording_of(change: Change, encoder: Ecapa) -> Ruling:
-    return likeness("espeak", passage(change, TEXTS[0]), encoder, "recording")
+    return likeness("espeak", passage(change, TEXTS[0]), encoder, METRICS["recording"])
 
 
 def another_voice(heard: Sound) -> Sound:

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from parity.speech.metrics import Better, Metric, Passage, Ruling, judge, likeness, words
+from parity.speech.margins import Better, Metric
+from parity.speech.metrics import Passage, Ruling, judge, likeness, words
 from parity.speech.sound import Samples, SpeechError, sound
 
 TONE = np.sin(np.arange(8_000, dtype=np.float32) / 10)
 
 
 def ruled(reference: float, others: Sequence[float], candidate: float, better: Better = "lower") -> Ruling:
-    """With a metric that reads its score off the take."""
     nothing = 1.0 if better == "lower" else 0.0
-    metric: Metric[float] = Metric("score", float, better, nothing, 0.05)
-    return judge("it", metric, reference, others, candidate)
+    return judge("it", Metric("score", better, nothing, margin=0.05), reference, others, candidate)
 
 
 @pytest.mark.parametrize(
