@@ -74,9 +74,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _gate(options: argparse.Namespace) -> int:
     written = report.Written.below(project().root)
-    with merge.alone(project().root, _say):
+    with merge.alone(project().root):
         written.remove()
-        outcome = merge.gate(project().root, options.base, _say)
+        outcome = merge.gate(project().root, options.base)
         report.write(outcome, project().root)
     for problem in outcome.problems:
         _say(f"problem: {problem.line()}")

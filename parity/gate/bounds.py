@@ -44,11 +44,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Declared:
-    """Names of the systems that the code declares; its cases by reference, all of them and the short ones."""
+    """Names of the systems that the code declares; its cases by reference, and whether each is short."""
 
     systems: Collection[str]
-    cases: Mapping[str, Collection[str]]
-    short: Mapping[str, Collection[str]]
+    cases: Mapping[str, Mapping[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,13 @@ def loosenings(before: Bounds, now: Bounds, declared: Declared | None = None) ->
         if not now.reasons.get(system):
             found += [replace(one, name=f"{system}.{one.name}") for one in loosened(old, new)]
     for reference, cases in before.cases.items():
-        known = declared.cases if declared else now.cases
+        known: Mapping[str, Collection[str]] = declared.cases if declared else now.cases
         for case in cases if reference in known or not now.reasons.get(reference) else ():
             name = f"{reference}.case.{case}"
             reason, where = now.reasons.get(name, ""), f'{RETIRED}, as "{name}"'
             if case not in known.get(reference, ()):
                 found.append(removal(name, "a recorded case", reason, where, "no case"))
-            elif declared and case in set(before.short.get(reference, ())).difference(declared.short[reference]):
+            elif declared and case in before.short.get(reference, ()) and not declared.cases[reference][case]:
                 found.append(removal(name, "a short case", reason, where, "a long case"))
     return found
 
@@ -111,8 +110,8 @@ def _contradictions(now: Bounds, declared: Declared) -> Iterator[Loosening]:
     for name in sorted({room.partition("/")[0] for room in (*now.gates, *now.budgets)}.difference(declared.systems)):
         if name not in now.reasons:
             yield removal(name, "bounds", "", RETIRED, "no system that is declared")
-    cases = (f"{reference}.case.{case}" for reference, short in declared.short.items() for case in short)
-    for name in (name for name in (*declared.systems, *cases) if name in now.reasons):
+    kept = (f"{name}.case.{case}" for name, cases in declared.cases.items() for case, short in cases.items() if short)
+    for name in (name for name in (*declared.systems, *kept) if name in now.reasons):
         problem = f"the code still declares it: remove it there, or its line in {RETIRED}"
         yield Loosening(name, "declared", "retired", now.reasons[name], problem)
 

@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -54,8 +54,6 @@ from parity.plan.systems import systems
 found = {one.reference.name: one.reference.cases for one in systems().values()}
 print("\\n" + json.dumps({name: [case.name for case in cases if case.short] for name, cases in found.items()}))
 """
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -97,14 +95,15 @@ class Outcome:
         return self.record is not None and self.record.passed and not self.problems
 
 
-def gate(root: Path, name: str, say: Say = print) -> Outcome:
+def gate(root: Path, name: str) -> Outcome:
     """Check the working tree at `root` against the revision `name`.
 
     A RevisionError says why the revision can't be told.
     """
     base = git.base(root, name)
     files = tuple(git.changed_files(root, base.commit))
-    say(f"{many(len(files), 'file')} changed since {base.commit[:12]}, the base in {base.name}; every check is made")
+    since = f"{base.commit[:12]}, the base in {base.name}"
+    print(f"{many(len(files), 'file')} changed since {since}; every check is made", flush=True)
     stamps = _stamps(root, files)
     remembered = _at_the_base(root, base.commit)
     with _running(root) as (id, process):  # beside it, for both import the systems and read their sources
@@ -128,14 +127,14 @@ def gate(root: Path, name: str, say: Say = print) -> Outcome:
 
 
 @contextmanager
-def alone(root: Path, say: Say = print) -> Iterator[None]:
+def alone(root: Path) -> Iterator[None]:
     """Let one gate at a time work in a tree. A polite kill ends what was started and leaves by the way of errors."""
     lock = FileLock(at(root).state_folder / "gate.lock")
     at(root).state_folder.mkdir(parents=True, exist_ok=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say("another gate is at work here; this one waits for it")
+        print("another gate is at work here; this one waits for it", flush=True)
         lock.acquire()
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -177,10 +176,9 @@ def _declared(root: Path) -> tuple[Declared | None, list[Expected], list[Problem
     try:
         with using(at(root)), redirect_stdout(sys.stderr):  # a converter may print when it is imported
             suite = Suite(Options(), "gate", at(root))
-            known = {system.reference.name: system.reference.cases for system in systems().values()}
-            cases = {name: [case.name for case in found] for name, found in known.items()}
-            short = {name: [case.name for case in found if case.short] for name, found in known.items()}
-            return Declared(systems(), cases, short), coverage.expected(suite), list(coverage.faults(suite))
+            references = [system.reference for system in systems().values()]
+            cases = {one.name: {case.name: case.short for case in one.cases} for one in references}
+            return Declared(systems(), cases), coverage.expected(suite), list(coverage.faults(suite))
     except Exception as error:  # whatever an edit has broken
         said = f"does not say what there is to check: {type(error).__name__}: {error}"
         return None, [], [Problem("this code", said)]

@@ -1,4 +1,7 @@
-"""A run, as it is kept: `<root>/runs/<id>/run.json`, and the verdicts that its workers put beside it on the way."""
+"""A run, as it is kept: `<root>/runs/<id>/run.json`, and the verdicts that its workers put beside it on the way.
+
+While it is under way, a lock says so; what runs leave that were killed is swept away.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -15,9 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from filelock import FileLock, Timeout
+
 from parity.base import records
 from parity.base.files import writing
 from parity.base.libraries import versions
+from parity.base.text import many
 from parity.verdict import Check, Number, Verdict, share
 
 SCHEMA = 2
@@ -60,20 +67,36 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """Everything that one run found out, and the checks that it had to judge."""
+class Conditions:
+    """Name of a run, and what it was made of."""
 
     id: str
     started: datetime
-    seconds: float
     commit: str
     dirty: bool
-    command: tuple[str, ...]
+    partial: bool
     runtime: str
     numerics: tuple[str, ...]
     weights: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excerpt(Conditions):
+    """Conditions of a run and its worst values. Its file is read in a hundredth of the time of the record's.
+
+    worst: the largest share of its bound that any value of a gate used up, by `SYSTEM STAGE GATE`.
+    """
+
+    worst: Mapping[str, Number]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Conditions):
+    """Everything that one run found out, and the checks that it had to judge."""
+
+    seconds: float
+    command: tuple[str, ...]
     cases: tuple[str, ...]
-    partial: bool
     machine: Mapping[str, str | int]
     expected: tuple[Check, ...]
     verdicts: tuple[Verdict, ...]
@@ -122,35 +145,15 @@ class RunRecord:
 
     def parts(self, left_out: Iterable[LeftOut]) -> str:
         """Return the number of checks, then those of each system; of a system that was judged in part, by stage too."""
-        systems: dict[str, Counter[str]] = {}
+        systems: dict[str, Counter[str]] = defaultdict(Counter)
         for one in left_out:
-            systems.setdefault(one.system, Counter())[one.stage] += 1
+            systems[one.system][one.stage] += 1
         judged = {check.system for check in self.expected}
         said = []
         for system, stages in systems.items():
             of = ", ".join(f"{stage} {count}" for stage, count in stages.items())
             said.append(f"{system} {stages.total()}" + (f" ({of})" if system in judged else ""))
-        total = sum(stages.total() for stages in systems.values())
-        return f"{total} check{'' if total == 1 else 's'}: {', '.join(said)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Excerpt:
-    """Holds the conditions of a run and its worst values. Its file is read in a hundredth of the time of the record's.
-
-    worst: the largest share of its bound that any value of a gate used up, by `SYSTEM STAGE GATE`. The other fields are
-        the record's.
-    """
-
-    id: str
-    started: datetime
-    commit: str
-    dirty: bool
-    partial: bool
-    runtime: str
-    numerics: tuple[str, ...]
-    weights: str
-    worst: Mapping[str, Number]
+        return f"{many(sum(map(Counter.total, systems.values())), 'check')}: {', '.join(said)}"
 
 
 def excerpt(record: RunRecord) -> Excerpt:
@@ -161,8 +164,7 @@ def excerpt(record: RunRecord) -> Excerpt:
             if (used := share(finding)) is not None:
                 gate = f"{verdict.check.system} {verdict.check.stage} {finding.gate}"
                 worst[gate] = max(used, worst.get(gate, 0.0))
-    kept = {field.name: getattr(record, field.name) for field in fields(Excerpt) if field.name != "worst"}
-    return Excerpt(**kept, worst=worst)
+    return Excerpt(**{field.name: getattr(record, field.name) for field in fields(Conditions)}, worst=worst)
 
 
 def first_fault(verdict: Verdict) -> str:
@@ -265,6 +267,51 @@ def _refuse_false_passes(verdicts: Iterable[Verdict], path: Path) -> None:
         for found in verdict.findings:
             if found.passed and found.bound and not (found.value is not None and found.bound.holds(found.value)):
                 raise SessionError(f"{path}: {verdict.id} says passed: True of {found.line()}; {AGAIN}")
+
+
+def claim(root: Path, id: str) -> FileLock:
+    """Mark the run as under way, until its process ends or releases it. `root` is the `.parity` folder."""
+    lock = _lock(root, id)
+    lock.acquire()
+    while not Path(lock.lock_file).exists():  # a sweep took it for a dead one's before it was held
+        lock.release()
+        lock.acquire()
+    return lock
+
+
+def let_go(lock: FileLock) -> None:
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def sweep(root: Path) -> None:
+    """Remove the leftovers of runs that were killed, which have neither a record nor a living process."""
+    ids = {path.name for path in (root / "runs").glob("*/") if not (path / RECORD).exists()}
+    ids |= {path.name.removeprefix("run.").removesuffix(".lock") for path in (root / "locks").glob("run.*.lock")}
+    for id in sorted(ids):
+        lock, folder = _lock(root, id), root / "runs" / id
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            if folder.is_dir() and not (folder / RECORD).exists():  # which may have come until the lock was had
+                _clear(folder)
+            let_go(lock)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a run's leftovers; other files, such as the times of a bench, stay."""
+    known = (folder / PARTS, folder / "report.html", folder / "report.md", *folder.glob(".*.tmp"))
+    found = [path for path in known if path.exists()]
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if found and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _lock(root: Path, id: str) -> FileLock:
+    return FileLock(root / "locks" / f"run.{id}.lock")
 
 
 def machine() -> dict[str, str | int]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 
 from parity.base import libraries
@@ -28,7 +29,7 @@ from parity.judge.workbench import Workbench
 from parity.plan.checks import chain_sets, excused, formats, large, plan
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
-from parity.record import claims, run
+from parity.record import run
 from parity.record.run import Errored, LeftOut, RunRecord, Skipped
 from parity.run import executorch
 from parity.run.choice import Name, runtime
@@ -91,25 +92,26 @@ class Suite:
         return found
 
     def systems(self) -> dict[str, System]:
-        """Return the systems that this run judges: those with cases for it and the weights that it is to have, whose
-        modules can be built here."""
-        return {
-            name: system
-            for name, system in systems().items()
-            if self.cases(system) and not self._unseeded(system) and not unbuilt(system)
-        }
+        """Return the systems that this run judges."""
+        return {name: system for name, system in systems().items() if not self._excluded(system)}
 
-    def _unseeded(self, system: System) -> bool:
-        return self.options.weights == "seeded" and system.reference.seed is None
+    def _excluded(self, system: System) -> str:
+        """Return why this run does not judge a system, empty for one that it judges."""
+        cases = self.cases(system)
+        if lacked := unbuilt(system):
+            return f"{', '.join(lacked)} not installed; make extra-{system.reference.extra} installs it"
+        if self.options.weights == "seeded" and system.reference.seed is None:
+            return "it has no seeded weights; --weights trained runs it"
+        return "" if cases else "all of its cases are long; --cases all runs them"
 
     def begin(self) -> None:
         """Announce this run, and clean up after runs that were killed."""
         with writing(self.project.state_folder):
-            self._claim = claims.claim(self.project.state_folder, self.run_id)
-            claims.sweep(self.project.state_folder)
+            self._claim = run.claim(self.project.state_folder, self.run_id)
+            run.sweep(self.project.state_folder)
 
     def end(self) -> None:
-        claims.let_go(self._claim)
+        run.let_go(self._claim)
         with writing(self.project.state_folder):
             self.cache.trim()
 
@@ -119,26 +121,25 @@ class Suite:
         A heavy system has none where only short cases run. Of packages that somebody else built, those that are there
         are checked; a system of which none is there has no check.
         """
-        found = self._planned(system)
-        lacking = {id for id, names in self._not_given(system, found).items() if names}
-        left = [check for check in found if check.id not in lacking]
-        return left if not lacking or any(check.mode not in ("module", "exercised") for check in left) else []
+        return self._given(system)[0]
 
-    def _planned(self, system: System) -> list[Check]:
-        """Return every check of a system. Nobody ships inner stages, so they are not looked for in `--artifacts`."""
-        inner = {stage.name for stage in system.inner} if self.options.artifacts else set()
-        found = plan(system, self.cases(system), self.runtimes)
-        return [check for check in found if check.mode == "module" or check.stage not in inner]
-
-    def _not_given(self, system: System, checks: Sequence[Check]) -> dict[str, list[str]]:
-        """Return, for each check, the packages that it needs and `--artifacts` does not have."""
+    def _given(self, system: System) -> tuple[list[Check], list[str]]:
+        """Return the checks of a system that this run can make, and the packages that `--artifacts` lacks."""
+        checks = list(plan(system, self.cases(system), self.runtimes))
         if not self.options.artifacts:
-            return {}
+            return checks, []
         folder = Path(self.options.artifacts)
         if not folder.is_dir():
             raise ValueError(f"--artifacts {folder}: no such folder")
-        needed = {check.id: [given(folder, *artifact) for artifact in _needed(system, check)] for check in checks}
-        return {id: [path.name for path in paths if not path.exists()] for id, paths in needed.items()}
+        inner = {stage.name for stage in system.inner}  # nobody ships these
+        made, lacking = [], {}
+        for check in (one for one in checks if one.mode == "module" or one.stage not in inner):
+            paths = [given(folder, stage, variant) for stage, variant in _needed(system, check)]
+            lacked = [path.name for path in paths if not path.exists()]
+            lacking.update(dict.fromkeys(lacked))
+            made += [] if lacked else [check]
+        of_artifacts = any(check.mode not in ("module", "exercised") for check in made)
+        return made if of_artifacts or not lacking else [], list(lacking)
 
     def plan(self) -> list[Check]:
         """Return every check that a complete run under these options judges."""
@@ -219,21 +220,23 @@ class Suite:
             for check in checks
             for stage, variant in _needed(systems()[check.system], check)
         )
-        missing, keys = [], set()
+        missing: dict[str, tuple[tuple[bool, ...], tuple[str, str, str]]] = {}
         seen: Counter[tuple[str, str]] = Counter()
         for name, stage_name, variant_name in needed:
             bench = self.bench(name, self.options.numerics[0])
             stage = bench.system.stage(stage_name)
             variant = stage.variant(variant_name)
-            if not bench.artifacts.ready(stage, variant) and (key := bench.artifacts.key(stage, variant)) not in keys:
-                keys.add(key)
+            if (
+                not bench.artifacts.ready(stage, variant)
+                and (key := bench.artifacts.key(stage, variant)) not in missing
+            ):
                 # What takes long first; what shares its weights with another when these are clustered; pipelines when
                 # they can be.
                 again = bool(stage.within) or seen[stage_name, variant_name] > 0
                 order = bool(stage.parts), not variant.palettize and variant.format != "pte", again
                 seen[stage_name, variant_name] += 1
-                missing.append((order, (name, stage_name, variant_name)))
-        return [needs for _, needs in sorted(missing, key=lambda pair: pair[0])]
+                missing[key] = order, (name, stage_name, variant_name)
+        return [needs for _, needs in sorted(missing.values(), key=itemgetter(0))]
 
     def unmeasured(self, checks: Iterable[Check]) -> list[Check]:
         """Return the checks that have no evidence yet. One whose evidence can't be told will say so when it runs."""
@@ -250,8 +253,9 @@ class Suite:
         """Return the record of this run, once all of its verdicts are in."""
         verdicts = tuple(run.collect(self.folder))
         planned = {check.id: check for check in self.plan()}
-        lacking = self._lacking()
+        lacking = {name: names for name, system in systems().items() if (names := self._given(system)[1])}
         partial = bool(lacking or left_out)
+        not_given = (f"{name}, not in {self.options.artifacts}: {', '.join(names)}" for name, names in lacking.items())
         return RunRecord(
             id=self.run_id,
             started=self.started,
@@ -269,8 +273,8 @@ class Suite:
             verdicts=verdicts,
             errors=tuple(errors),
             skipped=tuple(skipped),
-            not_run_here=(*self._not_run(verdicts), *self._untrained(), *lacking),
-            notes=(*notes, *self._borrowed(), *self._far(verdicts), *(() if partial else self._slack(verdicts))),
+            not_run_here=(*self._not_run(verdicts), *not_given),
+            notes=(*notes, *self._notes(verdicts, partial)),
             left_out=tuple(left_out),
         )
 
@@ -283,66 +287,37 @@ class Suite:
                 found[name] = system
         return found
 
-    def _borrowed(self) -> list[str]:
-        """Return a line for what a system has from other weights: its bounds, its voice."""
-        lines = []
+    def _notes(self, verdicts: Sequence[Verdict], partial: bool) -> Iterator[str]:
+        """Yield what is to be known of the systems beside their verdicts.
+
+        That is what a system has from other weights, its bounds or its voice; each stage whose module is far from
+        upstream and lacks an inner stage; bounds far looser than a run of every case measured, in which a bug could
+        hide.
+        """
+        modules = [verdict for verdict in verdicts if verdict.check.mode == "module"]
         for name, system in self._weighted().items():
             weights = self.weights(system)
             if weights.folder and self.bounds(system, GATES).parent.name != weights.folder:
-                lines.append(
+                yield (
                     f"{name}: judged by the bounds of the default weights; the checkpoint's own come from "
                     f"`parity calibrate {name} --weights {weights.option}`"
                 )
             unnamed = [file for file in system.reference.published if file not in weights.files]
             if weights.path and unnamed:
                 files = ",".join(f"{file}=FILE" for file in unnamed)
-                lines.append(f"{name}: no {', '.join(unnamed)} named, the seeded one stands in: --weights PATH,{files}")
-        return lines
-
-    def _far(self, verdicts: Sequence[Verdict]) -> list[str]:
-        """Return a line for each stage whose module is far from upstream and lacks an inner stage."""
-        modules = [verdict for verdict in verdicts if verdict.check.mode == "module"]
-        return [
-            line
-            for system in self._weighted().values()
-            for line in far(measurements(modules, system, self.cache), system)
-        ]
-
-    def _slack(self, verdicts: Sequence[Verdict]) -> list[str]:
-        """Return bounds far looser than a run of every case measured, in which a bug could hide."""
-        lines = []
-        for system in self._weighted().values():
-            if len(self.cases(system)) < len(system.reference.cases):
-                continue
-            gates, found = self.gates(system), list(measurements(verdicts, system, self.cache))
-            if gates.gates and found:
-                lines += [f"ratchet: {line}" for line in slack(gates, found)]
-        return lines
+                yield f"{name}: no {', '.join(unnamed)} named, the seeded one stands in: --weights PATH,{files}"
+            yield from far(measurements(modules, system, self.cache), system)
+            whole = not partial and len(self.cases(system)) == len(system.reference.cases)
+            if whole and (gates := self.gates(system)).gates:
+                found = list(measurements(verdicts, system, self.cache))
+                yield from (f"ratchet: {line}" for line in (slack(gates, found) if found else ()))
 
     def evidence(self, key: str) -> Path | None:
         """Return the folder of an evidence key, or None where it is gone."""
         return folder_of(self.cache, key)
 
-    def _lacking(self) -> list[str]:
-        """Return a line for each system of which `--artifacts` lacks some packages, or all."""
-        lines = []
-        for name, system in systems().items():
-            checks = self._planned(system)
-            names = dict.fromkeys(name for lacked in self._not_given(system, checks).values() for name in lacked)
-            if names:
-                lines.append(f"{name}, not in {self.options.artifacts}: {', '.join(names)}")
-        return lines
-
-    def _not_run(self, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-        left = [
-            f"{name}: {', '.join(lacked)} not installed; make extra-{system.reference.extra} installs it"
-            if (lacked := unbuilt(system))
-            else f"{name}: it has no seeded weights; --weights trained runs it"
-            if self._unseeded(system)
-            else f"{name}: all of its cases are long; --cases all runs them"
-            for name, system in systems().items()
-            if name not in self.systems()
-        ]
+    def _not_run(self, verdicts: Sequence[Verdict]) -> list[str]:
+        left = [f"{name}: {why}" for name, system in systems().items() if (why := self._excluded(system))]
         if self._with_programs and all(known.format != "pte" for known in self.runtimes):
             why = executorch.unavailable() or "--runtime executorch runs them"
             left.append(f"programs of {', '.join(self._with_programs)}: {why}")
@@ -355,19 +330,15 @@ class Suite:
             and (stages := [stage.name for stage in system.stages if large(stage)])
         ]
         left += [f"{name}, {what}: {why}" for name, system in mine.items() for what, why in excused(system).items()]
-        if any(verdict.check.runtime == "coreml" for verdict in verdicts):
-            return tuple(left)
-        return ("device placement and device RTFx: no Core ML on this machine", *left)
-
-    def _untrained(self) -> list[str]:
-        """Return a line for each system that runs on seeded weights because the packages of its trained ones lack."""
-        return [
+        left += [
             f"{name}, trained weights: {', '.join(lacking(trained))} not installed; seeded weights stand in"
             for name, system in self._weighted().items()
             if (trained := system.reference.trained)
             and self.options.weights == AUTO
             and self.weights(system).source == "seeded"
         ]
+        on_core_ml = any(verdict.check.runtime == "coreml" for verdict in verdicts)
+        return left if on_core_ml else ["device placement and device RTFx: no Core ML on this machine", *left]
 
     def _sources(self) -> str:
         """Return the weights of this run: the file, or the sources of those of its systems."""

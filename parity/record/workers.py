@@ -11,11 +11,11 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context
-from typing import Any
+from multiprocessing.process import BaseProcess
 
 from parity.base import paths
 from parity.base.paths import Project
@@ -23,8 +23,8 @@ from parity.base.progress import Progress
 from parity.record.suite import Options, Suite
 from parity.verdict import Check
 
-_Jobs = dict[tuple[Callable[[Any], bool], Any], str]
-"""Functions, the one thing that each is to do, and the name of that."""
+_Job = tuple[str, str, str] | Check
+"""An artifact to build, as (system, stage, variant), or a check to measure."""
 FEWEST = 32
 """The number of unmeasured checks from which on it pays to start processes for them: each imports torch first."""
 _MOST = 4
@@ -56,26 +56,22 @@ def prepare(suite: Suite, checks: Sequence[Check], measure: bool = False) -> fro
     judged = {name for name, _, _ in needs} | {check.system for check in todo}
     # At its largest sizes a stage takes minutes and gigabytes: such a check has all cores and the memory to itself.
     alone = [check for check in todo if check.mode == "stretched"]
-    beside = [check for check in todo if check.mode != "stretched"]
-    jobs: _Jobs = {(_build, need): " ".join(need) for need in needs}
-    jobs |= {(_measure, check): check.id for check in beside}
+    jobs: list[_Job] = [*needs, *(check for check in todo if check not in alone)]
     count = min(len(jobs), os.cpu_count() or 1, _MOST, _room(suite, judged))
     doing = "building and measuring" if todo else "building artifacts"
     with Progress(len(needs) + len(todo), doing, every=10) as progress:
-        measured = list(_done(suite, jobs, count, progress))
-        measured += _done(suite, {(_measure, check): check.id for check in alone}, 1, progress)
-    return frozenset(measured)
+        return frozenset([*_done(suite, jobs, count, progress), *_done(suite, alone, 1, progress)])
 
 
-def _done(suite: Suite, jobs: _Jobs, count: int, progress: Progress) -> Iterator[str]:
-    """Do jobs in so many processes, and yield the names of the checks that were measured."""
+def _done(suite: Suite, jobs: Sequence[_Job], count: int, progress: Progress) -> Iterator[str]:
+    """Do jobs in so many processes, and yield the ids of the checks that were measured."""
     if not jobs:
         return
     with (
         _one_thread_each() if count > 1 else nullcontext(),
         ProcessPoolExecutor(count, get_context("spawn"), _begin, (suite.project, suite.options, count)) as pool,
     ):
-        names = {pool.submit(do, what): name for (do, what), name in jobs.items()}
+        names = {pool.submit(_do, job): job.id if isinstance(job, Check) else " ".join(job) for job in jobs}
         try:
             for future in as_completed(names):
                 failed = " failed" if future.exception() else ""
@@ -131,39 +127,32 @@ def _begin(project: Project, options: Options, count: int) -> None:
 
 def _end_with_the_parent() -> None:
     """End a pool's process when its parent was killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent:
 
-        def watch() -> None:
-            parent.join()
-            os._exit(1)
+    def watch(parent: BaseProcess) -> None:
+        parent.join()
+        os._exit(1)
 
-        threading.Thread(target=watch, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=watch, args=[parent], daemon=True).start()
 
 
-def _build(need: tuple[str, str, str]) -> bool:
+def _do(job: _Job) -> bool:
+    """Do a job; return whether it measured a check."""
     (suite,) = _suites
-    name, stage_name, variant = need
-    bench = suite.bench(name, suite.options.numerics[0])
-    stage = bench.system.stage(stage_name)
-    bench.artifacts.get(stage, stage.variant(variant))
-    _give_back()
-    return False
-
-
-def _measure(check: Check) -> bool:
-    (suite,) = _suites
-    if _last != [(check.system, check.mode)]:
-        # Only the first checks of a system record what git does not keep.
-        suite.forget_recorders()
-        _last[:] = [(check.system, check.mode)]
-    verdict = suite.workbench(check).run(check)
-    _give_back()
-    return bool(verdict.evidence) and not verdict.reused
-
-
-def _give_back() -> None:
-    """Give memory back that is free: glibc keeps it for its process, and that is up to half of what one holds."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
+    measured = False
+    if isinstance(job, Check):
+        if _last != [(job.system, job.mode)]:
+            # Only the first checks of a system record what git does not keep.
+            suite.forget_recorders()
+            _last[:] = [(job.system, job.mode)]
+        verdict = suite.workbench(job).run(job)
+        measured = bool(verdict.evidence) and not verdict.reused
+    else:
+        name, stage_name, variant = job
+        bench = suite.bench(name, suite.options.numerics[0])
+        stage = bench.system.stage(stage_name)
+        bench.artifacts.get(stage, stage.variant(variant))
+    # glibc keeps memory that is free for its process, and that is up to half of what one holds.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
+    return measured

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from parity.base.text import duration, many
@@ -34,36 +34,32 @@ def render(
     groups, trends = summary.stages(record), summary.trends(record, history)
     script = (HERE / "page.js").read_text(encoding="utf-8")
     sounds: dict[str, str] = {}
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            record=record,
-            groups=groups,
-            failed=summary.worst_first(record.failed),
-            lost=summary.without_verdict(record),
-            strays=summary.strays(record),
-            seal=_seal(record, groups),
-            facts=_facts(record),
-            spoken=speaking.gallery(record, evidence),
-            heard=listening.gallery(record, evidence, sounds),
-            sounds=sounds,
-            trends=trends,
-            runs=max(map(len, trends.values()), default=1),
-            timed=timed,
-            skipped=[f"{skip.id}: {skip.reason}" for skip in record.skipped],
-            command=shlex.join(record.command),
-            machine=", ".join(f"{name} {value}" for name, value in record.machine.items()),
-            style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        )
+    return _page().render(
+        record=record,
+        groups=groups,
+        failed=summary.worst_first(record.failed),
+        lost=summary.without_verdict(record),
+        strays=summary.strays(record),
+        seal=_seal(record, groups),
+        facts=_facts(record),
+        spoken=speaking.gallery(record, evidence),
+        heard=listening.gallery(record, evidence, sounds),
+        sounds=sounds,
+        trends=trends,
+        runs=max(map(len, trends.values()), default=1),
+        timed=timed,
+        skipped=[f"{skip.id}: {skip.reason}" for skip in record.skipped],
+        command=shlex.join(record.command),
+        machine=", ".join(f"{name} {value}" for name, value in record.machine.items()),
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
 @cache
-def _environment() -> Environment:
-    """Return what renders the page. It escapes whatever is not Markup, so that no text becomes an element."""
+def _page() -> Template:
+    """Return the template of the page. It escapes whatever is not Markup, so that no text becomes an element."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -76,7 +72,7 @@ def _environment() -> Environment:
     figures = {"comparison": comparison, "number": number, "share": share, "many": many}
     drawn = {"held": held, "beyond": beyond, "sparkline": sparkline}
     environment.globals.update(**modules, **figures, **drawn, NEAR=NEAR, FAULTS=FAULTS)
-    return environment
+    return environment.get_template("page.html")
 
 
 def _shown(value: object) -> object:

@@ -62,10 +62,6 @@ class Group:
         """The number of checks without a verdict."""
         return len(self.errors) + len(self.missing)
 
-    @property
-    def findings(self) -> int:
-        return sum(len(verdict.findings) for verdict in self.verdicts)
-
     @cached_property
     def closest(self) -> tuple[Verdict, Finding] | None:
         """The finding that uses up most of its bound, a broken one before any other."""
@@ -140,23 +136,18 @@ def proven(record: RunRecord, verdicts: Sequence[Verdict] | None = None) -> str:
     checked = [verdict.check for verdict in chosen if verdict.check.mode not in UPSTREAM]
     if not checked:
         return "module pass (no artifact was checked)" if chosen else "nothing proven"
+    machine = record.machine.get("system", "unknown")
+    stand_in = f"graph pass (coremltools' interface on {machine}, no Core ML behind it)"
     said = []
     for runtime in dict.fromkeys(check.runtime for check in checked):
         numerics = " + ".join(dict.fromkeys(check.numerics for check in checked if check.runtime == runtime))
-        said.append(_kind(runtime, numerics, str(record.machine.get("system", "unknown"))))
+        kinds = {
+            "milrun": f"graph pass (milrun, {numerics})",
+            "coreml": "device pass (Core ML)" if machine == "Darwin" else stand_in,
+            "executorch": "program pass (ExecuTorch)",
+        }
+        said.append(kinds.get(runtime, f"pass on {runtime} ({numerics})"))
     return ", ".join(said)
-
-
-def _kind(runtime: str, numerics: str, machine: str) -> str:
-    if runtime == "milrun":
-        return f"graph pass (milrun, {numerics})"
-    if runtime == "coreml" and machine == "Darwin":
-        return "device pass (Core ML)"
-    if runtime == "coreml":
-        return f"graph pass (coremltools' interface on {machine}, no Core ML behind it)"
-    if runtime == "executorch":
-        return "program pass (ExecuTorch)"
-    return f"pass on {runtime} ({numerics})"
 
 
 def left_out(record: RunRecord) -> str:

@@ -31,7 +31,11 @@ def table(record: RunRecord) -> str:
     lines += ["not run here:", *(f"  {plain(left)}" for left in record.not_run_here)] if record.not_run_here else []
     lines += [f"not judged: {plain(said)}" for said in record.not_judged]
     lines += [f"left out by the command line: {plain(asked)}"] if (asked := summary.left_out(record)) else []
-    lines += list(_counts(record))
+    if reused := sum(verdict.reused for verdict in record.verdicts):
+        of = many(len(record.verdicts), "check")
+        lines.append(f"reused evidence: {reused} of {of}, nothing that made them changed")
+    reasons = Counter(plain(skip.reason) for skip in record.skipped)
+    lines += [f"skipped: {many(count, 'check')}: {reason}" for reason, count in sorted(reasons.items())]
     lines += [f"note: {plain(note)}" for note in record.notes]
     return "\n".join([*lines, plain(summary.headline(record))])
 
@@ -78,13 +82,6 @@ def _remark(record: RunRecord, group: Group) -> str:
     return f"{plain(worst.check.stage)} {plain(worst.check.variant)}: {plain(first_fault(worst))}"
 
 
-def _counts(record: RunRecord) -> Iterator[str]:
-    if reused := sum(verdict.reused for verdict in record.verdicts):
-        yield f"reused evidence: {reused} of {many(len(record.verdicts), 'check')}, nothing that made them changed"
-    for reason, count in sorted(Counter(skip.reason for skip in record.skipped).items()):
-        yield f"skipped: {many(count, 'check')}: {plain(reason)}"
-
-
 def _beside(findings: list[Finding]) -> str:
     broken = [_one(finding) for finding in summary.worst(findings) if not finding.passed]
     holding = sorted((one for one in findings if one.passed), key=lambda one: (one.value is None, one.gate))
@@ -95,11 +92,9 @@ def _beside(findings: list[Finding]) -> str:
 
 
 def _one(finding: Finding) -> str:
-    name, said = gate_name(finding.gate), comparison(finding)
-    if finding.message:
-        numbers = f" {said}" if finding.value is not None and math.isfinite(finding.value) else ""
-        return plain(f"{name}{numbers}: {finding.message}")
-    return plain(f"{name} {said}".rstrip())
+    told = not finding.message or (finding.value is not None and math.isfinite(finding.value))
+    said = f"{gate_name(finding.gate)} {comparison(finding) if told else ''}".rstrip()
+    return plain(f"{said}: {finding.message}" if finding.message else said)
 
 
 def _blame(blame: Blame, stage: str) -> Iterator[str]:

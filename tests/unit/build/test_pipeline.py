@@ -317,7 +317,8 @@ def test_given_packages_are_compared_with_the_parts_beside_them(cache: Cache, tm
         shutil.copytree(artifacts.get(stage, variant).package, tmp_path / f"{stage.name}-{variant.name}.mlpackage")
     given = Given(artifacts.system, artifacts.weights, tmp_path)
     before, parts = given.key(WHOLE, PAL6), pieces(JOINED, given, WHOLE, PAL6)
-    assert [found.gate for found in findings(given.get(WHOLE, PAL6).package, WHOLE, PAL6, parts) if not found.passed] == []
+    whole = given.get(WHOLE, PAL6).package
+    assert [found.gate for found in findings(whole, WHOLE, PAL6, parts) if not found.passed] == []
     shutil.rmtree(tmp_path / "head-fp16-pal6.mlpackage")
     shutil.copytree(artifacts.get(HEAD, PAL4).package, tmp_path / "head-fp16-pal6.mlpackage")
     assert given.key(WHOLE, PAL6) != before

@@ -17,7 +17,7 @@ BUDGETS = '[bundle]\nsize_mb = { min = 1.0, max = 2.0, measured = 1.5, derived_f
 
 
 def declared(*short: str, long: Sequence[str] = ()) -> Declared:
-    return Declared(["tiny"], {"tiny": [*short, *long]}, {"tiny": short})
+    return Declared(["tiny"], {"tiny": {**dict.fromkeys(short, True), **dict.fromkeys(long, False)}})
 
 
 def test_a_system_that_went_with_its_files_needs_a_reason_for_each_bound_or_one_for_all() -> None:

@@ -123,9 +123,13 @@ def test_trends_compare_only_runs_that_executed_alike() -> None:
     assert line[0] == pytest.approx(2 * (line[1] or 0))
 
 
-def test_words_of_others_are_text_in_elements_and_in_attributes() -> None:
-    page = shown(samples.hostile('<b>"&\x00'))
+def test_words_of_others_are_text_in_elements_and_in_attributes(tmp_path: Path) -> None:
+    samples.audio(tmp_path, 0.5 * samples.speech())
+    samples.meeting(tmp_path, reference=samples.talk(), candidate=samples.talk()[1:])
+    page = render(samples.hostile('<b>"&\x00'), lambda key: tmp_path)
+    assert page.count("<details") == 6
     assert "<b>" not in page
+    assert "\x00" not in page
     assert "<dd>&lt;b&gt;&#34;&amp;�</dd>" in page
     assert 'data-stage="&lt;b&gt;&#34;&amp;�/' in page
 
