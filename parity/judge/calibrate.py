@@ -132,9 +132,9 @@ def propose(records: list[Measured], current: Gates, reason: str = "") -> tuple[
     if not measured:
         raise CalibrationError("nothing was measured: run the checks first")
     before, cases, known = current.by_name(), _cases(records), Counter[Table]()
-    for old in current.gates:
-        if isinstance(old.derived_from, Origin):
-            known[old.table] = max(known[old.table], old.derived_from.cases)
+    for one in current.gates:
+        if isinstance(one.derived_from, Origin):
+            known[one.table] = max(known[one.table], one.derived_from.cases)
     few = [table for table, names in cases.items() if len(names) < known[table]]
     kept: list[Gate | None] = []
     lines = []

@@ -168,14 +168,14 @@ class Workbench:
         }
         if check.mode == "exercised":
             inputs = {stage.name: [[*stage.inputs], dict(stage.fixed)] for stage in system.stages}
-            own = {"glue": self.glue, "weights": weights, "inputs": inputs, "excused": exercise.excuses(system)}
-            return {**parts, **own}
+            parts |= {"glue": self.glue, "weights": weights, "inputs": inputs, "excused": exercise.excuses(system)}
+            return parts
         if check.mode == "chained":
             chain = chain_sets(system)[check.variant].items()
             keys = {name: self.artifacts.key(system.stage(name), variant) for name, variant in chain}
             declared = [_listed(system.decisions), [*system.sums]]
-            own = {"glue": self.glue, "weights": weights, "declared": declared, "stages": [*map(_run, system.stages)]}
-            return {**parts, **own, "artifacts": keys, "runtime": self.engine}
+            parts |= {"glue": self.glue, "weights": weights, "declared": declared, "artifacts": keys}
+            return {**parts, "stages": [*map(_run, system.stages)], "runtime": self.engine}
         stage = system.stage(check.stage)
         parts["stage"] = _run(stage)
         if check.mode == "module":

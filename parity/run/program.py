@@ -142,7 +142,8 @@ def described(program: Any, method: str, metadata: Mapping[str, Any]) -> Method:
     for kind, slots in found.items():
         if len(names := told[kind]) != len(slots):
             raise ValueError(f"method {method!r} has {len(slots)} {kind}, and its metadata name {', '.join(names)}")
-    return Method(*(dict(zip(told[kind], map(_slot, slots), strict=True)) for kind, slots in found.items()))
+    inputs, outputs = (dict(zip(told[kind], map(_slot, slots), strict=True)) for kind, slots in found.items())
+    return Method(inputs, outputs)
 
 
 def _slot(meta: Any) -> Slot:
