@@ -12,11 +12,12 @@ import pytest
 
 from parity.compare.media import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
-from parity.diarization.turns import Turns, mask, merged, turns
+from parity.diarization.turns import Turns, merged, turns
 from parity.report.html import render
 from parity.report.speaking import BUDGET, EXCERPT, speaking
 from parity.report.timeline import COLUMNS, NARROWEST, TICKS, bands, lasts, ticks, timeline
 from tests.support import report_samples as samples
+from tests.support.masks import mask
 
 RATE = 12.5
 
