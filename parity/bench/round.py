@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.bench.timing import Clock, in_turns, steadied
 from parity.compare import evidence
-from parity.compare.outputs import chain_outputs
+from parity.compare.modes import chain_outputs
 from parity.declarations import AUDIBLE, Arrays, Case, Golden, Stage, System, Tensor, Variant
 from parity.judge.budgets import ANYWHERE
 from parity.judge.workbench import Workbench

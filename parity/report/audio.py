@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from parity.compare.media import Pair, Samples
+from parity.compare.evidence import Pair, Samples
 
 Image2D = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from parity.compare.media import MediaError, Pair, Samples, read_audio
+from parity.compare.evidence import MediaError, Pair, Samples, read_audio
 from parity.record.run import RunRecord
 from parity.report import audio
 from parity.report.markup import Markup, gallery, head_row, join, mark, tag

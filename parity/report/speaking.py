@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from parity.compare.media import MediaError, Meeting, read_meeting, with_turns
+from parity.compare.evidence import MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.judge.headroom import comparison, number
 from parity.record.run import RunRecord

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from parity.compare.media import SPEAKERS, Meeting
+from parity.compare.evidence import SPEAKERS, Meeting
 from parity.diarization import stretches
 from parity.diarization.stretches import Stretches
 from parity.diarization.turns import Turns

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from parity.compare import evidence
 from parity.compare.metrics import METRICS, find, of_kind
-from parity.compare.outputs import Comparison
+from parity.compare.modes import Comparison
 from parity.declarations import Kind, Tensor
 from parity.diarization.der import Errors, errors
 from parity.diarization.turns import Turns, merged, turns

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from parity.compare.media import AUDIO, MediaError, Pair, read_audio
+from parity.compare.evidence import AUDIO, MediaError, Pair, read_audio
 from parity.report import audio
 from parity.report.findings import sparkline
 from parity.report.listening import numbers

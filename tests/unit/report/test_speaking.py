@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from parity.compare.media import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
+from parity.compare.evidence import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.diarization.turns import Turns, merged, turns
 from parity.report.html import render
