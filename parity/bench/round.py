@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from parity.compare import evidence
-from parity.compare.outputs import chain_outputs
+from parity.compare.modes import chain_outputs
 from parity.declarations import AUDIBLE, Arrays, Stage, System, Tensor, Variant
 from parity.judge.workbench import Workbench
 from parity.plan.checks import CHAIN

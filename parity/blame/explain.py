@@ -10,14 +10,14 @@ from functools import cached_property, partial
 import numpy as np
 
 from parity.base import libraries
-from parity.blame import crossing
-from parity.blame.crossing import Failing
-from parity.blame.module.search import Runs, blame_module, blame_unheard
-from parity.blame.package.failure import Failure
-from parity.blame.package.search import blame_artifact, blame_method
+from parity.blame import failure
+from parity.blame.failure import Failure
+from parity.blame.module.search import Rewrite, blame_module, blame_unheard
+from parity.blame.package.runs import Runs
+from parity.blame.package.search import blame_method, blame_package
 from parity.build import convert
 from parity.build.artifacts import Built, composed, uncompressed
-from parity.compare.outputs import Comparison
+from parity.compare.modes import Comparison
 from parity.declarations import HOST, Seam, Stage, Variant
 from parity.judge import package
 from parity.judge.workbench import Workbench
@@ -43,19 +43,20 @@ def explained(bench: Workbench, check: Check) -> Verdict:
     """
     ran: list[Comparison] = []
     verdict = bench.run(check, ran)
-    wrong = [finding for finding in verdict.failures if finding.gate != "gated"]
-    if check.mode in UNBLAMED or not wrong:
+    failures = [finding for finding in verdict.failures if finding.gate != "gated"]
+    if check.mode in UNBLAMED or not failures:
         return verdict
-    stage = _first_failing(bench, check, wrong) if check.mode == "chained" else check.stage
-    own = [finding for finding in wrong if finding.output.split(".")[0] == stage]
-    failures = own if own and check.mode == "chained" else wrong
+    stage = check.stage
+    if check.mode == "chained":
+        stage = _first_failing(bench, check, failures)
+        failures = [finding for finding in failures if finding.output.split(".")[0] == stage] or failures
     outputs = list(dict.fromkeys(finding.output.removeprefix(f"{stage}.") for finding in failures))
     bounds = {one.output: one.bound.limit for one in verdict.findings if one.bound and one.gate == "relative_l2"}
     try:
         with bench.threads(check.mode):
             blame = Search(bench, check, stage, ran, bounds).blame(failures, outputs)
     except Exception as error:
-        blame = crossing.unable(stage, outputs[0], error)
+        blame = failure.unable(stage, outputs[0], error)
     return replace(verdict, blame=blame)
 
 
@@ -88,11 +89,10 @@ class Search:
     bounds: Mapping[str, float]
 
     def blame(self, failures: Sequence[Finding], outputs: Sequence[str]) -> Blame:
-        made = next((finding for finding in failures if finding.gate in package.GATES), None)
-        if made:  # what it computes follows from what it is made of
-            blame = self._made_otherwise(made)
+        if made := next((finding for finding in failures if finding.gate in package.GATES), None):
+            # What it computes follows from what it is made of.
             broken = [finding.output for finding in failures if finding.gate == "relative_l2"]
-            return self._compressed(made, broken) or blame if broken else blame
+            return (self._compressed(made, broken) if broken else None) or self._made_otherwise(made)
         if stopped := next((finding for finding in failures if finding.gate == "runs"), None):
             said = stopped.message.partition("\n")[0]
             misshapen = self._misshapen(said) if self.check.mode == "module" else None
@@ -116,14 +116,12 @@ class Search:
 
     def _made_otherwise(self, made: Finding) -> Blame:
         """Blame a package for what it is made of, or its module where that gives something else than declared."""
-        blame = Blame(self.name, made.output, "another package than declared", detail=made.message)
-        if made.gate != package.MANIFEST:
-            return blame
-        verdict = explained(self.bench, self.of_module)
-        own = verdict.blame if any(finding.gate in CONTRACT for finding in verdict.failures) else None
-        if own is None or not own.source:
-            return blame
-        return replace(own, detail=f"{own.detail}; the package has it from the module: {made.message}")
+        if made.gate == package.MANIFEST:
+            verdict = explained(self.bench, self.of_module)
+            own = verdict.blame if any(finding.gate in CONTRACT for finding in verdict.failures) else None
+            if own and own.source:
+                return replace(own, detail=f"{own.detail}; the package has it from the module: {made.message}")
+        return Blame(self.name, made.output, "another package than declared", detail=made.message)
 
     def _compressed(self, made: Finding, outputs: Sequence[str]) -> Blame | None:
         """Blame the line of the weight that costs most, where a package is compressed otherwise than declared."""
@@ -145,19 +143,19 @@ class Search:
         for name, tensor in {**stage.inputs, **stage.outputs}.items():
             value = given[name] if name in stage.outputs else inputs[name]
             if tensor.bind(value.shape, sizes) and name in stage.outputs:
-                found = Failing(inputs=inputs, reference={}, candidate=given, outputs=[name])
-                return replace(blame_unheard(stage, module, found, said), detail=said)
+                found = Failure(stage=stage, inputs=inputs, reference={}, candidate=given, outputs=[name])
+                return replace(blame_unheard(found, module, said), detail=said)
         return None
 
     def _module(self, outputs: Sequence[str]) -> Blame:
         bench, stage, reference = self.bench, self.stage, self.bench.system.reference
         module = bench.module(stage)
         cross = partial(convert.call, module, stage)
-        found = self._just_ran(outputs) or crossing.find(stage, self.golden, cross, dict, outputs, self.bounds)
+        found = self._just_ran(outputs) or failure.find(stage, self.golden, cross, dict, outputs, self.bounds)
         if absent := libraries.absent(reference.extra, reference.packages):
             where = f"{', '.join(absent)} is installed: make extra-{reference.extra}"
             why = f"which layer it begins in can be told where {where}"
-            return found.placed(blame_unheard(stage, module, found, why))
+            return found.searched(lambda: blame_unheard(found, module, why))
         upstream = reference.build(bench.weights.checkpoint())
 
         def record() -> None:  # up to the wanted seam: what comes behind it makes no call that counts
@@ -165,61 +163,58 @@ class Search:
                 if seam.stage in (stage.name, f"{bench.system.scope}.{stage.name}"):
                     return
 
-        runs = Runs(
-            stage=stage,
-            module=module,
-            cut_from=bench.cut_from,
-            upstream=reference.layers(upstream),
-            record=record,
-            crossing=found,
-        )
-        return found.placed(blame_module(runs))
+        rewrite = Rewrite(found, module, bench.cut_from, reference.layers(upstream), record)
+        return found.searched(lambda: blame_module(rewrite))
 
     def _artifact(self, outputs: Sequence[str]) -> Blame:
         bench, stage = self.bench, self.stage
         variant = stage.variant(self.check.variant)
         if stage.parts:
             return self._parts(stage, variant)
-        take = partial(cast, stage, variant)
         if not (found := self._just_ran(outputs)):
+            take, truth = partial(cast, stage, variant), self.golden
             with closing(bench.session(stage, variant)) as session:
                 cross = Crosser(stage, variant, session)
-                truth = self.golden
                 if variant.replayed:
                     truth = stepping.replayed(stage, truth, cross, bench.answer(stage, variant))
-                found = crossing.find(stage, truth, cross, take, outputs, self.bounds)
+                found = failure.find(stage, truth, cross, take, outputs, self.bounds)
         if not found.wrong and self.check.mode == "carried":
             detail = "each step is right on what upstream carried to it: what the artifact itself carries has drifted"
             return Blame(stage.name, outputs[0], "drift", detail=detail)
-        module = bench.module(stage)
-        if variant.format == "pte":
-            by_module = found.reference if variant.replayed else convert.call(module, stage, take(found.inputs))
-            return found.placed(blame_method(stage, by_module, found))
-        own = Built(bench.system, bench.weights, bench.cache)
-        if stage.buckets:
-            if leaking := crossing.leaking(stage, module, found):
-                return found.placed(leaking)
-            stage, found = crossing.within(
-                stage, module, found, lambda one, inputs: bench.execute(one, variant, cast(one, variant, inputs))
-            )
-        failure = Failure(
-            stage=stage,
-            variant=variant,
-            package=bench.artifacts.get(stage, variant).package,
-            uncompressed=lambda: own.get(stage, uncompressed(stage, variant)).package,
-            module=module,
-            module_holds=lambda: bench.run(self.of_module).passed,
-            crossing=found,
-            numerics=bench.runtime.numerics,
-        )
-        return found.placed(blame_artifact(failure))
+        return found.searched(lambda: self._crossing(found, variant))
 
-    def _just_ran(self, outputs: Sequence[str]) -> Failing | None:
+    def _crossing(self, found: Failure, variant: Variant) -> Blame:
+        """Blame one crossing of an artifact."""
+        bench, stage, module = self.bench, found.stage, self.bench.module(found.stage)
+        if variant.format == "pte":
+            by_module = found.reference
+            if not variant.replayed:
+                by_module = convert.call(module, stage, cast(stage, variant, found.inputs))
+            return blame_method(found, by_module)
+        if stage.buckets:
+            if leaking := failure.leaking(found, module):
+                return leaking
+            found = failure.in_bucket(found, module, lambda one, inputs: bench.execute(one, variant, inputs))
+            stage = found.stage
+        own = Built(bench.system, bench.weights, bench.cache)
+        return blame_package(
+            Runs(
+                failure=found,
+                variant=variant,
+                package=bench.artifacts.get(stage, variant).package,
+                uncompressed=lambda: own.get(stage, uncompressed(stage, variant)).package,
+                module=module,
+                module_holds=lambda: bench.run(self.of_module).passed,
+                numerics=bench.runtime.numerics,
+            )
+        )
+
+    def _just_ran(self, outputs: Sequence[str]) -> Failure | None:
         """Return the crossing that the check itself made; None if it made many, or used evidence of an earlier run."""
         if self.stage.stepped or not self.ran:
             return None
-        golden, candidate = self.golden, self.ran[0].actual
-        return Failing(inputs=golden.inputs, reference=golden.outputs, candidate=candidate, outputs=outputs)
+        (one, *_), inputs = self.ran, self.golden.inputs
+        return Failure(stage=self.stage, inputs=inputs, reference=one.reference, candidate=one.actual, outputs=outputs)
 
     def _parts(self, stage: Stage, variant: Variant) -> Blame:
         """Blame the first part of a pipeline that fails by itself."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from parity.base import toml
 from parity.base.toml import Place, Table, Text
-from parity.blame.package.failure import Divergence
+from parity.blame.package.runs import Divergence
 
 FILE = Path(__file__).with_name("hazards.toml")
 NOTHING = Divergence(value="")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from parity.base.arithmetic import distance, norm, rms
 from parity.compare.metrics.audio import best_lag, loudest_rows, stft
-from parity.compare.metrics.registry import Array
+from parity.compare.metrics.registry import Array, numbers
 
 SMALL = 0.3
 """Relative L2 from which an error is too large to be called noise."""
@@ -74,7 +74,7 @@ def likeness(reference: Any, candidate: Any) -> Likeness:
         reference: The expected values.
         candidate: The values to judge.
     """
-    r, c = _numbers("reference", reference), _numbers("candidate", candidate)
+    r, c = numbers("likeness", "reference", reference), numbers("likeness", "candidate", candidate)
     if r.shape != c.shape:
         return Likeness("shape", f"{c.shape} instead of {r.shape}")
     with np.errstate(all="ignore"):
@@ -88,15 +88,6 @@ def likeness(reference: Any, candidate: Any) -> Likeness:
             return Likeness("other", "finite values where the reference has none")
         both = np.isfinite(r) & np.isfinite(c)
         return _finite(np.where(both, r, 0.0), np.where(both, c, 0.0), (*EXPLANATIONS, _confined))
-
-
-def _numbers(role: str, values: Any) -> Array:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"the {role} is of {array.dtype}: an error of real numbers is looked at")
-    if array.size == 0:
-        raise ValueError(f"the {role} is empty, of shape {array.shape}: there is no error to look at")
-    return np.atleast_1d(array.astype(np.float64, copy=False))
 
 
 def _not_finite(r: Array, c: Array, wrong: np.ndarray) -> Likeness:

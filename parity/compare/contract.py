@@ -4,70 +4,59 @@ and not constant. Each check is a finding, so that a verdict shows what was look
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from parity.compare.modes import Comparison
 from parity.declarations import Tensor
 from parity.verdict import Finding
 
 GATES = ("present", "golden", "dtype", "shape", "finite", "varies", "declared")
 
 
-def check(
-    declared: Mapping[str, Tensor],
-    actual: Mapping[str, np.ndarray],
-    reference: Mapping[str, np.ndarray],
-    dtypes: Mapping[str, str],
-) -> list[Finding]:
+def check(group: Comparison) -> list[Finding]:
     """Return a finding for each gate on each declared output, and one for each output that is not declared.
 
     An output that only the reference has fails as well: nothing would compare it.
 
     Args:
-        declared: The declared outputs.
-        actual: The outputs of the artifact.
-        reference: Upstream's outputs.
-        dtypes: The dtype to expect of each declared output.
+        group: The outputs, beside upstream's.
     """
-    if not declared:
+    if not group.declared:
         raise ValueError("no output is declared: there is nothing to check")
     sizes: dict[str, int] = {}
-    for name, tensor in declared.items():
-        if name in reference:
-            tensor.bind(reference[name].shape, sizes)
-    findings: list[Finding] = []
-    for name, tensor in declared.items():
-        findings += _output(name, tensor, dtypes[name], actual, reference.get(name), sizes)
-    return [*findings, *_undeclared(declared, actual, reference)]
+    for name, tensor in group.declared.items():
+        if name in group.reference:
+            tensor.bind(group.reference[name].shape, sizes)
+    found = [finding for name in group.declared for finding in _output(group, name, sizes)]
+    return [replace(finding, output=group.prefix + finding.output) for finding in (*found, *_undeclared(group))]
 
 
-def _output(
-    name: str,
-    tensor: Tensor,
-    dtype: str,
-    actual: Mapping[str, Any],
-    golden: np.ndarray | None,
-    sizes: Mapping[str, int],
-) -> Iterator[Finding]:
-    yield _finding(name, "golden", _golden_fault(tensor, golden, sizes), "the reference has it")
-    value, absent = actual.get(name), ""
-    if name not in actual:
-        absent = f"missing: the artifact gave {', '.join(actual) or 'nothing'}"
-    elif not isinstance(value, np.ndarray):
-        absent = f"is of type {type(value).__name__}, not an array"
-    yield _finding(name, "present", absent, "given")
-    if not isinstance(value, np.ndarray):
+def _output(group: Comparison, name: str, sizes: Mapping[str, int]) -> Iterator[Finding]:
+    def found(gate: str, fault: str, held: str = "") -> Finding:
+        return Finding(name, gate, not fault, message=fault or held)
+
+    tensor, dtype, golden = group.declared[name], group.dtypes[name], group.reference.get(name)
+    yield found("golden", _golden_fault(tensor, golden, sizes), "the reference has it")
+    if name not in group.actual:
+        yield found("present", f"missing: the artifact gave {', '.join(group.actual) or 'nothing'}")
         return
+    value: Any = group.actual[name]
+    if not isinstance(value, np.ndarray):
+        yield found("present", f"is of type {type(value).__name__}, not an array")
+        return
+    yield found("present", "", "given")
     wrong_dtype = "" if value.dtype == dtype else f"dtype {value.dtype} where {dtype} is expected"
-    yield _finding(name, "dtype", wrong_dtype, f"dtype {dtype}")
-    yield _finding(name, "shape", _shape_fault(tensor, value, golden, sizes), f"shape {value.shape}")
+    yield found("dtype", wrong_dtype, f"dtype {dtype}")
+    yield found("shape", _shape_fault(tensor, value, golden, sizes), f"shape {value.shape}")
     unreal = "" if value.dtype.kind in "fiub" else f"holds {value.dtype}, not real numbers"
     not_finite = unreal or _not_finite(value)
-    yield _finding(name, "finite", not_finite, "all values finite")
+    yield found("finite", not_finite, "all values finite")
     if not not_finite:
         held = "varies" if _level(value) is None else "constant, as the reference is"
-        yield _finding(name, "varies", _constant(value, golden), held)
+        yield found("varies", _constant(value, golden), held)
 
 
 def _golden_fault(tensor: Tensor, golden: np.ndarray | None, sizes: Mapping[str, int]) -> str:
@@ -84,10 +73,9 @@ def _golden_fault(tensor: Tensor, golden: np.ndarray | None, sizes: Mapping[str,
 def _shape_fault(tensor: Tensor, value: np.ndarray, golden: np.ndarray | None, sizes: Mapping[str, int]) -> str:
     misfit = tensor.bind(value.shape, dict(sizes))
     other = "" if golden is None or golden.shape == value.shape else f" where the reference has {golden.shape}"
-    fault = f"shape {value.shape}{other}"
-    if misfit:
-        return f"{fault}: {misfit}"
-    return fault if other else ""
+    if not misfit and not other:
+        return ""
+    return f"shape {value.shape}{other}" + (f": {misfit}" if misfit else "")
 
 
 def _not_finite(value: np.ndarray) -> str:
@@ -121,21 +109,15 @@ def _level(values: np.ndarray | None) -> Any:
     return values.flat[0]
 
 
-def _undeclared(
-    declared: Mapping[str, Tensor], actual: Mapping[str, Any], reference: Mapping[str, np.ndarray]
-) -> Iterator[Finding]:
-    missing = [name for name in declared if name not in actual]
-    for name, value in actual.items():
-        if name not in declared:
+def _undeclared(group: Comparison) -> Iterator[Finding]:
+    missing = [name for name in group.declared if name not in group.actual]
+    for name, value in group.actual.items():
+        if name not in group.declared:
             shape = getattr(value, "shape", None)
-            alike = [other for other in missing if other in reference and reference[other].shape == shape]
+            alike = [other for other in missing if other in group.reference and group.reference[other].shape == shape]
             hint = f": is it {alike[0]!r}, renamed?" if len(alike) == 1 else ""
             yield Finding(name, "declared", False, message=f"given, but not declared{hint}")
-    for name in reference:
-        if name not in declared and name not in actual:
+    for name in group.reference:
+        if name not in group.declared and name not in group.actual:
             said = "the golden has it, but it is not declared: nothing would compare it"
             yield Finding(name, "declared", False, message=said)
-
-
-def _finding(output: str, gate: str, fault: str, held: str) -> Finding:
-    return Finding(output, gate, not fault, message=fault or held)

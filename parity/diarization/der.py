@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import operator
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,7 @@ class Errors:
         return part / self.speech if self.speech else math.inf if part else 0.0
 
     def __add__(self, other: Errors) -> Errors:
-        return Errors(
-            self.speech + other.speech,
-            self.missed + other.missed,
-            self.false_alarm + other.false_alarm,
-            self.confusion + other.confusion,
-        )
+        return Errors(*map(operator.add, astuple(self), astuple(other)))
 
 
 def errors(reference: Turns, hypothesis: Turns, collar: float, seconds: float) -> Errors:

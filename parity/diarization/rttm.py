@@ -57,36 +57,30 @@ def parse(text: str, source: str, recording: str = "", speakers: Sequence[str] =
     return {of: _numbered(rows, speakers) for of, rows in said.items()}
 
 
-def write(path: Path, recordings: Mapping[str, Turns], speakers: Sequence[str] = ()) -> None:
-    files.write_atomically(path, render(recordings, speakers).encode())
+def write(path: Path, recordings: Mapping[str, Turns]) -> None:
+    files.write_atomically(path, render(recordings).encode())
 
 
-def render(recordings: Mapping[str, Turns], speakers: Sequence[str] = ()) -> str:
-    """Return the text of the file, to the millisecond.
+def render(recordings: Mapping[str, Turns]) -> str:
+    """Return the text of the file, to the millisecond; speakers are called s0, s1, … by their numbers.
 
     Args:
         recordings: The turns of each recording.
-        speakers: The names of the speakers by their numbers, by default s0, s1, …
     """
     from pyannote.core import Annotation, Segment
 
     found = []
     for of, turns in recordings.items():
-        annotation = Annotation(uri=_name(of))
+        if of.split() != [of]:
+            raise RttmError(f"{of!r} can't be a name in RTTM, where blanks part the fields")
+        annotation = Annotation(uri=of)
         for track, (begin, end, speaker) in enumerate(ordered(checked(turns)).tolist()):
-            name = _name(speakers[int(speaker)] if speakers else f"s{speaker:.0f}")
-            segment = Segment(round(begin, 3), round(end, 3))
+            name, segment = f"s{speaker:.0f}", Segment(round(begin, 3), round(end, 3))
             if not segment:
                 raise RttmError(f"the turn of {name} at {begin} s in {of} is shorter than a millisecond: leave it out")
             annotation[segment, track] = name
         found.append(annotation.to_rttm())
     return "".join(found)
-
-
-def _name(word: str) -> str:
-    if not word or word.split() != [word]:
-        raise RttmError(f"{word!r} can't be a name in RTTM, where blanks part the fields")
-    return word
 
 
 def _turn(fields: list[str], where: str) -> tuple[str, float, float, str]:

@@ -27,19 +27,15 @@ def seconds(stretches: Stretches) -> float:
 
 def without(one: Stretches, other: Stretches) -> Stretches:
     """Return the parts of one that are not in the other."""
-    rest: list[tuple[float, float]] = []
-    taken, first = other.tolist(), 0
-    for begin, end in one.tolist():
-        while first < len(taken) and taken[first][1] <= begin:
-            first += 1
-        at = first
-        while at < len(taken) and taken[at][0] < end:
-            if begin < taken[at][0]:
-                rest.append((begin, taken[at][0]))
-            begin, at = taken[at][1], at + 1
-        if begin < end:
-            rest.append((begin, end))
-    return np.array(rest).reshape(-1, 2)
+    edges = np.unique(np.concatenate([one, other], axis=None))
+    left = _hold(one, edges[:-1]) & ~_hold(other, edges[:-1])
+    steps = np.diff(left.astype(np.int8), prepend=0, append=0)
+    return np.column_stack([edges[np.flatnonzero(steps == edge)] for edge in (1, -1)])
+
+
+def _hold(stretches: Stretches, times: NDArray[np.float64]) -> NDArray[np.bool_]:
+    begun, ended = (np.searchsorted(stretches[:, side], times, side="right") for side in (0, 1))
+    return np.asarray(begun > ended)
 
 
 def shared(one: Stretches, other: Stretches) -> float:

@@ -1,4 +1,4 @@
-"""Turns, rows of beginning and end in seconds and the speaker's number; as a mask, frames by speakers."""
+"""Turns: rows of beginning and end in seconds and the speaker's number, in place of a mask of frames by speakers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Turns = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-_ROUNDING = 1e-9
-"""Of a time in frames: what dividing by a rate and multiplying again may cost."""
 
 
 def turns(mask: ArrayLike, rate: float) -> Turns:
@@ -21,18 +17,6 @@ def turns(mask: ArrayLike, rate: float) -> Turns:
     speakers, begins = np.nonzero(steps == 1)
     _, ends = np.nonzero(steps == -1)
     return ordered(np.column_stack([begins / rate, ends / rate, speakers]))
-
-
-def mask(turns: ArrayLike, frames: int, rate: float, speakers: int) -> Mask:
-    """Return the frames of each speaker: those whose middle is in a turn. Turns past the last frame are ignored."""
-    known = checked(turns)
-    if len(known) and known[:, 2].max() >= speakers:
-        raise ValueError(f"speaker {known[:, 2].max():.0f} has no place in a mask of {speakers} speakers")
-    active = np.zeros((frames, speakers), np.bool_)
-    edges = np.ceil(known[:, :2] * rate - 0.5 - _ROUNDING).astype(int)
-    for (begin, end), speaker in zip(edges, known[:, 2].astype(int), strict=True):
-        active[begin:end, speaker] = True
-    return active
 
 
 def merged(turns: ArrayLike) -> Turns:

@@ -25,8 +25,7 @@ from parity.build.artifacts import ArtifactError, Artifacts, Given, facts_of, pi
 from parity.build.convert import ConversionError
 from parity.build.program import quantized
 from parity.compare import evidence, metrics, modes
-from parity.compare.evidence import Evidence
-from parity.compare.outputs import PLAIN, Comparison, stage_outputs
+from parity.compare.modes import PLAIN, Comparison, stage_outputs
 from parity.declarations import Arrays, Case, ComputeUnits, Golden, Stage, System, Tensor, Variant
 from parity.judge import exercise, package, probes, program
 from parity.judge.gates import Gates, judge
@@ -280,7 +279,7 @@ def _runtimes() -> dict[str, str]:
     return {"milrun": tree(milrun), "adapters": tree(run)}
 
 
-def measure(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+def measure(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> None:
     """Run a check, measure what came out, and write the evidence into a folder.
 
     The key of the evidence holds the code that this function reaches. It does not hold what the methods of the bench
@@ -292,31 +291,32 @@ def measure(bench: Workbench, check: Check, folder: Path, ran: list[Comparison])
         folder: The folder of the evidence.
         ran: Gets what was compared.
     """
-    return _written(bench, check, folder, ran, _compare)
+    _write(bench, check, folder, ran, _compare)
 
 
-def examine(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> Evidence:
+def examine(bench: Workbench, check: Check, folder: Path, ran: list[Comparison]) -> None:
     """Run a check in one of the modes "probed", "stretched" and "exercised", as `measure` does others.
 
     They prove that nothing declared goes unexercised: values and sizes of inputs, and branches of the host code.
     """
-    return _written(bench, check, folder, ran, _exercise)
+    _write(bench, check, folder, ran, _exercise)
 
 
-def _written(bench: Workbench, check: Check, folder: Path, ran: list[Comparison], run: Runs) -> Evidence:
+def _write(bench: Workbench, check: Check, folder: Path, ran: list[Comparison], run: Runs) -> None:
     started = time.perf_counter()
     found = list(run(bench, check))
     seconds = time.perf_counter() - started
     ran.extend(group for group in found if isinstance(group, Comparison))
     rate = bench.system.reference.sample_rate
-    return evidence.write(folder, found, rate, seconds, bench.asked(check.stage, check.variant))
+    evidence.write(folder, found, rate, seconds, bench.asked(check.stage, check.variant))
 
 
 def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
     case = bench.system.reference.case(check.case)
     golden = bench.goldens.load(case)
     if check.mode == "chained":
-        yield from modes.chained(bench, chain_sets(bench.system)[check.variant], case, golden)
+        ways, tables = chain_sets(bench.system)[check.variant], bench.tables(case)
+        yield from modes.chained(bench.session, bench.system, tables, ways, case, golden, bench.runtime.numerics)
         return
     stage = bench.system.stage(check.stage)
     seam = golden[stage.name]
@@ -326,12 +326,12 @@ def _compare(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:
         return
     variant = stage.variant(check.variant)
     if check.mode == "carried":
-        yield from modes.carried(bench, stage, variant, seam)
+        yield from modes.carried(bench.session, stage, variant, seam, bench.runtime.numerics)
         return
     found = list(_contents(bench, fitting(stage, stepping.first(stage, seam)), variant))
     yield from found
     kept = all(finding.passed for finding in found if finding.output == package.INTERFACE)
-    yield from modes.forced(bench, stage, variant, seam, interface_kept=kept)
+    yield from modes.forced(bench.session, stage, variant, seam, bench.runtime.numerics, bench.answer, kept)
 
 
 def _exercise(bench: Workbench, check: Check) -> Iterator[Comparison | Finding]:

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from parity.compare.media import MediaError, Pair, Samples, read_audio
+from parity.compare.evidence import MediaError, Pair, Samples, read_audio
 from parity.record.run import RunRecord
 from parity.report import cards
 from parity.report.cards import Gallery

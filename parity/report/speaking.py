@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from parity.compare.media import SPEAKERS, MediaError, Meeting, read_meeting, with_turns
+from parity.compare.evidence import SPEAKERS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
 from parity.diarization.stretches import Stretches
 from parity.diarization.turns import Turns

@@ -13,8 +13,7 @@ from safetensors.numpy import load_file, save_file
 from parity.base.cache import Cache
 from parity.base.fingerprint import code, digest
 from parity.base.text import aligned, plain
-from parity.compare.evidence import folder_of
-from parity.compare.media import read_audio
+from parity.compare.evidence import folder_of, read_audio
 from parity.declarations import AUDIBLE, Case, System
 from parity.golden.recording import rerecorded
 from parity.golden.store import GoldenStore

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from parity.compare import contract
+from parity.compare.modes import Comparison
 from parity.declarations import f32
 from parity.judge import gates
 from tests.faults import plural
@@ -236,11 +237,11 @@ def test_12_without_gates_nothing_passes(project: Project) -> None:
 
 def test_13_not_a_number_equals_nothing_and_another_dtype_is_another_thing() -> None:
     declared, poisoned = {"y": f32(3)}, {"y": np.array([1, 2, np.nan], np.float32)}
-    found = contract.check(declared, poisoned, poisoned, FP32)
+    found = contract.check(Comparison(declared, poisoned, poisoned, FP32))
     assert {finding.gate for finding in found if not finding.passed} == {"golden", "finite"}
     truth = {"y": np.arange(3, dtype=np.float32)}
     for dtype in (np.float64, np.float16, np.int32):
-        found = contract.check(declared, {"y": truth["y"].astype(dtype)}, truth, FP32)
+        found = contract.check(Comparison(declared, {"y": truth["y"].astype(dtype)}, truth, FP32))
         assert [finding.gate for finding in found if not finding.passed] == ["dtype"]
 
 

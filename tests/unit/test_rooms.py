@@ -31,8 +31,8 @@ LAZY = {
 """Imports of our own inside a function, and why."""
 
 NOUNS = set(
-    "crossing embedding feed findings learning listening loading meeting meetings recording rounding "
-    "rulings sampling seed seeding settings slicing sorting speaking spelling stepping timing tracing used voicing "
+    "embedding feed findings learning listening loading meeting meetings recording rounding "
+    "rulings sampling seed seeding settings slicing sorting speaking spelling stepping timing used voicing "
     "widening wording importing".split()
 )
 """Words that end like a participle and name a thing or an activity."""
@@ -80,7 +80,7 @@ def test_the_harness_is_no_deeper_than_nine_rooms() -> None:
 
 
 def test_a_tensor_passes_few_files() -> None:
-    assert len(TREE.on_the_way()) <= 50, sorted(TREE.on_the_way())
+    assert len(TREE.on_the_way()) <= 44, sorted(TREE.on_the_way())
 
 
 def test_the_top_of_the_harness_has_at_most_twenty_entries() -> None:

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from parity.blame import hazards, source
-from parity.blame.crossing import Failing
+from parity.blame.failure import Failure
 from parity.blame.likeness import likeness, relative_l2
 from parity.blame.module.calls import Call, Names, Pair, calls, leading, pairs, tensors, whole
 from parity.blame.module.statement import Path
 from parity.build.convert import call
-from parity.declarations import Stage
 from parity.verdict import Blame
 
 LOG = logging.getLogger(__name__)
@@ -37,25 +36,23 @@ Whole = tuple[list[Tensor], list[Tensor]]
 """All that a call was given, and all that it gave."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Runs:
+@dataclass(frozen=True)
+class Rewrite:
     """A traceable module that fails, beside upstream.
 
     Attributes:
-        stage: The stage.
+        failure: The golden inputs and outputs, and the outputs of the module.
         module: The traceable module.
         cut_from: The model that it was cut from, which names the submodules that were taken over.
         upstream: Another instance of the upstream model, with the same weights.
         record: Runs `upstream` on the case.
-        crossing: The golden inputs and outputs, and the outputs of the module.
     """
 
-    stage: Stage
+    failure: Failure
     module: nn.Module
     cut_from: Any
     upstream: nn.Module
     record: Callable[[], object]
-    crossing: Failing
 
     @cached_property
     def names(self) -> Names:
@@ -74,18 +71,22 @@ class Runs:
         return next(part for part, known in self.names.items() if known == made.name)
 
     def run(self) -> object:
-        return call(self.module, self.stage, self.crossing.inputs)
+        return call(self.module, self.failure.stage, self.failure.inputs)
 
-    def compared(self, path: Path | None) -> list[Pair]:
+    @cached_property
+    def path(self) -> Path | None:
+        return _path(self.failure, self.module)
+
+    def compared(self) -> list[Pair]:
         """Return the calls that both made, of those that lead to the output if any is known to."""
         if not self.names:
             return []
         found = pairs(calls(self.module, self.names, self.run), self.upstream, self.upstream_names, self.record)
-        return [pair for pair in found if path and path.inside(self.part(pair.made))] or found
+        return [pair for pair in found if self.path and self.path.inside(self.part(pair.made))] or found
 
-    def last(self, path: Path | None, made: Sequence[Call]) -> Call | None:
+    def last(self, made: Sequence[Call]) -> Call | None:
         """Return the last of some calls on the way to the output."""
-        last = path.last([self.part(one) for one in made]) if path else None
+        last = self.path.last([self.part(one) for one in made]) if self.path else None
         return next((one for one in reversed(made) if last is None or self.part(one) is last), None)
 
     def whole(self, pair: Pair) -> tuple[Whole, Whole]:
@@ -94,58 +95,60 @@ class Runs:
         return ours, whole(self.upstream, self.upstream_names, self.record, pair.made.name, pair.turn)
 
 
-def blame_module(runs: Runs) -> Blame:
-    """Return where a traceable module leaves upstream. An error of the search itself is logged, and never raised."""
-    return runs.crossing.searched(runs.stage.name, lambda: _blame(runs))
-
-
-def blame_unheard(stage: Stage, module: nn.Module, crossing: Failing, why: str) -> Blame:
-    """Return what can be told of a traceable module where upstream can't be run, and `why` it can't be more."""
-    said = why if next(module.parameters(), None) is not None else NOTHING_SHARED
-    return _as_a_whole(stage, module, _path(stage, module, crossing), crossing, said)
-
-
-def _blame(runs: Runs) -> Blame:
-    stage, module, crossing, output = runs.stage, runs.module, runs.crossing, runs.crossing.output
-    path, reference, candidate = _path(stage, module, crossing), crossing.reference, crossing.candidate
-    if output not in candidate or candidate[output].shape != reference[output].shape:
-        return replace(_as_a_whole(stage, module, path, crossing), looks_like=crossing.looks or "missing")
-    bar = min(max(SHARE * relative_l2(reference[output], candidate[output]), LOWEST_BAR), HIGHEST_BAR)
-    compared = runs.compared(path)
+def blame_module(rewrite: Rewrite) -> Blame:
+    """Return where a traceable module leaves upstream."""
+    failure, module, path = rewrite.failure, rewrite.module, rewrite.path
+    given = failure.candidate.get(failure.output)
+    if given is None or given.shape != failure.reference[failure.output].shape:
+        return replace(_as_a_whole(failure, module, path), looks_like=failure.looks or "missing")
+    bar = min(max(SHARE * failure.error, LOWEST_BAR), HIGHEST_BAR)
+    compared = rewrite.compared()
     wrong = next((pair for pair in compared if pair.gave >= bar), None)
     first = next((index for index, pair in enumerate(compared) if wrong and max(pair.given, pair.gave) >= bar), None)
-    agreed = runs.last(path, [pair.made for pair in compared[:first]])
+    agreed = rewrite.last([pair.made for pair in compared[:first]])
     if wrong and first is not None:
-        found = _of_call(runs, compared[first], wrong, agreed)
+        found = _of_call(rewrite, compared[first], wrong, agreed)
         return replace(found, op_index=first + 1, op_count=len(compared))
     shared = "the last submodule shared with upstream on the way to it"
     said = f"after `{agreed.name}`, {shared}" if agreed else NOTHING_SHARED
-    line, computed = (path and path.leaves(bar, runs.record)) or ("", "")
-    said = _with_hazards(f"{said}; {computed}" if computed else said, crossing.looks)
-    found = _as_a_whole(stage, module, path, crossing, said)
-    return replace(found, source=line or found.source)
+    line, computed = (path and path.leaves(bar, rewrite.record)) or ("", "")
+    said = _with_hazards(f"{said}; {computed}" if computed else said, failure.looks)
+    return _as_a_whole(failure, module, path, said, line)
 
 
-def _path(stage: Stage, module: nn.Module, crossing: Failing) -> Path | None:
-    if crossing.output not in stage.outputs:
+def blame_unheard(failure: Failure, module: nn.Module, why: str) -> Blame:
+    """Return what can be told of a traceable module where upstream can't be run.
+
+    Args:
+        failure: The golden inputs and outputs, and the outputs of the module.
+        module: The traceable module.
+        why: The reason why it can't be more.
+    """
+    said = why if next(module.parameters(), None) is not None else NOTHING_SHARED
+    return _as_a_whole(failure, module, _path(failure, module), said)
+
+
+def _path(failure: Failure, module: nn.Module) -> Path | None:
+    stage = failure.stage
+    if failure.output not in stage.outputs:
         return None
-    tensors = [torch.from_numpy(crossing.inputs[name].copy()) for name in stage.inputs]
-    return Path(module, tensors, list(stage.outputs).index(crossing.output))
+    given = [torch.from_numpy(failure.inputs[name].copy()) for name in stage.inputs]
+    return Path(module, given, list(stage.outputs).index(failure.output))
 
 
-def _as_a_whole(stage: Stage, module: nn.Module, path: Path | None, crossing: Failing, said: str = "") -> Blame:
-    """Name the statement that makes the output, or else the class of the module."""
+def _as_a_whole(failure: Failure, module: nn.Module, path: Path | None, said: str = "", line: str = "") -> Blame:
+    """Name a line if one is known, or the statement that makes the output, or else the class of the module."""
     kind = type(module)
-    line = (path.end if path else "") or f"{source.of_class(kind)} in {kind.__name__}.forward"
-    return Blame(stage.name, crossing.output, crossing.looks or "unknown", source=line, fault="module", detail=said)
+    line = line or (path.end if path else "") or f"{source.of_class(kind)} in {kind.__name__}.forward"
+    return failure.blame(source=line, fault="module", detail=said)
 
 
-def _of_call(runs: Runs, pair: Pair, wrong: Pair, agreed: Call | None) -> Blame:
+def _of_call(rewrite: Rewrite, pair: Pair, wrong: Pair, agreed: Call | None) -> Blame:
     """Blame the first call that is given, or gives, something else; `wrong` is the first that gives something else."""
     made, given, gave = pair.made, pair.given, pair.gave
     call_of = f"`{made.name}`" + (f" (call {made.turn + 1})" if made.turn else "")
     differs = f"what {call_of} gives differs by a relative L2 of {gave:.2g}"
-    ours, theirs = runs.whole(pair)
+    ours, theirs = rewrite.whole(pair)
     was_given = given >= SHARE * gave
     if was_given:
         since = f", since {_last(agreed, made)}" if agreed else ""
@@ -154,7 +157,7 @@ def _of_call(runs: Runs, pair: Pair, wrong: Pair, agreed: Call | None) -> Blame:
             said += f"; it gives the same still, and `{wrong.made.name}` is the first that does not"
     elif math.isnan(given):
         said = f"{differs}; what it is given can't be compared"
-    elif _leaks(runs.part(made), ours, theirs, gave):
+    elif _leaks(rewrite.part(made), ours, theirs, gave):
         said = f"{differs}; what it is given agrees as far as upstream's goes, and what is behind that leaks in"
     else:
         said = f"{call_of} itself gives something else on what agrees, by a relative L2 of {gave:.2g}"
@@ -162,15 +165,13 @@ def _of_call(runs: Runs, pair: Pair, wrong: Pair, agreed: Call | None) -> Blame:
     both = filter(None, map(leading, theirs[side], ours[side]))
     likely = (likeness(*(value.numpy() for value in values)) for values in both)
     look = next((str(found) for found in likely if found.tells), "")
-    return Blame(
-        runs.stage.name,
-        runs.crossing.output,
-        look or runs.crossing.looks or "unknown",
+    return rewrite.failure.blame(
+        look,
         value=made.name,
         op_type=made.kind,
         source=source.told(made.stack),
         fault="module",
-        detail=_with_hazards(said, look, runs.crossing.looks),
+        detail=_with_hazards(said, look, rewrite.failure.looks),
     )
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from parity.blame.graph import PACKS, UNPACKS, NodeFailed, TracedGraph, closure
 from parity.blame.module.calls import tensors
-from parity.blame.package.tracing import PACKS, UNPACKS, NodeFailed, TracedGraph, closure
 
 LOG = logging.getLogger(__name__)
 SAME = 1e-4

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from parity.blame.graph import closure
 from parity.blame.likeness import relative_l2
-from parity.blame.package.failure import Divergence
-from parity.blame.package.graph import Visit
+from parity.blame.package.divergence import Visit
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import closure
+from parity.blame.package.runs import Divergence
 
 HALF_ULP = 5e-4
 """The relative error of one rounding to half precision: no op starts with less."""
@@ -30,7 +30,7 @@ Walk = Callable[[Visit], None]
 Values = Mapping[str, tuple[Tensor, Tensor]]
 """An op's operands and result, exact and rounded."""
 Said = tuple[str, str]
-"""A sentence, and the trait that hazards are recognized by; empty where there is nothing to say."""
+"""A sentence, and the trait that hazards are recognized by, if any."""
 
 
 def find(program: Program, walk: Walk, output: str) -> Divergence | None:
@@ -50,15 +50,15 @@ def find(program: Program, walk: Walk, output: str) -> Divergence | None:
 
     walk(visit)
     exact, rounded = values.get(name, (None, None))
-    said, traits = _said(name, operands, values, errors, name in broken)
+    found = list(_said(name, operands, values, errors, name in broken))
     return Divergence(
         value=name,
         reference=exact,
         candidate=rounded,
         spelled=[operation.type] if operation else [],
         behind=program.types_behind(name),
-        said=tuple(said),
-        traits=traits,
+        said=tuple(sentence for sentence, _ in found),
+        traits=frozenset(trait for _, trait in found if trait),
     )
 
 
@@ -110,46 +110,42 @@ def _way(program: Program, output: str, marked: set[str]) -> list[str]:
 
 def _said(
     name: str, operands: Sequence[str], values: Values, errors: Mapping[str, float], broken: bool
-) -> tuple[list[str], frozenset[str]]:
-    """Return sentences about an op, and the traits that hazards are recognized by."""
+) -> Iterator[Said]:
+    """Yield sentences about an op."""
     if name not in values:
-        return [], frozenset()
+        return
     exact, rounded = values[name]
-    known = [read for read in [*operands, name] if read in values and values[read][1].dtype == torch.float16]
-    found = [_of_result(exact, rounded, broken), *(_of_range(read, values[read][0]) for read in known)]
-    said = [sentence for sentence, _ in found if sentence]
+    if broken and (most := _largest(exact)) > FLOAT16_MAX:
+        yield f"its values reach {most:.3g}, beyond float16's 65504", "overflow"
+    elif broken:
+        yield f"{int((~rounded.isfinite()).sum())} of {rounded.numel()} values are not finite, in fp32 all are", ""
+    else:
+        lost = int(((rounded == 0) & (exact != 0) & (exact.abs() < FLOAT16_TINY)).sum())
+        if lost > exact.numel() / 100:
+            yield f"{lost} of {exact.numel()} values became zero: they are too small for float16", "underflow"
+    for read in (*operands, name):
+        if read in values and values[read][1].dtype == torch.float16:
+            yield from _of_range(read, values[read][0])
     carried = [_rms(values[read][0]) for read in operands if read in values]
     if len(carried) > 1 and exact.is_floating_point() and _rms(exact) < LEFT_BY_CANCELLATION * max(carried):
-        said.append(f"cancellation: of operands of rms {max(carried):.3g}, {_rms(exact):.3g} is left")
+        yield f"cancellation: of operands of rms {max(carried):.3g}, {_rms(exact):.3g} is left", ""
     if not broken:
         before = _largest_of(errors, operands)
         grew = errors[name] >= GROWTH * max(before, HALF_ULP)
         how = "the error is" if grew else "the error builds up from op to op:"
-        said.append(f"{how} {before:.2g} before it, {errors[name]:.2g} after it")
-    return said, frozenset(trait for _, trait in found if trait)
+        yield f"{how} {before:.2g} before it, {errors[name]:.2g} after it", ""
 
 
-def _of_result(exact: Tensor, rounded: Tensor, broken: bool) -> Said:
-    if broken and (most := _largest(exact)) > FLOAT16_MAX:
-        return f"its values reach {most:.3g}, beyond float16's 65504", "overflow"
-    if broken:
-        lost = int((~rounded.isfinite()).sum())
-        return f"{lost} of {rounded.numel()} values are not finite, in fp32 all are", ""
-    lost = int(((rounded == 0) & (exact != 0) & (exact.abs() < FLOAT16_TINY)).sum())
-    if lost > exact.numel() / 100:
-        return f"{lost} of {exact.numel()} values became zero: they are too small for float16", "underflow"
-    return "", ""
-
-
-def _of_range(name: str, value: Tensor) -> Said:
+def _of_range(name: str, value: Tensor) -> Iterator[Said]:
     most = _largest(value)
     if most <= EXACT_UP_TO or most > FLOAT16_MAX or torch.equal(value.half().to(value.dtype), value):
-        return "", ""
+        return
     if bool((value.double() == value.double().round()).all()):
         said = f"`{name}` holds whole numbers up to {most:.0f}, which float16 has exactly only up to 2048"
-        return said, "whole numbers past 2048"
-    step = 2.0 ** (math.floor(math.log2(most)) - 10)
-    return f"`{name}` reaches {most:.3g}, where float16 has steps of {step:g}", ""
+        yield said, "whole numbers past 2048"
+    else:
+        step = 2.0 ** (math.floor(math.log2(most)) - 10)
+        yield f"`{name}` reaches {most:.3g}, where float16 has steps of {step:g}", ""
 
 
 def _largest(value: Tensor) -> float:

@@ -13,7 +13,7 @@ from milrun.guard import Guard, budget
 from milrun.numerics import choose
 from milrun.plan import Context, execute
 from milrun.program import Argument, Block, Datum, Function, Operation, TensorType, Value
-from parity.blame.package.tracing import closure
+from parity.blame.graph import closure
 
 
 class Program:

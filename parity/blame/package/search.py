@@ -13,15 +13,15 @@ from torch import Tensor
 
 from milrun import ModelError
 from parity.blame import hazards
-from parity.blame.crossing import Failing
+from parity.blame.failure import Failure
+from parity.blame.graph import NodeFailed, TracedGraph, frozen, spelled
 from parity.blame.likeness import likeness, relative_l2
-from parity.blame.package import graph, precision, weights
-from parity.blame.package.failure import Divergence, Failure
-from parity.blame.package.graph import COUNTS, Visit
-from parity.blame.package.tracing import NodeFailed, TracedGraph, frozen, spelled
+from parity.blame.package import divergence, precision, weights
+from parity.blame.package.divergence import COUNTS, Visit
+from parity.blame.package.runs import Divergence, Runs
 from parity.build.convert import call
-from parity.compare.outputs import runtime_dtypes
-from parity.declarations import Arrays, Stage
+from parity.compare.modes import runtime_dtypes
+from parity.declarations import Arrays
 from parity.verdict import Blame
 
 Fault = Literal["graph", "precision", "constants", "weights", "module", "unknown"]
@@ -37,78 +37,72 @@ ROUNDED, ROUNDED_AND_SCALED = 1e-3, 3e-3
 """The error that constants of half precision make in an op, and in one that also magnifies it."""
 
 
-def blame_artifact(failure: Failure) -> Blame:
-    """Return where the failure of a package begins. An error of the search itself is logged, and never raised."""
-    return failure.crossing.searched(failure.stage.name, lambda: _search(failure))
-
-
-def blame_method(stage: Stage, by_module: Arrays, found: Failing) -> Blame:
+def blame_method(failure: Failure, by_module: Arrays) -> Blame:
     """Return whether a method of ExecuTorch is wrong like its traceable module on the same inputs, or by its making.
 
-    The crossing has the outputs of the method, `by_module` those of the module.
+    Args:
+        failure: The outputs of the method, beside upstream's.
+        by_module: The outputs of the module.
     """
-    output, looks_like = found.output, found.looks or "unknown"
-    if output not in found.candidate or output not in by_module:
-        return Blame(stage.name, output, looks_like, detail="the method does not give the output")
-    own = relative_l2(found.reference[output], by_module[output])
-    if own > REPRODUCED * relative_l2(found.reference[output], found.candidate[output]):
+    output = failure.output
+    if output not in failure.candidate or output not in by_module:
+        return failure.blame(detail="the method does not give the output")
+    own = relative_l2(failure.reference[output], by_module[output])
+    if own > REPRODUCED * failure.error:
         detail = f"the traceable module is off as well, by a relative L2 of {own:.3g}: the method computes what it does"
-        return Blame(stage.name, output, looks_like, fault="module", detail=detail)
+        return failure.blame(fault="module", detail=detail)
     detail = "the traceable module is right on the same inputs: export, lowering or quantization is to blame"
-    return Blame(stage.name, output, looks_like, fault="graph", detail=detail)
+    return failure.blame(fault="graph", detail=detail)
 
 
-def _blame(failure: Failure, fault: Fault, found: Divergence | None = None, said: Sequence[str] = ()) -> Blame:
-    """Return the finding of a search as a blame, after sentences to begin with.
+def blame_package(runs: Runs) -> Blame:
+    """Return where the failure of a package begins."""
+    if broken := _broken(runs):
+        return _of_interface(runs, *broken)
+    failure, error = runs.failure, runs.failure.error
+    if not error:
+        return failure.blame(detail="its values are the golden's: no value diverges")
+    of_module = runs.distance(failure.reference, runs.module_gives)
+    of_package = runs.distance(runs.module_gives, failure.candidate)
+    if of_module >= MOST * error and of_package <= MOST * error and not runs.module_holds():
+        said = (
+            f"the traceable module is {of_module:.2g} from the golden, the package {of_package:.2g} from it: see hop 1"
+        )
+        return failure.blame(fault="module", detail=said)
+    runs.model(runs.numerics)
+    try:
+        return _of_package(runs)
+    except (ModelError, NodeFailed) as reason:
+        LOG.warning("%s of %s stops on these inputs", failure.output, failure.stage.name, exc_info=reason)
+        return _of_tracing(runs, str(reason).partition("\n")[0])
 
-    The kind of error is that of the first value that diverges, unless the output's says more.
+
+def _of_value(runs: Runs, fault: Fault, found: Divergence, said: Sequence[str] = ()) -> Blame:
+    """Return a blame of the first value that diverges, after sentences to begin with.
+
+    The kind of error is that of this value, unless the output's says more.
     """
-    stage, output, of_output = failure.stage.name, failure.crossing.output, failure.crossing.looks
-    if found is None:
-        return Blame(stage, output, of_output or "unknown", fault=fault, detail="; ".join(said))
-    here = None
+    here, of_output = None, runs.failure.looks
     if found.reference is not None and found.candidate is not None and found.reference.numel():
         here = likeness(found.reference.numpy(), found.candidate.numpy())
-    operation = failure.program.makes(found.value)
+    operation = runs.program.makes(found.value)
     op_type = operation.type if operation else ""
     known = hazards.known(fault, [str(here or ""), of_output], op_type, found)
-    return Blame(
-        stage,
-        output,
-        str(here) if here and here.tells else of_output or str(here or "unknown"),
+    return runs.failure.blame(
+        str(here) if here and (here.tells or not of_output) else "",
         value=found.value,
         op_type=op_type,
-        op_index=failure.program.position(found.value),
-        op_count=len(failure.program.operations) if operation else 0,
+        op_index=runs.program.position(found.value),
+        op_count=len(runs.program.operations) if operation else 0,
         source=found.source,
         fault=fault,
         detail="; ".join([*said, *found.said, *known]),
     )
 
 
-def _search(failure: Failure) -> Blame:
-    if broken := _broken(failure):
-        return _of_interface(failure, *broken)
-    if not failure.error:
-        return _blame(failure, "unknown", said=["its values are the golden's: no value diverges"])
-    of_module = failure.distance(failure.crossing.reference, failure.module_gives)
-    of_package = failure.distance(failure.module_gives, failure.crossing.candidate)
-    if of_module >= MOST * failure.error and of_package <= MOST * failure.error and not failure.module_holds():
-        said = (
-            f"the traceable module is {of_module:.2g} from the golden, the package {of_package:.2g} from it: see hop 1"
-        )
-        return _blame(failure, "module", said=[said])
-    failure.model(failure.numerics)
-    try:
-        return _of_package(failure)
-    except (ModelError, NodeFailed) as reason:
-        LOG.warning("%s of %s stops on these inputs", failure.crossing.output, failure.stage.name, exc_info=reason)
-        return _of_tracing(failure, str(reason).partition("\n")[0])
-
-
-def _broken(failure: Failure) -> tuple[str, str] | None:
+def _broken(runs: Runs) -> tuple[str, str] | None:
     """Return how an output breaks the declared interface, and a sentence about it, or None."""
-    output, candidate, reference = failure.crossing.output, failure.crossing.candidate, failure.crossing.reference
+    output, candidate, reference = runs.failure.output, runs.failure.candidate, runs.failure.reference
     if output not in candidate:
         gives = f"the package gives {', '.join(f'`{name}`' for name in candidate) or 'nothing'}"
         if output in reference:
@@ -121,118 +115,114 @@ def _broken(failure: Failure) -> tuple[str, str] | None:
     actual, expected = candidate[output], reference[output]
     if actual.shape != expected.shape:
         return f"shape {actual.shape} instead of {expected.shape}", ""
-    wanted = runtime_dtypes(failure.stage, failure.variant, failure.numerics).get(output, actual.dtype)
+    wanted = runtime_dtypes(runs.stage, runs.variant, runs.numerics).get(output, actual.dtype)
     return None if actual.dtype == wanted else (f"dtype {actual.dtype} instead of {wanted}", "")
 
 
-def _of_interface(failure: Failure, looks_like: str, said: str) -> Blame:
-    stage, output = failure.stage, failure.crossing.output
-    node = failure.graph.makes(failure.result) if output in stage.outputs else None
-    if looks_like.startswith("shape") and (found := _frozen(failure)):
+def _of_interface(runs: Runs, looks_like: str, said: str) -> Blame:
+    node = runs.graph.makes(runs.result) if runs.failure.output in runs.stage.outputs else None
+    if looks_like.startswith("shape") and (found := _frozen(runs)):
         return replace(found, looks_like=looks_like)
-    return Blame(stage.name, output, looks_like, source=node.place if node else "", fault="graph", detail=said)
+    return runs.failure.blame(looks_like, source=node.place if node else "", fault="graph", detail=said)
 
 
-def _of_package(failure: Failure) -> Blame:
-    own = failure.distance(failure.crossing.reference, failure.package_gives(failure.numerics))
-    if math.isfinite(own) and own <= REPRODUCED * failure.error:
+def _of_package(runs: Runs) -> Blame:
+    own = runs.distance(runs.failure.reference, runs.package_gives(runs.numerics))
+    if math.isfinite(own) and own <= REPRODUCED * runs.failure.error:
         said = (
-            f"milrun computes the same package right in numerics {failure.numerics} (relative L2 {own:.2g}): the "
+            f"milrun computes the same package right in numerics {runs.numerics} (relative L2 {own:.2g}): the "
             "runtime or the device is to blame"
         )
-        return _blame(failure, "unknown", said=[said])
-    if failure.program.compressed and (found := weights.find(failure)):
-        return _blame(failure, "weights", found)
-    if failure.numerics != "fp32":
-        rounding = failure.distance(failure.module_gives, failure.module_gives_on_widened)
-        if rounding >= MOST * failure.error:
-            again = call(failure.module, failure.stage, failure.crossing.inputs)
-            if failure.distance(failure.module_gives, again):
-                return _of_tracing(failure, "the module gives something else at every call")
-            return _of_inputs(failure)
-        if math.isfinite(failure.in_fp32) and failure.in_fp32 <= MOST * failure.error:
-            return _of_precision(failure)
-    return _of_graph(failure)
+        return runs.failure.blame(detail=said)
+    if runs.program.compressed and (found := weights.find(runs)):
+        return _of_value(runs, "weights", found)
+    if runs.numerics != "fp32":
+        rounding = runs.distance(runs.module_gives, runs.module_gives_on_widened)
+        if rounding >= MOST * runs.failure.error:
+            again = call(runs.module, runs.stage, runs.failure.inputs)
+            if runs.distance(runs.module_gives, again):
+                return _of_tracing(runs, "the module gives something else at every call")
+            return _of_inputs(runs)
+        if math.isfinite(runs.in_fp32) and runs.in_fp32 <= MOST * runs.failure.error:
+            return _of_precision(runs)
+    return _of_graph(runs)
 
 
-def _of_inputs(failure: Failure) -> Blame:
+def _of_inputs(runs: Runs) -> Blame:
     """Blame the input whose rounding to half precision alone makes the error."""
-    inputs, errors = failure.crossing.inputs, dict[str, float]()
-    for name, value in failure.widened.items():
-        gives = call(failure.module, failure.stage, {**inputs, name: value})
-        errors[name] = failure.distance(failure.module_gives, gives)
+    inputs, errors = runs.failure.inputs, dict[str, float]()
+    for name, value in runs.widened.items():
+        gives = call(runs.module, runs.stage, {**inputs, name: value})
+        errors[name] = runs.distance(runs.module_gives, gives)
     name = max(errors, key=errors.__getitem__)
     said = f"`{name}` in half precision is enough: it moves the module itself, all in fp32, by {errors[name]:.2g}"
-    given, got = (torch.as_tensor(arrays[name]) for arrays in (inputs, failure.widened))
-    return _blame(failure, "precision", Divergence(value=name, reference=given, candidate=got), [said])
+    given, got = (torch.as_tensor(arrays[name]) for arrays in (inputs, runs.widened))
+    return _of_value(runs, "precision", Divergence(value=name, reference=given, candidate=got), [said])
 
 
-def _of_precision(failure: Failure) -> Blame:
+def _of_precision(runs: Runs) -> Blame:
     """Blame the op of the package that rounds too much, by its values in two numerics."""
 
     def walk(visit: Visit) -> None:
-        exact, rounded = (failure.model(numerics).trace(failure.rounded) for numerics in ("fp32", failure.numerics))
+        exact, rounded = (runs.model(numerics).trace(runs.rounded) for numerics in ("fp32", runs.numerics))
         for one, other in zip(exact, rounded, strict=True):
             if isinstance(one.tensor, Tensor) and isinstance(other.tensor, Tensor):
                 visit(one.name, one.tensor, other.tensor)
 
-    return _of_walk(failure, walk, "precision")
+    return _of_walk(runs, walk, "precision")
 
 
-def _of_constants(failure: Failure) -> Blame:
+def _of_constants(runs: Runs) -> Blame:
     """Blame the rounding of constants: each op of the package is right except for that, and that alone is too much."""
-    matched = graph.matched_values(failure)
-
-    def walk(visit: Visit) -> None:
-        graph.beside(failure, failure.numerics, matched, visit)
-
-    return _of_walk(failure, walk, "constants")
+    matched = divergence.matched_values(runs)
+    return _of_walk(runs, lambda visit: divergence.beside(runs, runs.numerics, matched, visit), "constants")
 
 
-def _of_walk(failure: Failure, walk: precision.Walk, fault: Fault) -> Blame:
-    found = precision.find(failure.program, walk, failure.crossing.output)
+def _of_walk(runs: Runs, walk: precision.Walk, fault: Fault) -> Blame:
+    found = precision.find(runs.program, walk, runs.failure.output)
     if found is None:
-        return _blame(failure, fault, said=["no value stands out"])
-    if node := failure.node_near(found.value):
+        return runs.failure.blame(fault=fault, detail="no value stands out")
+    if node := runs.node_near(found.value):
         found = replace(found, source=node.place, nodes=(node.op,))
-    return _blame(failure, fault, found)
+    return _of_value(runs, fault, found)
 
 
-def _of_graph(failure: Failure) -> Blame:
-    enough = MOST * failure.in_fp32
-    found, stopped = graph.find(failure)
+def _of_graph(runs: Runs) -> Blame:
+    enough = MOST * runs.in_fp32
+    found, stopped = divergence.find(runs)
     if found is None or found.own < enough:
         # The package is true to the traced graph, or nearly so: is that true to the module?
-        differs = failure.distance(failure.module_gives_on_widened, failure.trace_gives)
+        differs = runs.distance(runs.module_gives_on_widened, runs.trace_gives)
         if differs >= enough:
-            return _of_tracing(failure, f"the traced graph is itself {differs:.2g} from the module that was traced")
+            return _of_tracing(runs, f"the traced graph is itself {differs:.2g} from the module that was traced")
     if found is None:
-        if failure.halves and not stopped:
-            rounded = failure.module_gives_of_rounded_weights
-            if failure.distance(failure.module_gives_on_widened, rounded) >= enough:
-                return _of_constants(failure)
-        return _blame(failure, "graph", said=[stopped or "no value that package and module both name diverges"])
-    by_rounding = max(ROUNDED, min(ROUNDED_AND_SCALED, COUNTS * failure.in_fp32))
-    if failure.halves and not found.traits and found.own <= by_rounding:
-        return _of_constants(failure)
+        if runs.halves and not stopped:
+            rounded = runs.module_gives_of_rounded_weights
+            if runs.distance(runs.module_gives_on_widened, rounded) >= enough:
+                return _of_constants(runs)
+        said = stopped or "no value that package and module both name diverges"
+        return runs.failure.blame(fault="graph", detail=said)
+    by_rounding = max(ROUNDED, min(ROUNDED_AND_SCALED, COUNTS * runs.in_fp32))
+    if runs.halves and not found.traits and found.own <= by_rounding:
+        return _of_constants(runs)
     may_have_others = "other weights" in found.traits or not weights.GATES.keys().isdisjoint(found.spelled)
-    if may_have_others and not failure.program.compressed and (other := weights.find(failure)):
-        return _blame(failure, "weights", other)
-    return _blame(failure, "graph", found, [stopped] if stopped else [])
+    if may_have_others and not runs.program.compressed and (other := weights.find(runs)):
+        return _of_value(runs, "weights", other)
+    return _of_value(runs, "graph", found, [stopped] if stopped else [])
 
 
-def _of_tracing(failure: Failure, said: str) -> Blame:
+def _of_tracing(runs: Runs, said: str) -> Blame:
     """Blame the traced graph: it is not what the module computes, or can't be computed on these inputs."""
-    return _frozen(failure, said) or _blame(failure, "graph", said=[said])
+    return _frozen(runs, said) or runs.failure.blame(fault="graph", detail=said)
 
 
-def _frozen(failure: Failure, *said: str) -> Blame | None:
+def _frozen(runs: Runs, *said: str) -> Blame | None:
     """Blame a constant that tracing made, if one has another number when the module is traced on these inputs."""
-    differing = frozen(failure.graph, TracedGraph(failure.module, failure.tensors))
+    differing = frozen(runs.graph, TracedGraph(runs.module, runs.tensors))
     if not differing:
         return None
     node, tells = differing
-    value = graph.matched_values(failure).get(node.name, spelled(node.name))
+    value = divergence.matched_values(runs).get(node.name, spelled(node.name))
     traits = frozenset({"frozen"})
     found = Divergence(value=value, nodes=(node.op,), source=node.place, said=(tells,), traits=traits)
-    return _blame(failure, "graph", found, said)
+    return _of_value(runs, "graph", found, said)

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from milrun.program import Operation
+from parity.blame.graph import Node, TracedGraph, differ, plain, spelled
 from parity.blame.likeness import likeness, relative_l2
-from parity.blame.package.failure import Divergence, Failure, load
 from parity.blame.package.program import Program, bits
-from parity.blame.package.tracing import Node, TracedGraph, differ, plain, spelled
+from parity.blame.package.runs import Divergence, Runs, load
 
 ROUGH = ("noise", "quantization", "clipped", "local", "other", "equal", "constant", "zero")
 """Kinds of error that compression makes of weights."""
@@ -83,33 +83,33 @@ class Weight:
         return f"{sentence}, they are not the module's: {looks}" if looks else sentence
 
 
-def find(failure: Failure) -> Divergence | None:
+def find(runs: Runs) -> Divergence | None:
     """Return the op of the worst weight, if the same graph with the module's own weights is right."""
-    package = failure.uncompressed()
-    right = failure.distance(failure.crossing.reference, load(package, failure.numerics).predict(failure.rounded))
-    if not math.isfinite(right) or right > ENOUGH * failure.error:
+    package, error = runs.uncompressed(), runs.failure.error
+    right = runs.distance(runs.failure.reference, load(package, runs.numerics).predict(runs.rounded))
+    if not math.isfinite(right) or right > ENOUGH * error:
         return None
-    packages = failure.program, Program(load(package, "fp32"))
-    found = _of_packages(*packages, failure.graph)
+    packages = runs.program, Program(load(package, "fp32"))
+    found = _of_packages(*packages, runs.graph)
     if found is None:  # other graphs: the compressed weights have to make the error in the module as well
-        found = _of_names(*packages, failure.graph)
-        gives = failure.module_gives_with({weight.name: weight.value for weight in found})
-        if failure.distance(failure.crossing.candidate, gives) > ENOUGH * failure.error:
+        found = _of_names(*packages, runs.graph)
+        gives = runs.module_gives_with({weight.name: weight.value for weight in found})
+        if runs.distance(runs.failure.candidate, gives) > ENOUGH * error:
             return None
     if not found or not (worst := lost(found)):
         return None
     others = [weight for weight in found if weight.own.dim() > 1]
     said = [
-        f"the same graph with the module's own weights is {right:.2g} from the golden, this one {failure.error:.2g}",
+        f"the same graph with the module's own weights is {right:.2g} from the golden, this one {error:.2g}",
         f"of {len(found)} weights {len(worst)} differ, these most",
         *(weight.said(others) for weight in worst[:NAMED]),
     ]
     first = worst[0]
     value = first.operation.outputs[0][0]
     # The module's node of the same type and turn, if both have as many of that type.
-    nodes = [node for node in failure.graph.nodes if node.op == first.operation.type]
-    same = [other for other in failure.program.operations if other.type == first.operation.type]
-    node = nodes[same.index(first.operation)] if len(nodes) == len(same) else failure.node_near(value)
+    nodes = [node for node in runs.graph.nodes if node.op == first.operation.type]
+    same = [other for other in runs.program.operations if other.type == first.operation.type]
+    node = nodes[same.index(first.operation)] if len(nodes) == len(same) else runs.node_near(value)
     return Divergence(
         value=value,
         reference=first.own,

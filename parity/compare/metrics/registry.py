@@ -157,7 +157,7 @@ def _guarded(function: Callable[..., float]) -> Callable[..., float]:
     def guarded(
         reference: Any, candidate: Any, sample_rate: float | None = None, turns: np.ndarray | None = None
     ) -> float:
-        expected, actual = _numbers(name, "reference", reference), _numbers(name, "candidate", candidate)
+        expected, actual = numbers(name, "reference", reference), numbers(name, "candidate", candidate)
         if expected.shape != actual.shape:
             raise ValueError(f"{name}: the candidate has the shape {actual.shape}, the reference {expected.shape}")
         given: dict[str, Any] = {}
@@ -180,7 +180,8 @@ def _guarded(function: Callable[..., float]) -> Callable[..., float]:
     return guarded
 
 
-def _numbers(name: str, role: str, values: Any) -> Array:
+def numbers(name: str, role: str, values: Any) -> Array:
+    """Return values as float64 with an axis at least, or raise a ValueError that begins with the name of who asks."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name}: the {role} is of {array.dtype}: metrics compare real numbers")

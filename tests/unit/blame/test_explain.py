@@ -13,8 +13,8 @@ import pytest
 from torch import Tensor
 
 from parity.base.cache import Cache
-from parity.blame import crossing
 from parity.blame.explain import explained
+from parity.blame.failure import Failure, find
 from parity.build.artifacts import Built
 from parity.declarations import HOST, Arrays, Case, Dim, Run, Seam, i32
 from parity.judge.gates import parse
@@ -29,7 +29,7 @@ from tests.support import stepping_system as small
 CASE = small.REFERENCE.cases[0]
 
 
-def by_step(errors: list[float], bounds: dict[str, float]) -> crossing.Failing:
+def by_step(errors: list[float], bounds: dict[str, float]) -> Failure:
     """The crossing of an answer that is off by a share of its size at each step."""
     stage, (golden,) = small.stage(), small.record(small.Upstream(), CASE)
     size = float(np.sqrt(np.square(golden.outputs["answer"].astype(np.float64)).mean()))
@@ -39,7 +39,7 @@ def by_step(errors: list[float], bounds: dict[str, float]) -> crossing.Failing:
         outputs = made[step := inputs["position"].item()]
         return {**outputs, "answer": (outputs["answer"] + errors[step] * size).astype(np.float32)}
 
-    return crossing.find(stage, golden, cross, dict, ["answer"], bounds)
+    return find(stage, golden, cross, dict, ["answer"], bounds)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def by_step(errors: list[float], bounds: dict[str, float]) -> crossing.Failing:
 def test_the_step_at_which_an_error_begins_and_the_one_at_which_it_is_largest_are_two_facts(
     errors: list[float], bounds: dict[str, float], said: str
 ) -> None:
-    placed = by_step(errors, bounds).placed(Blame("step", "answer", "other"))
+    placed = by_step(errors, bounds).searched(lambda: Blame("step", "answer", "other"))
     assert placed.detail == said
 
 

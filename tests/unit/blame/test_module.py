@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from parity.base.paths import project
-from parity.blame.crossing import Failing
-from parity.blame.module.search import Runs, blame_module, blame_unheard
+from parity.blame.failure import Failure
+from parity.blame.module.search import Rewrite, blame_module, blame_unheard
 from parity.build.convert import call, traceable
 from parity.verdict import Blame
 from tests.support import small_cuts as cuts
@@ -34,15 +34,8 @@ def of_module(
     tensor = torch.from_numpy(given["x"])
     reference = {"y": call(upstream if right is model else right(), stage, given)["y"]}
     candidate = call(module, stage, given)
-    runs = Runs(
-        stage=stage,
-        module=module,
-        cut_from=cut_from,
-        upstream=upstream,
-        record=lambda: upstream(tensor),
-        crossing=Failing(inputs=given, reference=reference, candidate=candidate, outputs=["y"]),
-    )
-    found = blame_module(runs)
+    failure = Failure(stage=stage, inputs=given, reference=reference, candidate=candidate, outputs=["y"])
+    found = blame_module(Rewrite(failure, module, cut_from, upstream, lambda: upstream(tensor)))
     assert (found.fault, found.output) == ("module", "y"), found.detail
     assert str(project().root) not in str(found)
     return found
@@ -66,15 +59,8 @@ def of_weights(
             for value in heard(x):
                 upstream(torch.from_numpy(value))
 
-    runs = Runs(
-        stage=stage,
-        module=module,
-        cut_from=state,
-        upstream=upstream,
-        record=record,
-        crossing=Failing(inputs={"x": x}, reference=reference, candidate=candidate, outputs=["y"]),
-    )
-    found = blame_module(runs)
+    failure = Failure(stage=stage, inputs={"x": x}, reference=reference, candidate=candidate, outputs=["y"])
+    found = blame_module(Rewrite(failure, module, state, upstream, record))
     assert (found.fault, found.output) == ("module", "y"), found.detail
     return found
 
@@ -223,8 +209,9 @@ def test_where_upstream_cannot_run_it_says_what_would_tell_more() -> None:
         stage = small.stage(rewrite)
         module = traceable(stage, state)
         gives = call(module, stage, given)
-        crossing = Failing(inputs=given, reference={"y": gives["y"] * 2}, candidate=gives, outputs=["y"])
-        found = blame_unheard(stage, module, crossing, "install it")
+        reference = {"y": gives["y"] * 2}
+        failure = Failure(stage=stage, inputs=given, reference=reference, candidate=gives, outputs=["y"])
+        found = blame_unheard(failure, module, "install it")
         assert found.detail.startswith(said)
         assert line(end).match(found.source)
         assert found.looks_like == "gain 0.5×"
@@ -239,13 +226,7 @@ def test_a_recording_that_fails_is_told_and_not_raised() -> None:
 
     module = traceable(stage, upstream)
     gives = call(module, stage, given)
-    runs = Runs(
-        stage=stage,
-        module=module,
-        cut_from=upstream,
-        upstream=upstream,
-        record=record,
-        crossing=Failing(inputs=given, reference={"y": gives["y"] * 2}, candidate=gives, outputs=["y"]),
-    )
-    found = blame_module(runs)
+    failure = Failure(stage=stage, inputs=given, reference={"y": gives["y"] * 2}, candidate=gives, outputs=["y"])
+    rewrite = Rewrite(failure, module, upstream, upstream, record)
+    found = failure.searched(lambda: blame_module(rewrite))
     assert found.detail == "blame itself failed: RuntimeError: no such case"

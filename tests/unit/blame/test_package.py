@@ -14,9 +14,9 @@ import pytest
 import milrun
 from parity.base.cache import Cache
 from parity.base.paths import project
-from parity.blame.crossing import Failing
-from parity.blame.package.failure import Failure
-from parity.blame.package.search import blame_artifact
+from parity.blame.failure import Failure
+from parity.blame.package.runs import Runs
+from parity.blame.package.search import blame_package
 from parity.build.convert import call, compress, convert, traceable
 from parity.build.palettes import Palettes
 from parity.declarations import Arrays, Stage, Variant
@@ -65,18 +65,16 @@ def blame(
     uncompressed: Callable[[], Path] | None = None,
     module_holds: bool = False,
 ) -> Blame:
-    failure = Failure(
-        stage=stage,
+    runs = Runs(
+        failure=Failure(stage=stage, inputs=inputs, reference=reference, candidate=candidate, outputs=[output]),
         variant=variant,
         package=package,
         uncompressed=uncompressed or (lambda: package),
         module=traceable(stage, None),
         module_holds=lambda: module_holds,
-        crossing=Failing(inputs=inputs, reference=reference, candidate=candidate, outputs=[output]),
         numerics=numerics,
     )
-    found = blame_artifact(failure)
-    assert not found.detail.startswith("blame itself failed"), found.detail
+    found = blame_package(runs)
     assert found.stage == "small"
     assert str(project().root) not in str(found), "a path of this machine tells nobody else anything"
     return found
@@ -348,17 +346,16 @@ def test_a_search_that_fails_is_logged_and_told_and_not_raised(
     wrong = {"y": 2 * call(traceable(stage, None), stage, given)["y"]}
     reference = {"y": wrong["y"] / 2}
     gone = tmp_path / "gone.mlpackage"
-    failure = Failure(
-        stage=stage,
+    runs = Runs(
+        failure=Failure(stage=stage, inputs=given, reference=reference, candidate=wrong, outputs=["y"]),
         variant=FP32,
         package=gone,
         uncompressed=lambda: gone,
         module=traceable(stage, None),
         module_holds=lambda: True,
-        crossing=Failing(inputs=given, reference=reference, candidate=wrong, outputs=["y"]),
         numerics="declared",
     )
-    found = blame_artifact(failure)
+    found = runs.failure.searched(lambda: blame_package(runs))
     assert (found.fault, found.looks_like) == ("unknown", "gain 2×")
     assert found.detail.startswith("blame itself failed: ")
     assert any(record.exc_info for record in caplog.records), "the traceback is in the log"

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from parity.compare.contract import GATES, check
+from parity.compare.contract import GATES
+from parity.compare.contract import check as check_group
+from parity.compare.modes import Comparison
 from parity.declarations import Dim, Tensor, Variant, f32, i32, real
 from parity.verdict import Finding
 
@@ -34,6 +36,12 @@ def actual(frames: int = 3) -> Arrays:
 
 def dtypes(variant: Variant) -> dict[str, str]:
     return {name: tensor.dtype_in(variant) for name, tensor in DECLARED.items()}
+
+
+def check(
+    declared: Mapping[str, Tensor], given: Mapping[str, np.ndarray], known: Arrays, expected: Mapping[str, str]
+) -> list[Finding]:
+    return check_group(Comparison(declared, given, known, expected))
 
 
 def failures(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from parity.base.cache import Cache
-from parity.compare import media
-from parity.compare.evidence import Evidence, gathered, measure, write
-from parity.compare.outputs import Comparison
+from parity.compare import evidence
+from parity.compare.evidence import gathered, measure, write
+from parity.compare.modes import Comparison
 from parity.declarations import Tensor
 from parity.verdict import Finding
 from tests.support.signals import FRAME_RATE, RATE, activity, voice
@@ -50,9 +50,9 @@ def test_an_output_that_breaks_its_contract_is_not_measured() -> None:
 def test_evidence_is_made_once_and_read_back_as_it_was(tmp_path: Path) -> None:
     cache, runs = Cache(tmp_path), []
 
-    def make(folder: Path) -> Evidence:
+    def make(folder: Path) -> None:
         runs.append(1)
-        return write(folder, [spoken(1.5), heard()], RATE, 0.5)
+        write(folder, [spoken(1.5), heard()], RATE, 0.5)
 
     made = gathered(cache, {"check": "a"}, make)
     again = gathered(cache, {"check": "a"}, make)
@@ -63,12 +63,12 @@ def test_evidence_is_made_once_and_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_audio_and_turns_are_kept_and_read_by_one_file(tmp_path: Path) -> None:
-    media.write(tmp_path, [spoken(1.5), heard()], RATE)
-    (pair,) = media.read_audio(tmp_path)
+    write(tmp_path, [spoken(1.5), heard()], RATE, 0.5)
+    (pair,) = evidence.read_audio(tmp_path)
     assert (pair.output, pair.rate) == ("tail.audio", RATE)
     assert np.array_equal(pair.candidate, np.float32(1.5) * pair.reference)
-    assert media.with_turns(tmp_path) == ["host.speaking"]
-    meeting = media.read_meeting(tmp_path, "host.speaking")
+    assert evidence.with_turns(tmp_path) == ["host.speaking"]
+    meeting = evidence.read_meeting(tmp_path, "host.speaking")
     assert meeting.agreed
     assert meeting.truth is not None
     assert meeting.truth.tolist() == TRUTH.tolist()

@@ -12,11 +12,12 @@ from hypothesis.extra.numpy import arrays
 
 from parity.compare import evidence
 from parity.compare.metrics import METRICS, find, of_kind
-from parity.compare.outputs import Comparison
+from parity.compare.modes import Comparison
 from parity.declarations import Kind, Tensor
 from parity.diarization.der import Errors, errors
-from parity.diarization.turns import Mask, Turns, mask, merged, turns
+from parity.diarization.turns import Turns, merged, turns
 from tests.support import der_by_ticks as by_ticks
+from tests.support.masks import Mask, mask
 from tests.support.signals import FRAME_RATE, Array, activity, measure
 
 TICKS = 100.0

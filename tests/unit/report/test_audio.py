@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from parity.compare.media import AUDIO, MediaError, Pair, read_audio
+from parity.compare.evidence import AUDIO, MediaError, Pair, read_audio
 from parity.report import listening
 from parity.report.html import sparkline
 from parity.report.listening import numbers

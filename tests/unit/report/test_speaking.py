@@ -10,14 +10,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from parity.compare.media import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
+from parity.compare.evidence import LARGEST_TURNS, MediaError, Meeting, read_meeting, with_turns
 from parity.diarization import stretches
-from parity.diarization.turns import Turns, mask, merged, turns
+from parity.diarization.turns import Turns, merged, turns
 from parity.record.run import RunRecord
 from parity.report.html import render
 from parity.report.speaking import BUDGET, COLUMNS, EXCERPT, NARROWEST, TICKS, bands, lasts, ticks, timeline
 from parity.report.summary import Evidence
 from tests.support import report_samples as samples
+from tests.support.masks import mask
 
 RATE = 12.5
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from parity.base.libraries import installed
-from parity.blame.crossing import Failing
+from parity.blame.failure import Failure
 from parity.blame.package.search import blame_method
 from parity.build import program as building
 from parity.declarations import Case, Dim, Reference, Stage, System, Variant, f32, i32
@@ -207,8 +207,8 @@ def test_a_runtime_is_asked_for_what_is_built_for_it() -> None:
 def test_a_failure_is_blamed_on_the_module_or_on_what_was_made_of_it() -> None:
     truth = {"sum": np.linspace(0.0, 1.0, 64, dtype=np.float32)}
     wrong = {"sum": truth["sum"] * np.float32(1.5)}
-    found = Failing(inputs={}, reference=truth, candidate=wrong, outputs=["sum"])
-    lowered, module = blame_method(ADDER, truth, found), blame_method(ADDER, wrong, found)
+    found = Failure(stage=ADDER, inputs={}, reference=truth, candidate=wrong, outputs=["sum"])
+    lowered, module = blame_method(found, truth), blame_method(found, wrong)
     assert (lowered.fault, lowered.looks_like) == ("graph", "gain 1.5×")
     assert "export, lowering or quantization" in lowered.detail
     assert module.fault == "module"

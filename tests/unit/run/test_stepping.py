@@ -14,8 +14,8 @@ from torch import Tensor
 
 from parity import steps
 from parity.base.cache import Cache
-from parity.blame.crossing import find
 from parity.blame.explain import explained
+from parity.blame.failure import find
 from parity.build.artifacts import Built
 from parity.build.convert import ConversionError
 from parity.declarations import Arrays, Case, Run, Seam, Stage, System, Variant

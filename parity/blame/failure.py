@@ -1,4 +1,4 @@
-"""The crossing at which a stage goes wrong: of a stage that runs step by step, one near the first that does.
+"""A failure to look into: the crossing at which a stage goes wrong, of a stage with steps one near the first wrong one.
 
 In a stage with buckets, it is filled up as its artifact had it, and padding that leaks is a fault of its own.
 """
@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -28,7 +30,7 @@ SHARE = 0.3
 BEGINS = 0.01
 """The error from which a step counts as wrong, of an output whose relative L2 no gate bounds."""
 GROWTH = 1.1
-"""The factor by which a step has to be worse than one before it to count: a remembered crossing holds whole caches."""
+"""The factor over the first wrong step's error from which the largest is told as well."""
 ROUNDING = 1e-6
 """An error below this is not worth a look."""
 LEAKS = 0.5
@@ -36,10 +38,11 @@ LEAKS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failing:
-    """One crossing, whole.
+class Failure:
+    """One crossing of a stage, whole.
 
     Attributes:
+        stage: The stage.
         inputs: Upstream's inputs.
         reference: Upstream's outputs.
         candidate: The outputs on the same inputs.
@@ -47,9 +50,9 @@ class Failing:
         step: The number of the step.
         errors: The error of each step; empty for a stage that runs once.
         begins: The first step that is wrong.
-        wrong: Whether any value differs at all.
     """
 
+    stage: Stage
     inputs: Arrays
     reference: Arrays
     candidate: Arrays
@@ -57,12 +60,21 @@ class Failing:
     step: int = 0
     errors: Sequence[float] = ()
     begins: int = 0
-    wrong: bool = True
 
     @property
     def output(self) -> str:
         """The output that failed worst."""
         return self.outputs[0]
+
+    @property
+    def wrong(self) -> bool:
+        """Return whether any value differs at all."""
+        return not self.errors or max(self.errors) > ROUNDING
+
+    @cached_property
+    def error(self) -> float:
+        """The relative L2 of that output."""
+        return relative_l2(self.reference[self.output], self.candidate[self.output])
 
     @cached_property
     def looks(self) -> str:
@@ -72,34 +84,35 @@ class Failing:
         both = self.reference[self.output], self.candidate[self.output]
         return str(likeness(*both)) if all(value.size and value.dtype.kind in "fiub" for value in both) else ""
 
-    def searched(self, stage: str, search: Callable[[], Blame]) -> Blame:
-        """Return what a search finds for that output.
+    def blame(self, looks_like: str = "", **known: Any) -> Blame:
+        """Return a blame of that output, which looks as its error does unless it is known better."""
+        return Blame(self.stage.name, self.output, looks_like or self.looks or "unknown", **known)
+
+    def searched(self, search: Callable[[], Blame]) -> Blame:
+        """Return what a search finds, with the step from which on the stage is wrong, and that with the largest error.
 
         The failure of the check has to be reported even where the search itself fails: then the error is logged with
         its traceback and named in the blame.
         """
         try:
-            return search()
+            found = search()
         except Exception as error:
-            return unable(stage, self.output, error, self.looks)
-
-    def placed(self, blamed: Blame) -> Blame:
-        """Return a blame that says from which step on the stage is wrong, and at which it is wrong most."""
+            found = self.blame(detail=unable(self.stage.name, self.output, error).detail)
         if not self.errors:
-            return blamed
+            return found
         where, most = f"from step {self.begins} of {len(self.errors)} on", max(self.errors)
         if most > GROWTH * self.errors[self.begins]:
             where += f" (error {self.errors[self.begins]:.2g}), largest at step {self.errors.index(most)}"
             where += f" ({most:.2g})" if math.isfinite(most) else ""
-        return replace(blamed, detail="; ".join(filter(None, (where, blamed.detail))))
+        return replace(found, detail="; ".join(filter(None, (where, found.detail))))
 
 
-def unable(stage: str, output: str, error: Exception, looks_like: str = "") -> Blame:
+def unable(stage: str, output: str, error: Exception) -> Blame:
     """Log an error of the search itself, and return a blame that names it."""
     LOG.error("The search for the cause of the failure of %s %s failed itself", stage, output, exc_info=error)
     reason = str(error).partition("\n")[0]
     said = f"blame itself failed: {type(error).__name__}" + (f": {reason}" if reason else "")
-    return Blame(stage, output, looks_like or "unknown", detail=said)
+    return Blame(stage, output, "unknown", detail=said)
 
 
 def find(
@@ -109,8 +122,8 @@ def find(
     given: Callable[[Arrays], Arrays],
     outputs: Sequence[str],
     bounds: Mapping[str, float],
-) -> Failing:
-    """Return the crossing to look into.
+) -> Failure:
+    """Return the crossing to look into: the first whose error stands out.
 
     Args:
         stage: The stage.
@@ -122,72 +135,70 @@ def find(
     """
     if not stage.stepped:
         candidate = cross(given(golden.inputs))
-        return Failing(inputs=golden.inputs, reference=golden.outputs, candidate=candidate, outputs=outputs)
+        return Failure(
+            stage=stage, inputs=golden.inputs, reference=golden.outputs, candidate=candidate, outputs=outputs
+        )
     named = [name for name in outputs if name in stage.outputs] or list(stage.outputs)
     sizes = {name: rms(golden.outputs[name].astype(np.float64)) for name in named}
-    found: list[tuple[float, Failing]] = []
-    largest: list[float] = []
-    beyond: list[int] = []
+    errors: list[dict[str, float]] = []
     for step, crossing in enumerate(stepping.crossings(stage, golden)):
         inputs, slots = given(crossing.inputs), stepping.written(stage, golden, step)
         candidate = cross(inputs)
-        errors = {
-            name: _error(stage, name, inputs, crossing.outputs[name], candidate.get(name), slots.get(name), sizes[name])
-            for name in named
-        }
-        if any(error > bounds.get(name, BEGINS) for name, error in errors.items()):
-            beyond.append(step)
-        largest.append(max(errors.values()))
-        least = SHARE * max(largest)
-        found = [(known, failing) for known, failing in found if known >= least]
-        if largest[-1] >= least and (not found or largest[-1] > GROWTH * found[-1][0]):
-            failing = Failing(
-                inputs=crossing.inputs,
-                reference=crossing.outputs,
-                candidate=candidate,
-                outputs=sorted(named, key=errors.__getitem__, reverse=True),
-                step=step,
-            )
-            found.append((largest[-1], failing))
-    chosen = found[0][1]
-    return replace(chosen, errors=largest, begins=min([chosen.step, *beyond]), wrong=max(largest) > ROUNDING)
+        errors.append(
+            {
+                name: _error(stage, name, size, inputs, crossing.outputs, candidate, slots)
+                for name, size in sizes.items()
+            }
+        )
+    largest = [max(of_step.values()) for of_step in errors]
+    chosen = next(step for step, error in enumerate(largest) if error >= SHARE * max(largest))
+    beyond = (any(error > bounds.get(name, BEGINS) for name, error in of_step.items()) for of_step in errors)
+    # That step is run again: to remember each would be to hold all of their caches.
+    crossing = next(islice(stepping.crossings(stage, golden), chosen, None))
+    return Failure(
+        stage=stage,
+        inputs=crossing.inputs,
+        reference=crossing.outputs,
+        candidate=cross(given(crossing.inputs)),
+        outputs=sorted(named, key=errors[chosen].__getitem__, reverse=True),
+        step=chosen,
+        errors=largest,
+        begins=next((step for step, wrong in enumerate(beyond) if wrong and step < chosen), chosen),
+    )
 
 
 def _error(
-    stage: Stage,
-    name: str,
-    inputs: Arrays,
-    reference: np.ndarray,
-    value: np.ndarray | None,
-    slots: np.ndarray | None,
-    size: float,
+    stage: Stage, name: str, size: float, inputs: Arrays, outputs: Arrays, candidate: Arrays, slots: Arrays
 ) -> float:
     """Return the error of an output at a step over its size in the whole run; of a cache, in the slots written there.
 
     Infinite where a value is missing, of another shape or not finite, where a whole number differs, or where a slot was
     not left alone.
     """
+    value, reference = candidate.get(name), outputs[name]
     if value is None or value.shape != reference.shape:
         return math.inf
     if reference.dtype.kind in "iu":
         return 0.0 if np.array_equal(value, reference) else math.inf
-    if slots is not None:
-        if stepping.spoilt(stage, name, inputs[stage.carries[name]], value, slots).size:
+    if name in slots:
+        if stepping.spoilt(stage, name, inputs[stage.carries[name]], value, slots[name]).size:
             return math.inf
         axis = stepping.slots_of(stage)[name]
-        value, reference = np.take(value, slots, axis), np.take(reference, slots, axis)
+        value, reference = np.take(value, slots[name], axis), np.take(reference, slots[name], axis)
     off = rms(value.astype(np.float64) - reference)
     if not off:
         return 0.0
     return off / size if math.isfinite(off) and size else math.inf
 
 
-def leaking(stage: Stage, module: nn.Module, found: Failing) -> Blame | None:
+def leaking(found: Failure, module: nn.Module) -> Blame | None:
     """Return a blame if a stage's module itself gives other values for an input with padding than without it.
 
-    `found` is the failing crossing, at the length that upstream has it.
+    Args:
+        found: The failing crossing, at the length that upstream has it.
+        module: The traceable module of its stage.
     """
-    bucket, length = fitting(stage, found.inputs).bucket, valid(stage, found.inputs)
+    stage, bucket, length = found.stage, fitting(found.stage, found.inputs).bucket, valid(found.stage, found.inputs)
     if bucket is None or bucket == length:
         return None
     alone = call(module, stage, found.inputs)
@@ -203,21 +214,18 @@ def leaking(stage: Stage, module: nn.Module, found: Failing) -> Blame | None:
     return None
 
 
-def within(
-    stage: Stage, module: nn.Module, found: Failing, execute: Callable[[Stage, Arrays], Arrays]
-) -> tuple[Stage, Failing]:
-    """Return the stage of the bucket, and the crossing in its size.
+def in_bucket(found: Failure, module: nn.Module, execute: Callable[[Stage, Arrays], Arrays]) -> Failure:
+    """Return the failing crossing in the size of its bucket, with the stage of that bucket.
 
     Args:
-        stage: The stage, with its buckets.
-        module: Its traceable module, which tells what is behind the valid part.
         found: The failing crossing, at the length that upstream has it.
+        module: The traceable module of its stage, which tells what is behind the valid part.
         execute: Runs the artifact of the stage of a bucket.
     """
-    one = fitting(stage, found.inputs)
+    one = fitting(found.stage, found.inputs)
     assert one.bucket is not None
-    inputs = filled(stage, found.inputs, one.bucket)
-    reference = {name: value.copy() for name, value in call(module, stage, inputs).items()}
+    inputs = filled(found.stage, found.inputs, one.bucket)
+    reference = {name: value.copy() for name, value in call(module, found.stage, inputs).items()}
     for name, value in found.reference.items():
         reference[name][tuple(map(slice, np.shape(value)))] = value
-    return one, replace(found, inputs=inputs, reference=reference, candidate=execute(one, inputs))
+    return replace(found, stage=one, inputs=inputs, reference=reference, candidate=execute(one, inputs))

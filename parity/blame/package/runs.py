@@ -1,13 +1,13 @@
-"""A failed output of a package, what can be measured about it, and the finding of a search for its cause.
+"""All runs of a package that fails and of its module, each made once when it is first wanted; and what a search finds.
 
-Each run is made once, when it is first wanted.
+`rounded` are the inputs as the package gets them, and `widened` the same in fp32 again, for the module.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,59 +20,54 @@ import milrun
 from milrun import Model
 from milrun.dtypes import FP16
 from milrun.program import TensorType
-from parity.blame.crossing import Failing
+from parity.blame.failure import Failure
+from parity.blame.graph import Node, TracedGraph, matching
 from parity.blame.likeness import relative_l2
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import Node, TracedGraph, matching
 from parity.build.convert import call, examples
 from parity.declarations import Arrays, Stage, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failed output and its check.
-
-    `rounded` are the inputs as the package gets them, and `widened` the same in fp32 again, for the module.
+class Runs:
+    """A package that fails, beside the module that it was made from.
 
     Attributes:
-        stage: The stage.
+        failure: The golden inputs in fp32, the golden outputs, and those of the package.
         variant: The variant of the package.
         package: The package.
         uncompressed: Converts the module for the same variant, without compression.
         module: The traceable module that it was made from.
         module_holds: Tells whether the module itself is within its bounds.
-        crossing: The golden inputs in fp32, the golden outputs, and those of the package.
         numerics: The numerics of the runtime.
     """
 
-    stage: Stage
+    failure: Failure
     variant: Variant
     package: Path
     uncompressed: Callable[[], Path]
     module: nn.Module
     module_holds: Callable[[], bool]
-    crossing: Failing
     numerics: str
-    _results: dict[str, Arrays] = field(default_factory=dict, compare=False)
     _models: dict[str, Model] = field(default_factory=dict, compare=False)
 
-    @cached_property
-    def error(self) -> float:
-        return self.distance(self.crossing.reference, self.crossing.candidate)
+    @property
+    def stage(self) -> Stage:
+        return self.failure.stage
 
     def distance(self, one: Arrays, other: Arrays) -> float:
         """Return the relative L2 of the failing output."""
-        return relative_l2(one[self.crossing.output], other[self.crossing.output])
+        return relative_l2(one[self.failure.output], other[self.failure.output])
 
     @cached_property
     def rounded(self) -> dict[str, np.ndarray]:
         dtypes = {name: declared.dtype_in(self.variant) for name, declared in self.stage.inputs.items()}
         with np.errstate(over="ignore"):
-            return {name: self.crossing.inputs[name].astype(dtype) for name, dtype in dtypes.items()}
+            return {name: self.failure.inputs[name].astype(dtype) for name, dtype in dtypes.items()}
 
     @cached_property
     def widened(self) -> dict[str, np.ndarray]:
-        return {name: value.astype(self.crossing.inputs[name].dtype) for name, value in self.rounded.items()}
+        return {name: value.astype(self.failure.inputs[name].dtype) for name, value in self.rounded.items()}
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -80,7 +75,7 @@ class Failure:
 
     @cached_property
     def module_gives(self) -> Arrays:
-        return call(self.module, self.stage, self.crossing.inputs)
+        return call(self.module, self.stage, self.failure.inputs)
 
     @cached_property
     def module_gives_on_widened(self) -> Arrays:
@@ -90,7 +85,7 @@ class Failure:
         """Return the module's outputs on widened inputs, with other values for some of its weights."""
         changed = copy.deepcopy(self.module)
         with torch.no_grad():
-            for name, own in itertools.chain(changed.named_parameters(), changed.named_buffers()):
+            for name, own in _numbers(changed):
                 if name in weights and own.shape == weights[name].shape:
                     own.copy_(weights[name])
         return call(changed, self.stage, self.widened)
@@ -98,7 +93,7 @@ class Failure:
     @property
     def module_gives_of_rounded_weights(self) -> Arrays:
         """Return the module's outputs on widened inputs, with its own numbers rounded to half precision."""
-        own = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        own = _numbers(self.module)
         return self.module_gives_with({name: value.half() for name, value in own if value.is_floating_point()})
 
     @cached_property
@@ -108,9 +103,7 @@ class Failure:
 
     def package_gives(self, numerics: str) -> Arrays:
         """Return the package's outputs by milrun."""
-        if numerics not in self._results:
-            self._results[numerics] = self.model(numerics).predict(self.rounded)
-        return self._results[numerics]
+        return self.model(numerics).predict(self.rounded)
 
     def model(self, numerics: str) -> Model:
         if numerics not in self._models:
@@ -140,7 +133,7 @@ class Failure:
     @cached_property
     def result(self) -> str:
         """Return the failing output's name in the traced graph."""
-        return self.graph.outputs[list(self.stage.outputs).index(self.crossing.output)]
+        return self.graph.outputs[list(self.stage.outputs).index(self.failure.output)]
 
     def node_near(self, value: str) -> Node | None:
         """Return the module's node for a value of the package, or the next one that is computed from it."""
@@ -191,3 +184,7 @@ def load(package: Path, numerics: str) -> Model:
     if not isinstance(model, Model):
         raise TypeError("a pipeline of packages is not a single graph: blame its parts")
     return model
+
+
+def _numbers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from itertools.chain(module.named_parameters(), module.named_buffers())

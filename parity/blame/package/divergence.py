@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from milrun import ModelError
 from milrun.program import Operation
+from parity.blame.graph import Node, closure, matching
 from parity.blame.likeness import relative_l2
-from parity.blame.package.failure import Divergence, Failure
 from parity.blame.package.program import Program
-from parity.blame.package.tracing import Node, closure, matching
+from parity.blame.package.runs import Divergence, Runs
 from parity.blame.package.weights import NAMED, lost, of_parameters, said_of_numbers, traits
 
 ROUNDING = 2e-5
@@ -52,14 +52,14 @@ class Steps:
 class Search:
     """One search: the module's graph and the package's, on the same inputs."""
 
-    failure: Failure
+    runs: Runs
     matched: Mapping[str, str]
     """By the name in the module's graph, the package's name of a value."""
 
     @cached_property
     def leading(self) -> set[str]:
         """Values that the failing output is computed from, by the module's names."""
-        return closure([self.failure.result], self.failure.graph.before)
+        return closure([self.runs.result], self.runs.graph.before)
 
     def steps(self, without: Collection[str] = (), look_at: str = "") -> Steps:
         """Run both in fp32. The value to look at is compared and returned, and the module goes on with its own."""
@@ -76,10 +76,10 @@ class Search:
             if name == look_at:
                 seen[name] = value.clone(), actual.clone()
                 return value
-            return actual.to(value.dtype, copy=self.failure.graph.mutates)
+            return actual.to(value.dtype, copy=self.runs.graph.mutates)
 
         matched = {name: theirs for name, theirs in self.matched.items() if theirs not in without}
-        return Steps(errors, seen, _run(self.failure, "fp32", matched, settle))
+        return Steps(errors, seen, _run(self.runs, "fp32", matched, settle))
 
     def counts_otherwise(self, errors: Mapping[str, float]) -> bool:
         """Return whether numbers name other values in the package: most disagree, or one is of another size.
@@ -100,10 +100,10 @@ class Search:
         def visit(name: str, reference: Tensor, candidate: Tensor) -> None:
             apart[name] = relative_l2(reference, candidate)
 
-        beside(self.failure, "fp32", self.matched, visit)
+        beside(self.runs, "fp32", self.matched, visit)
         kept = dict(errors)
         differing = [name for name in errors if apart[name] > ROUNDING]
-        for name in sorted(differing, key=self.failure.program.position, reverse=True):
+        for name in sorted(differing, key=self.runs.program.position, reverse=True):
             room = COUNTS * min(apart[name], 1.0)
             heirs = self.heirs(name, kept)
             if heirs and all(apart[heir] <= room for heir in heirs):
@@ -118,13 +118,13 @@ class Search:
             return None
         worst = max(own.values())
         large = [name for name, error in own.items() if error >= STANDS_OUT * worst]
-        return min(large, key=self.failure.program.position)
+        return min(large, key=self.runs.program.position)
 
     def heirs(self, name: str, errors: Mapping[str, float]) -> list[str]:
         """Return the values compared next after a value, on the way to the failing output."""
         names = {theirs: ours for ours, theirs in self.matched.items()}
         reached, found = {names[name]}, []
-        for node in self.failure.graph.nodes:
+        for node in self.runs.graph.nodes:
             if not reached.intersection(node.reads):
                 continue
             for value in node.results:
@@ -136,12 +136,12 @@ class Search:
         return found
 
 
-def matched_values(failure: Failure, numbered: bool = True) -> dict[str, str]:
+def matched_values(runs: Runs, numbered: bool = True) -> dict[str, str]:
     """Return the values to compare, by the module's names. Outputs have the names that the stage declares.
 
     Names that are only a number can be left out: another version of the module gives them to other values.
     """
-    graph, program, outputs = failure.graph, failure.program, list(failure.stage.outputs)
+    graph, program, outputs = runs.graph, runs.program, list(runs.stage.outputs)
     names = [name for name in graph.values if numbered or not name.isdigit()]
     found = {name: theirs for name, theirs in matching(names, program.names).items() if theirs not in outputs}
     return found | {
@@ -149,18 +149,18 @@ def matched_values(failure: Failure, numbered: bool = True) -> dict[str, str]:
     }
 
 
-def find(failure: Failure) -> tuple[Divergence | None, str]:
+def find(runs: Runs) -> tuple[Divergence | None, str]:
     """Return the divergence, and the package's own error if it could not be run."""
-    search = Search(failure, matched_values(failure))
+    search = Search(runs, matched_values(runs))
     steps = search.steps()
     if search.counts_otherwise(steps.errors):
-        named = matched_values(failure, numbered=False)
+        named = matched_values(runs, numbered=False)
         # Of names that are alike but for a number, as `input.3`, one more or less makes all others mean something else.
         alike = {name: re.sub(r"\.\d+$", "", name) for name in named}
         shifted = {alike[name] for name, theirs in named.items() if steps.errors.get(theirs) == math.inf}
-        outputs = failure.stage.outputs
+        outputs = runs.stage.outputs
         kept = {name: theirs for name, theirs in named.items() if theirs in outputs or alike[name] not in shifted}
-        search = Search(failure, kept)
+        search = Search(runs, kept)
         steps = search.steps()
     without = search.strangers(steps.errors)
     errors = search.steps(without).errors if without else steps.errors
@@ -186,7 +186,7 @@ def _inherits(error: float, before: float, after: float) -> bool:
 
 
 def _divergence(search: Search, name: str, errors: Mapping[str, float], again: Steps) -> Divergence:
-    graph, program = search.failure.graph, search.failure.program
+    graph, program = search.runs.graph, search.runs.program
     ours = next(ours for ours, theirs in search.matched.items() if theirs == name)
     node, chain = graph.makes(ours), _spelled(program, name, errors)
     reference, candidate = again.seen.get(name, (None, None))
@@ -199,10 +199,8 @@ def _divergence(search: Search, name: str, errors: Mapping[str, float], again: S
     said += [weight.said() for weight in weights[:NAMED]]
     if node and len(chain) == 1:
         said += said_of_numbers(program, graph, chain[0], node)
-    if errors[name] < COUNTS * min(search.failure.in_fp32, 1.0):
-        said.append(
-            f"no single op explains the failure: this is the first of the largest own errors, {errors[name]:.2g}"
-        )
+    if errors[name] < COUNTS * min(search.runs.in_fp32, 1.0):
+        said.append(f"no single op explains the runs: this is the first of the largest own errors, {errors[name]:.2g}")
     twice = any("x" in op.inputs and op.inputs["x"] == op.inputs.get("y") for op in chain)
     return Divergence(
         value=name,
@@ -226,7 +224,7 @@ def _spelled(program: Program, name: str, errors: Mapping[str, float]) -> list[O
 
 def _since(search: Search, name: str) -> list[str]:
     """Return the module's ops that make a value out of values that were compared, in order."""
-    graph = search.failure.graph
+    graph = search.runs.graph
     found = closure([name], lambda value: set(graph.before(value)) - search.matched.keys())
     nodes = [node for node in graph.nodes if not found.isdisjoint(node.results)]
     return [node.op for node in nodes if node.kind.startswith("aten::") and node.op not in IDLE]
@@ -235,7 +233,7 @@ def _since(search: Search, name: str) -> list[str]:
 def _computing(search: Search, node: Node) -> Node:
     """Return the node that computed the numbers of a node: itself, unless it only moves those of one before it."""
     while node.op in MOVES and node.reads and node.reads[0] not in search.matched:
-        before = search.failure.graph.makes(node.reads[0])
+        before = search.runs.graph.makes(node.reads[0])
         if before is None or not before.kind.startswith("aten::"):
             break
         node = before
@@ -246,7 +244,7 @@ def _brief(types: Sequence[str]) -> str:
     return ", ".join(types) if len(types) <= 8 else f"{', '.join(types[:3])}, …, {', '.join(types[-3:])}"
 
 
-def beside(failure: Failure, numerics: str, matched: Mapping[str, str], visit: Visit) -> None:
+def beside(runs: Runs, numerics: str, matched: Mapping[str, str], visit: Visit) -> None:
     """Run both, each on its own values, so that errors are seen as they grow."""
 
     def settle(name: str, value: Tensor, actual: Tensor) -> Tensor:
@@ -254,36 +252,32 @@ def beside(failure: Failure, numerics: str, matched: Mapping[str, str], visit: V
             visit(name, value, actual)
         return value
 
-    _run(failure, numerics, matched, settle)
+    _run(runs, numerics, matched, settle)
 
 
-def _run(
-    failure: Failure, numerics: str, matched: Mapping[str, str], settle: Callable[[str, Tensor, Tensor], Tensor]
-) -> str:
+def _run(runs: Runs, numerics: str, matched: Mapping[str, str], settle: Callable[[str, Tensor, Tensor], Tensor]) -> str:
     """Run both, settle each value that both name, and return the package's own error, if it made one.
 
     The package is asked for values in about the order in which it computes them.
     """
-    taps = failure.model(numerics).trace(failure.rounded)
-    wanted, ready, stopped = set(matched.values()), dict[str, Tensor](), ""
+    wanted, ready, stopped = set(matched.values()), dict[str, Tensor](), list[str]()
 
-    def asked(name: str) -> Tensor | None:
-        nonlocal stopped
-        while name not in ready:
-            try:
-                tap = next(taps, None)
-            except ModelError as error:
-                stopped, tap = str(error), None
-            if tap is None:
-                return None
-            if tap.name in wanted and isinstance(tap.tensor, Tensor):
-                ready[tap.name] = tap.tensor
-        return ready.pop(name)
+    def shown() -> Iterator[tuple[str, Tensor]]:
+        try:
+            for tap in runs.model(numerics).trace(runs.rounded):
+                if tap.name in wanted and isinstance(tap.tensor, Tensor):
+                    yield tap.name, tap.tensor
+        except ModelError as error:
+            stopped.append(str(error))
+
+    taps = shown()
 
     def settled(name: str, value: Tensor) -> Tensor:
-        theirs = matched.get(name)
-        actual = asked(theirs) if theirs else None
-        return value if theirs is None or actual is None else settle(theirs, value, actual)
+        theirs = matched.get(name, "")
+        while theirs and theirs not in ready and (tap := next(taps, None)):
+            ready.update([tap])
+        actual = ready.pop(theirs, None)
+        return value if actual is None else settle(theirs, value, actual)
 
-    failure.graph.run(failure.tensors, settled)
-    return stopped
+    runs.graph.run(runs.tensors, settled)
+    return "".join(stopped)
