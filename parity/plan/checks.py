@@ -16,7 +16,7 @@ from parity.declarations.stages import SHIPS as SHIPS
 from parity.verdict import Check, Mode
 
 LARGE = 40_000_000
-"""Numbers that go into and come out of a stage at its largest sizes, from which on only a run of all cases does it."""
+"""Numbers that go into and come out of a stage at its largest sizes, from which on only what ships is run there."""
 
 
 class Executor(Protocol):
@@ -39,9 +39,9 @@ def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) ->
     def on(runtime: Executor, case: Case) -> Callable[..., Check]:
         return partial(Check, system=system.name, case=case.name, runtime=runtime.name, numerics=runtime.numerics)
 
-    def of_artifacts(stage: Stage, case: Case, modes: tuple[Mode, ...]) -> Iterator[Check]:
+    def of_artifacts(stage: Stage, case: Case, modes: tuple[Mode, ...], variants: Sequence[Variant]) -> Iterator[Check]:
         for runtime in runtimes:
-            built = [variant.name for variant in stage.variants if variant.format == runtime.format]
+            built = [variant.name for variant in variants if variant.format == runtime.format]
             check = partial(on(runtime, case), stage=stage.name)
             yield from (check(variant=variant, mode=mode) for variant in built for mode in modes)
 
@@ -50,11 +50,13 @@ def plan(system: System, cases: Sequence[Case], runtimes: Sequence[Executor]) ->
         groups = [group for group in (ALL, SHORT) if names == {case.name for case in chosen(system, group)}]
         yield from (in_torch(stage=CHAIN, variant=GLUE, mode="exercised", case=group) for group in groups[:1])
         for stage in system.stages:
-            yield from of_artifacts(stage, cases[0], ("probed", "stretched") if every and large(stage) else ("probed",))
+            yield from of_artifacts(stage, cases[0], ("probed",), stage.variants)
+            yield from of_artifacts(stage, cases[0], ("stretched",), stretched(stage, every))
     for case in cases:
         for stage in system.every:
+            modes: tuple[Mode, ...] = ("forced", "carried") if stage.carries else ("forced",)
             yield in_torch(stage=stage.name, variant=MODULE, mode="module", case=case.name)
-            yield from of_artifacts(stage, case, ("forced", "carried") if stage.carries else ("forced",))
+            yield from of_artifacts(stage, case, modes, stage.variants)
         for runtime in runtimes:
             sets = [name for name, found in chain_sets(system).items() if format_of(found) == runtime.format]
             yield from (on(runtime, case)(stage=CHAIN, variant=name, mode="chained") for name in sets)
@@ -73,8 +75,21 @@ def dims(stage: Stage) -> dict[str, Dim]:
     return {size.name: size for tensor in tensors for size in tensor.shape if isinstance(size, Dim)}
 
 
+def stretched(stage: Stage, every: bool) -> Sequence[Variant]:
+    """Return the variants that a run judges at sizes of a stage that take long.
+
+    Args:
+        stage: The stage.
+        every: True in a run of all cases, which judges every variant. Another one judges what ships, at the end of a
+            range; a rare bucket takes minutes.
+    """
+    if not large(stage):
+        return ()
+    return stage.variants if every else (stage.shipping,) if stage.common is None else ()
+
+
 def large(stage: Stage) -> bool:
-    """Return whether a stage at its largest sizes takes too long for every run."""
+    """Return whether a stage at its largest sizes takes too long for every variant in every run."""
     if stage.common is not None:
         return stage.common < max(stage.buckets)
     highest = {name: dim.high for name, dim in dims(stage).items()}

@@ -26,7 +26,7 @@ from parity.golden.store import GoldenStore
 from parity.judge import gates
 from parity.judge.calibrate import far, measurements, slack
 from parity.judge.workbench import Workbench
-from parity.plan.checks import chain_sets, excused, formats, large, plan
+from parity.plan.checks import chain_sets, excused, formats, large, plan, stretched
 from parity.plan.systems import systems
 from parity.plan.weights import AUTO, Weights, WeightsError, choose, dressed, fitted, lacking
 from parity.record import run
@@ -323,12 +323,17 @@ class Suite:
             left.append(f"programs of {', '.join(self._with_programs)}: {why}")
         judged = {verdict.check.system for verdict in verdicts}
         mine = {name: system for name, system in self.systems().items() if name in judged}
-        left += [
-            f"{name}, the largest sizes of {' and '.join(stages)}: they take long; --cases all runs them"
-            for name, system in mine.items()
-            if len(self.cases(system)) < len(system.reference.cases)
-            and (stages := [stage.name for stage in system.stages if large(stage)])
-        ]
+        for name, system in mine.items():
+            if len(self.cases(system)) < len(system.reference.cases):
+                unrun: dict[str, list[str]] = {}
+                for stage in system.stages:
+                    if large(stage):
+                        which = " in variants that do not ship" if stretched(stage, every=False) else ""
+                        unrun.setdefault(which, []).append(stage.name)
+                left += [
+                    f"{name}, the largest sizes of {' and '.join(stages)}{which}: they take long; --cases all runs them"
+                    for which, stages in unrun.items()
+                ]
         left += [f"{name}, {what}: {why}" for name, system in mine.items() for what, why in excused(system).items()]
         left += [
             f"{name}, trained weights: {', '.join(lacking(trained))} not installed; seeded weights stand in"
