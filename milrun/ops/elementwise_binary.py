@@ -41,7 +41,11 @@ def floor_div(x: Tensor, y: Tensor) -> Tensor:
 
 @op("mod")
 def mod(x: Tensor, y: Tensor) -> Tensor:
-    return torch.remainder(x, y)
+    rest = torch.remainder(x, y)
+    if not rest.is_floating_point() or not bool(rest.isnan().any()):
+        return rest
+    # Torch's kernel overflows where the quotient does, as of 1 and 1e-40; the quotient of two fp32 fits into fp64.
+    return torch.remainder(x.double(), y.double()).to(rest.dtype)
 
 
 @op("pow")

@@ -123,7 +123,9 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 
 @op("sign")
 def sign(x: Tensor) -> Tensor:
-    return torch.sign(x)
+    y = torch.sign(x)
+    # Torch gives 0 for NaN, and would hide it from all that follows; the specification's value inference keeps it.
+    return torch.where(x == x, y, x) if x.is_floating_point() else y
 
 
 @op("sin")

@@ -120,11 +120,19 @@ def einsum(values: list[Tensor], equation: str) -> Tensor:
 
 @op("scaled_dot_product_attention", since="iOS18")
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-    if attn_mask is not None:
-        if attn_mask.dtype not in (torch.bool, query.dtype):
-            attn_mask = attn_mask.to(query.dtype)
-        # Torch has its fast kernel for four axes, in the operands and in the mask.
-        attn_mask = attn_mask[(None,) * (4 - attn_mask.dim())]
+    if attn_mask is None:
+        return _attention(query, key, value, None)
+    # Where all of a row is masked, torch's kernels give zeros, and the formula of the specification gives NaN.
+    taken = attn_mask if attn_mask.dtype is torch.bool else attn_mask != -torch.inf
+    is_empty = ~taken.any(-1, keepdim=True)
+    if attn_mask.dtype not in (torch.bool, query.dtype):
+        attn_mask = attn_mask.to(query.dtype)
+    # Torch has its fast kernel for four axes, in the operands and in the mask.
+    y = _attention(query, key, value, attn_mask[(None,) * (4 - attn_mask.dim())])
+    return y.masked_fill(is_empty, torch.nan) if key.shape[-2] and bool(is_empty.any()) else y
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     if query.dim() == 3:
-        return F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask)[0]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask)
+        return F.scaled_dot_product_attention(query[None], key[None], value[None], mask)[0]
+    return F.scaled_dot_product_attention(query, key, value, mask)

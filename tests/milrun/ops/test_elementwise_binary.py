@@ -141,6 +141,14 @@ def test_extremes_let_nan_through(type: str) -> None:
     assert run(type, x, y).isnan().all()
 
 
+def test_mod_of_floats_is_finite_where_their_quotient_is_not() -> None:
+    # Long enough for torch's vectors, which alone overflow.
+    x = np.tile(np.array([1.0, -2.5, 3e38, 7.0], dtype=np.float32), 8)
+    y = np.tile(np.array([1e-40, 1e-40, 0.5, 4.0], dtype=np.float32), 8)
+    assert run("mod", x, y).tolist() == np.mod(x, y).tolist()
+    assert run("mod", x, np.zeros_like(x)).isnan().all()
+
+
 def test_mod_of_floats_takes_the_sign_of_the_divisor() -> None:
     x, y = np.array([5.5, -5.5, 5.5, -5.5], np.float32), np.array([3, 3, -3, -3], np.float32)
     assert run("mod", x, y).tolist() == [2.5, 0.5, -0.5, -2.5]

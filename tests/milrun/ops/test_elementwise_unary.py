@@ -129,6 +129,13 @@ def test_exp2_of_integers_is_exact_and_truncates_fractions() -> None:
     assert run("exp2", x).tolist() == [0, 0, 0] + [2**n for n in range(31)]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_sign_of_nan_is_nan(dtype: Any) -> None:
+    y = run("sign", np.array([np.nan, -np.inf, -0.0, np.inf], dtype=dtype))
+    assert y[0].isnan()
+    assert y[1:].tolist() == [-1, 0, 1]
+
+
 def test_round_takes_halves_to_the_even_neighbour() -> None:
     x = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5, 0.4999999], dtype=np.float32)
     assert run("round", x).tolist() == [-2, -2, 0, 0, 2, 2, 4, 0]

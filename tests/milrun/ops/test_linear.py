@@ -275,5 +275,15 @@ def test_attention_takes_a_mask_of_infinities(lead: tuple[int, ...]) -> None:
     np.testing.assert_allclose(y.numpy(), attention(query, key, value, causal), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mask", [np.tri(3, 5, -1, dtype=bool), np.where(np.tri(3, 5, -1), 0, -np.inf)])
+@pytest.mark.parametrize("lead", [(2,), (1, 2), (1, 1, 2)])
+def test_a_row_that_is_masked_in_full_attends_to_nothing_and_is_nan(lead: tuple[int, ...], mask: Any) -> None:
+    query, key, value = (normal(seed, (*lead, size, 8)) for seed, size in ((33, 3), (34, 5), (35, 5)))
+    y = run("scaled_dot_product_attention", query=query, key=key, value=value, attn_mask=mask)
+    assert y[..., 0, :].isnan().all()
+    expected = attention(query[..., 1:, :], key, value, mask[1:])
+    np.testing.assert_allclose(y[..., 1:, :], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_attention_exists_from_ios18_on() -> None:
     assert find("scaled_dot_product_attention", "iOS17") is None
