@@ -93,7 +93,8 @@ class Glue:
             given = run("flowlm_step", {"sequence": sequence, **states})
             states = carried(states, given)
             if self.ends(run, given, frame) and not heard:
-                heard, last = True, min(last, frame + int(case.inputs["frames_after_eos"].item()))
+                after = int(case.inputs["frames_after_eos"].item())
+                heard, last = True, min(last, frame + after)  # unexercised: no case ends as close to its most frames
             noise = self.noise(case, frame)
             latent = self.sampled(run, given["transformer_out"], noise)
             run("flow_decoder_fused", {"transformer_out": given["transformer_out"], "noise": noise})
@@ -103,7 +104,8 @@ class Glue:
 
     def most_frames(self, case: Case) -> int:
         seconds = case.inputs["tokens"].shape[1] / TOKENS_PER_SECOND + SPARE_SECONDS
-        return min(math.ceil(seconds * FRAMES_PER_SECOND), len(case.inputs["noise"]))
+        allowed = math.ceil(seconds * FRAMES_PER_SECOND)
+        return min(allowed, len(case.inputs["noise"]))  # unexercised: a case has noise for as many as are allowed
 
     def ends(self, run: Run, given: Arrays, frame: int) -> bool:
         margin = run.decide("flowlm_step", "eos_margin", self.margin(given)["eos_margin"])

@@ -103,9 +103,10 @@ def padded(stretches: Sequence[tuple[int, int]], samples: int) -> list[tuple[int
     for this, following in pairwise(edges):
         gap = following[0] - this[1]
         room = gap // 2 if gap < 2 * PADDING else PADDING  # unexercised: no pause is as short, the rule is upstream's
-        this[1], following[0] = this[1] + room, max(0, following[0] - room)
+        this[1], following[0] = this[1] + room, following[0] - room
     if edges:
-        edges[0][0], edges[-1][1] = max(0, edges[0][0] - PADDING), min(samples, edges[-1][1] + PADDING)
+        edges[0][0] = max(0, edges[0][0] - PADDING)  # unexercised: no short case begins with speech
+        edges[-1][1] = min(samples, edges[-1][1] + PADDING)
     return [(first, last) for first, last in edges]
 
 

@@ -58,8 +58,8 @@ class Glue:
                 yield self.spectrum(run, held[:SAMPLES], SAMPLES)
                 held = held[BLOCK * HOP :]
         while len(held) >= BEFORE + HOP:
-            valid = min(len(held), SAMPLES)
-            block = np.concatenate([held[:valid], np.zeros(SAMPLES - valid, np.float32)])
+            valid = len(held)
+            block = np.concatenate([held, np.zeros(SAMPLES - valid, np.float32)])
             yield self.spectrum(run, block, valid)
             held = held[BLOCK * HOP :]
 
@@ -89,8 +89,8 @@ class Glue:
                 return
             right = min(behind, len(held) - end)
             yield Window(held[: end + right], left, right)
-            held = held[max(end - before, 0) :]
-            left = min(before, end)
+            held = held[max(end - before, 0) :]  # unexercised: no recording ends within the context of a chunk
+            left = min(before, end)  # unexercised: the same
 
     def seen(self, window: Window) -> Arrays:
         rows = padded(window.rows, self.streaming.window * SUBSAMPLING)

@@ -283,7 +283,8 @@ class Stage:
         stepped: True for a stage that runs step by step; its golden holds every step (see `parity.steps`).
         carries: Outputs that are inputs of the next step, such as a cache or a position: output → input.
         derived: Values that decisions depend on, such as the distance of a logit from its threshold.
-        derive: Computes the `derived` values from the outputs of one step.
+        derive: Computes the `derived` values from the outputs of one step, the artifact's and upstream's alike.
+            So a mistake in it only shows in what the host decides by them.
         fixed: Reasons for inputs that have the same value in every case, by name; without one, such an input fails.
         resize: Corrects inputs that were repeated or cut to other sizes, where sizes and values belong together, such
             as durations that add up to the frames. Returns the corrected ones.

@@ -1,6 +1,6 @@
 """Inputs that the cases never vary, and branches of the host code that none takes: no golden shows a bug there.
 
-A trace of the instructions that ran tells the lines and branches that were taken.
+A trace of the instructions that ran tells the lines and branches that were taken, and the limits that were met.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from parity.base.fingerprint import spans
+from parity.base.limits import Limits
 from parity.declarations import HOST, Arrays, Case, Golden, Seam, Stage, System
 from parity.run import stepping
 from parity.run.chain import Rehearsal
@@ -150,6 +152,10 @@ class _Trace:
     """The pairs of instructions that ran one after the other, by their offsets; -1 before the first."""
     _known: dict[CodeType, bool] = field(default_factory=dict)
 
+    @cached_property
+    def limits(self) -> Limits:
+        return Limits(self._counts)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Trace what runs in the context, in this thread. A debugger's own trace pauses meanwhile."""
@@ -159,9 +165,13 @@ class _Trace:
             yield
         finally:
             sys.settrace(before)
+            self.limits.restore()
 
     def counted(self, excuses: Mapping[Path, Sequence[_Excuse]], root: Path) -> tuple[int, list[str]]:
-        """Return how many lines and outcomes there are, and those not taken. Excused ones do not count."""
+        """Return how many lines and outcomes there are, and those not taken. Excused ones do not count.
+
+        A limit has an outcome for each of its values: that it lets this one through.
+        """
         total, missed = 0, list[str]()
         for path, within in self._counting():
             source = path.read_text("utf-8")
@@ -171,12 +181,15 @@ class _Trace:
                 if len(seen) == 1:
                     never = f"`{_text(source, place)}` is never {'false' if True in seen else 'true'}"
                     of_file.append((place.lineno or 0, never))
+            limits = list(self._limited(path, source))
+            of_file += [(line, never) for line, _, of_limit in limits for never in of_limit]
             excused = set[int | None]()
             for excuse in excuses[path]:
                 block = [line for line in lines if line in excuse.block]
                 excused |= {*excuse.head, *(() if any(lines[line] for line in block) else block)}
             total += sum(line not in excused for line in lines)
             total += sum(2 for place in outcomes if place.lineno not in excused)
+            total += sum(values for line, values, _ in limits if line not in excused)
             of_file.sort(key=lambda one: one[0])
             missed += [f"{path.relative_to(root)}:{line} {what}" for line, what in of_file if line not in excused]
         return total, missed
@@ -187,13 +200,24 @@ class _Trace:
             ran = [code.co_firstlineno for code in self._ran if Path(code.co_filename) == path]
             yield path, [span for span in every if span in sure or any(span[0] <= line <= span[1] for line in ran)]
 
-    def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
-        code = frame.f_code
+    def _limited(self, path: Path, source: str) -> Iterator[tuple[int, int, list[str]]]:
+        """Yield each limit in a file: its line, how many values it has, and what is said of those it never gives."""
+        for limit, values, won in self.limits.found():
+            if limit.path == path and (call := limit.call(source)) is not None:
+                never = [ast.unparse(call.args[place]) for place in range(values) if place not in won]
+                yield limit.line, values, [f"`{ast.unparse(call)}` never gives `{value}` alone" for value in never]
+
+    def _counts(self, code: CodeType) -> bool:
         if code not in self._known:
             path = Path(code.co_filename)
             self._known[code] = path in self.spans and _within(code, self.spans[path]) and _is_function(code)
-        if not self._known[code]:
+        return self._known[code]
+
+    def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
+        code = frame.f_code
+        if not self._counts(code):
             return None
+        self.limits.watch(frame.f_globals)
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         ran, last = self._ran.setdefault(code, set()), -1
 

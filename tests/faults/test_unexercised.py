@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,31 @@ def forgotten(run: Run, case: Case) -> None:
     if speed > 2:
         speed = np.ones(1, np.float32)
     run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": speed})
+
+
+def floored(run: Run, case: Case) -> None:
+    """No case is as slow, so that any floor below would do."""
+    ids = case.inputs["ids"]
+    speed = np.maximum(case.inputs["speed"], np.float32(0.5))
+    run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": speed})
+
+
+def clipped(run: Run, case: Case) -> None:
+    """A case is as slow as the lower end, and none as fast as the upper one."""
+    ids = case.inputs["ids"]
+    speed = np.clip(case.inputs["speed"], np.float32(0.8), np.float32(2))
+    run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": speed})
+
+
+def shortened(run: Run, case: Case) -> None:
+    """A text of more tokens than any case has loses those behind."""
+    ids = case.inputs["ids"][:, : min(case.inputs["ids"].shape[1], 10)]
+    run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": case.inputs["speed"]})
+
+
+def capped(run: Run, case: Case) -> None:
+    ids = case.inputs["ids"][:, : min(case.inputs["ids"].shape[1], 10)]  # unexercised: the app's field ends at 10
+    run("speech", {"ids": ids, "mask": np.ones_like(ids), "speed": case.inputs["speed"]})
 
 
 def excused(run: Run, case: Case) -> None:
@@ -139,6 +166,43 @@ def test_a_branch_of_the_glue_that_no_case_takes_fails(tmp_path: Path) -> None:
     assert said(verdict).keys() == {"host branches"}
     assert f"test_unexercised.py:{line} `speed > 2` is never true; " in message
     assert f"test_unexercised.py:{line + 1} never runs. Add a case that takes it" in message
+
+
+@pytest.mark.parametrize(
+    ("glue", "line", "told"),
+    [
+        (floored, 3, ["`np.maximum(case.inputs['speed'], np.float32(0.5))` never gives `np.float32(0.5)` alone"]),
+        (
+            clipped,
+            3,
+            [
+                "`np.clip(case.inputs['speed'], np.float32(0.8), np.float32(2))` never gives `np.float32(0.8)` alone",
+                "`np.clip(case.inputs['speed'], np.float32(0.8), np.float32(2))` never gives `np.float32(2)` alone",
+            ],
+        ),
+        (shortened, 2, ["`min(case.inputs['ids'].shape[1], 10)` never gives `10` alone"]),
+    ],
+)
+def test_a_limit_of_the_glue_that_no_case_reaches_fails(
+    glue: Callable[[Run, Case], None], line: int, told: list[str], tmp_path: Path
+) -> None:
+    verdict = bench(tmp_path, system(glue=glue)).run(check("exercised", "glue"))
+    assert said(verdict).keys() == {"host branches"}
+    place = f"test_unexercised.py:{glue.__code__.co_firstlineno + line}"  # type: ignore[attr-defined]
+    for one in told:
+        assert f"{place} {one}" in said(verdict)["host branches"]
+
+
+def test_a_limit_with_a_reason_is_excused(tmp_path: Path) -> None:
+    verdict = bench(tmp_path, system(glue=capped)).run(check("exercised", "glue"))
+    assert verdict.passed
+    assert "the app's field ends at 10" in verdict.findings[-1].message
+
+
+def test_the_names_of_the_glue_are_its_own_again(tmp_path: Path) -> None:
+    before = dict(vars(sys.modules[__name__]))
+    bench(tmp_path, system(glue=shortened)).run(check("exercised", "glue"))
+    assert vars(sys.modules[__name__]) == before
 
 
 def test_glue_that_makes_another_value_fails_without_a_chain(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from converters.sortformer import cache
+from converters.sortformer import SYSTEMS, cache
+from converters.sortformer.glue import Glue, Window
 from parity.golden.store import GoldenStore
 from parity.plan.weights import choose
 from parity.record.suite import Suite
@@ -63,3 +66,18 @@ def test_no_number_of_the_port_can_be_another_one(
 ) -> None:
     monkeypatch.setattr(cache, name, value)
     assert differing(recorded) > 0
+
+
+def test_frames_are_numbered_on_after_an_hour() -> None:
+    glue: Any = SYSTEMS[0].chain
+    assert isinstance(glue, Glue)
+    memory, rows = cache.Memory(glue.streaming, glue, glue.width), glue.streaming.chunk_len
+    found = {
+        "chunk_pre_encoder_lengths_out": np.array([rows], np.int32),
+        "chunk_pre_encoder_embs_out": np.zeros((1, rows, glue.width), np.float32),
+        "speaker_preds": np.zeros((1, glue.streaming.frames, 4), np.float32),
+    }
+    first = 100_000
+    new, _ = glue.read(Window(np.zeros((8 * rows, 128), np.float32), 0, 0), memory, found, first)
+    memory.update(new, found["speaker_preds"][0])
+    assert memory.queue.numbers.tolist() == list(range(first, first + rows))

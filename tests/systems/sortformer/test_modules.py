@@ -335,9 +335,12 @@ class TestNemo:
     def test_filters(self, nemo: Any):
         assert difference(mel_filters().T, nemo.preprocessor.featurizer.fb[0]) < 1e-7
 
-    def test_features(self, nemo: Any):
+    @pytest.mark.parametrize("level", [0.1, 0.5], ids=["quiet", "full scale"])
+    def test_features(self, nemo: Any, level: float):
+        """The recordings of the cases are quiet, and have a whole number of hops."""
         samples = HOP * BLOCK * 2 + 1234
-        audio = torch.randn(1, samples, generator=torch.Generator().manual_seed(4)) * 0.1
+        noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(4))
+        audio = (noise * level).clamp(-1, 1)
         wanted, frames = nemo.process_signal(audio_signal=audio, audio_signal_length=torch.tensor([samples]))
         size = HOP * (BLOCK + 3)
         padded = torch.cat([torch.zeros(1, BEFORE), audio, torch.zeros(1, size)], 1)

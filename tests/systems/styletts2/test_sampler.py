@@ -1,4 +1,4 @@
-"""The host's sampler beside upstream's, call by call."""
+"""The host's sampler beside upstream's, call by call, and the durations that no case has."""
 
 from __future__ import annotations
 
@@ -65,3 +65,9 @@ def test_the_levels_are_upstreams_and_end_at_the_smallest() -> None:
     theirs = sampling().KarrasSchedule(sigma_min=0.0001, sigma_max=3.0, rho=9.0)(STEPS, "cpu").numpy()
     assert np.array_equal(Glue().levels(), theirs[:-1])
     assert theirs[-1] == 0
+
+
+def test_each_token_lasts_a_frame_at_least_and_halves_go_to_the_even_number() -> None:
+    shares = np.zeros((1, 3, 50), np.float32) - 40
+    shares[0, 1, :3], shares[0, 2, :5] = 0, 0  # three and five halves
+    assert Glue().lasting(shares).tolist() == [1, 2, 2]
