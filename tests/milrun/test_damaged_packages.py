@@ -81,7 +81,6 @@ def test_an_undamaged_package_runs(worker: Worker, kind: Any) -> None:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     derandomize="MILRUN_FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),

@@ -74,13 +74,13 @@ def test_a_number_that_json_can_not_hold_is_refused_by_name(value: float) -> Non
         digest({"options": {"scale": value}})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_PARTS)
 def test_parts_read_back_from_json_have_the_same_digest(parts: dict[str, Any]) -> None:
     assert digest(json.loads(json.dumps(parts))) == digest(parts)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_PARTS, _PARTS)
 def test_changes_are_told_whenever_digests_differ_and_only_then(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert bool(changed(before, after)) == (digest(before) != digest(after))

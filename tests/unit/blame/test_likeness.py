@@ -277,7 +277,7 @@ def test_next_to_nothing_is_not_called_a_gain(name: str) -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(2, 12), st.floats(0.001, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_noise_on_a_small_tensor_is_never_explained_away(seed: int, length: int, size: float) -> None:
     random = np.random.default_rng(seed)
     reference = random.standard_normal((4, length))

@@ -137,7 +137,7 @@ def test_what_lasts_no_time_is_refused(collar: float, seconds: float) -> None:
         errors(TALK, TALK, collar, seconds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 400), st.integers(1, 4), st.sampled_from([0.0, 0.05, 0.25]))
 def test_errors_are_those_of_a_count_of_ticks(data: st.DataObject, count: int, speakers: int, collar: float) -> None:
     seeds = st.integers(0, 2**32 - 1)

@@ -61,7 +61,7 @@ def test_no_bound_is_suggested_that_could_hardly_fail(metric: str, value: float)
     assert bound(metric, value, value) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(metrics.METRICS)), st.lists(st.floats(0, 10), min_size=2, max_size=5))
 def test_a_suggested_bound_holds_everything_it_was_taken_from(metric: str, distances: list[float]) -> None:
     declared = metrics.find(metric)

@@ -283,7 +283,7 @@ def gates_of(metric: str) -> st.SearchStrategy[Gate]:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.sampled_from(sorted(metrics.METRICS)).flatmap(gates_of), min_size=1, unique_by=lambda gate: gate.name)
 )
